@@ -1,0 +1,7 @@
+//! The demo application `api`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    switchyard_apps::run(switchyard_apps::App::Api)
+}
