@@ -1,0 +1,502 @@
+//! The one error type of the crate: each variant is a cause a person can act on.
+//! It refuses to know exit codes and how a message is shown.
+
+use std::{error::Error as StdError, path::PathBuf, time::Duration};
+
+use kube::core::Status;
+use thiserror::Error;
+
+use crate::{operation::Operation, transport::ResponseTimedOut};
+
+/// Shorthand for results of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+type Source = Box<dyn StdError + Send + Sync>;
+
+/// What went wrong between us and the cluster.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// No kubeconfig was given or found, and the process does not run in a pod.
+    #[error("no kubeconfig: {}", .path.as_ref().map_or("none was given and this is not a pod".to_owned(), |path| format!("`{}` does not exist", path.display())))]
+    KubeconfigMissing {
+        /// The file that was looked for, if one was named.
+        path: Option<PathBuf>,
+    },
+
+    /// A kubeconfig was found and cannot be used.
+    #[error("kubeconfig {path} cannot be used: {problem}")]
+    KubeconfigInvalid {
+        /// The file or files, as they were given.
+        path: String,
+        /// What is wrong with it; never a credential.
+        problem: String,
+    },
+
+    /// The context that was asked for is not in the kubeconfig.
+    #[error("kubeconfig has no context `{context}`")]
+    UnknownContext {
+        /// What was asked for.
+        context: String,
+        /// What the kubeconfig has.
+        known: Vec<String>,
+    },
+
+    /// The kubeconfig wants to start a program to get a token, and nobody allowed it.
+    #[error("kubeconfig user `{user}` runs `{command}` to get a token, which is not allowed")]
+    ExecNotAllowed {
+        /// The kubeconfig's user entry.
+        user: String,
+        /// The program it would start.
+        command: String,
+    },
+
+    /// A credential could not be had (token file unreadable, plugin failed).
+    #[error("the kubeconfig's credential cannot be had: {problem}")]
+    Credential {
+        /// What is wrong; never the credential itself.
+        problem: String,
+    },
+
+    /// The API server does not accept our credential (401).
+    #[error("the API server does not accept the credential (401) for {operation}")]
+    Unauthorized {
+        /// What was tried.
+        operation: Box<Operation>,
+    },
+
+    /// The API server's certificate does not stand up to the configured authority.
+    #[error("the API server's certificate is not trusted: {problem}")]
+    Certificate {
+        /// rustls's reason.
+        problem: String,
+    },
+
+    /// RBAC does not allow it (403).
+    #[error("not allowed: {operation}")]
+    Forbidden {
+        /// What was tried.
+        operation: Box<Operation>,
+        /// The API server's own sentence.
+        message: String,
+    },
+
+    /// Admission refused the object (quota, policy, webhook): 403 without an RBAC reason, 400, 422.
+    #[error("the API server refuses to {operation}: {message}")]
+    Refused {
+        /// What was tried.
+        operation: Box<Operation>,
+        /// The API server's own sentence.
+        message: String,
+        /// Field and complaint, one per line.
+        causes: Vec<String>,
+    },
+
+    /// The namespace does not exist.
+    #[error("namespace `{namespace}` does not exist")]
+    NamespaceMissing {
+        /// The namespace asked for.
+        namespace: String,
+    },
+
+    /// The object does not exist.
+    #[error("{} does not exist", .operation.object())]
+    NotFound {
+        /// What was tried.
+        operation: Box<Operation>,
+    },
+
+    /// The object exists already.
+    #[error("{} exists already", .operation.object())]
+    AlreadyExists {
+        /// What was tried.
+        operation: Box<Operation>,
+    },
+
+    /// The API server does not serve this kind.
+    #[error("the cluster does not know the kind {kind} ({api_version})")]
+    UnknownKind {
+        /// `group/version`.
+        api_version: String,
+        /// Kind asked for.
+        kind: String,
+    },
+
+    /// Somebody else wrote the object between our read and our write (409).
+    #[error("conflict: {}: {message}", .operation)]
+    Conflict {
+        /// What was tried.
+        operation: Box<Operation>,
+        /// Field managers that stand in the way, best known first; empty when unknown.
+        managers: Vec<String>,
+        /// The API server's own sentence.
+        message: String,
+    },
+
+    /// The API server sheds load (429).
+    #[error("the API server sheds load (429) for {operation}")]
+    TooManyRequests {
+        /// What was tried.
+        operation: Box<Operation>,
+        /// How long the server asks to wait.
+        retry_after: Option<Duration>,
+    },
+
+    /// No answer in time.
+    #[error("no answer within {}s: {what}", .after.as_secs())]
+    TimedOut {
+        /// What was waited for.
+        what: String,
+        /// How long.
+        after: Duration,
+    },
+
+    /// The API server could not be reached or hung up.
+    #[error("connection to the API server failed: {what}")]
+    Connection {
+        /// What was tried.
+        what: String,
+        /// The transport's own error.
+        #[source]
+        source: Source,
+    },
+
+    /// The API server answered with an error of its own (5xx).
+    #[error("the API server failed ({code}) to {operation}: {message}")]
+    Server {
+        /// What was tried.
+        operation: Box<Operation>,
+        /// HTTP status.
+        code: u16,
+        /// The API server's own sentence.
+        message: String,
+    },
+
+    /// The answer does not have the expected shape.
+    #[error("unreadable answer: {what}: {problem}")]
+    Unreadable {
+        /// What was tried.
+        what: String,
+        /// What is wrong with the answer.
+        problem: String,
+    },
+
+    /// The object is not in a state that allows what was asked for.
+    #[error("{object}: {problem}")]
+    Unsuitable {
+        /// The object.
+        object: String,
+        /// Why not.
+        problem: String,
+    },
+
+    /// The port-forward to a pod failed.
+    #[error("port-forward to {target} failed: {problem}")]
+    PortForward {
+        /// Pod and port.
+        target: String,
+        /// What the kubelet or the stream said.
+        problem: String,
+    },
+}
+
+impl Error {
+    /// What the reader can do about it, where there is something to do.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::KubeconfigMissing { .. } => Some(
+                "name a kubeconfig file, set KUBECONFIG, or run in a pod with a service account".to_owned(),
+            ),
+            Self::KubeconfigInvalid { .. } => {
+                Some("check the file with `kubectl --kubeconfig FILE config view`".to_owned())
+            }
+            Self::UnknownContext { known, .. } if known.is_empty() => {
+                Some("the kubeconfig has no contexts at all".to_owned())
+            }
+            Self::UnknownContext { known, .. } => Some(format!("it has: {}", known.join(", "))),
+            Self::ExecNotAllowed { command, .. } => Some(format!(
+                "log in with a short-lived token, or allow the plugin by name: `{command}`"
+            )),
+            Self::Credential { .. } | Self::Unauthorized { .. } => Some(
+                "the token has expired or belongs to another cluster: log in again before this step".to_owned(),
+            ),
+            Self::Certificate { .. } => Some(
+                "the kubeconfig's `certificate-authority-data` must be the authority of this API server; a wrong server address or `tls-server-name` shows the same way".to_owned(),
+            ),
+            Self::Forbidden { operation, .. } => Some(forbidden_hint(operation)),
+            Self::Refused { causes, .. } if !causes.is_empty() => Some(causes.join("; ")),
+            Self::Refused { message, .. } if message.contains("quota") => {
+                Some("raise the namespace's ResourceQuota or ask for less".to_owned())
+            }
+            Self::NamespaceMissing { namespace } => Some(format!(
+                "create it first (`kubectl create namespace {namespace}`), or check the name"
+            )),
+            Self::NotFound { .. } => Some("check name, kind and namespace".to_owned()),
+            Self::UnknownKind { .. } => {
+                Some("install the CustomResourceDefinition, or check apiVersion and kind".to_owned())
+            }
+            Self::Conflict { managers, .. } if managers.is_empty() => {
+                Some("somebody else changed the object in the meantime: look at it before trying again".to_owned())
+            }
+            Self::Conflict { managers, .. } => Some(format!(
+                "last written by {}: agree on one writer, then try again",
+                managers.join(", ")
+            )),
+            Self::TooManyRequests { .. } => {
+                Some("the API server is overloaded or limits this client: try later".to_owned())
+            }
+            Self::TimedOut { .. } | Self::Connection { .. } => {
+                Some("check that the API server's address can be reached from this runner".to_owned())
+            }
+            Self::Refused { .. }
+            | Self::AlreadyExists { .. }
+            | Self::Server { .. }
+            | Self::Unreadable { .. }
+            | Self::Unsuitable { .. }
+            | Self::PortForward { .. } => None,
+        }
+    }
+
+    /// Whether the same read may well succeed a moment later.
+    ///
+    /// Says nothing about mutations: whether one of those was carried out is unknown after such
+    /// an error and must be read back.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::TooManyRequests { .. }
+            | Self::TimedOut { .. }
+            | Self::Connection { .. }
+            | Self::Server { .. } => true,
+            Self::KubeconfigMissing { .. }
+            | Self::KubeconfigInvalid { .. }
+            | Self::UnknownContext { .. }
+            | Self::ExecNotAllowed { .. }
+            | Self::Credential { .. }
+            | Self::Unauthorized { .. }
+            | Self::Certificate { .. }
+            | Self::Forbidden { .. }
+            | Self::Refused { .. }
+            | Self::NamespaceMissing { .. }
+            | Self::NotFound { .. }
+            | Self::AlreadyExists { .. }
+            | Self::UnknownKind { .. }
+            | Self::Conflict { .. }
+            | Self::Unreadable { .. }
+            | Self::Unsuitable { .. }
+            | Self::PortForward { .. } => false,
+        }
+    }
+
+    /// Whether a mutation that ended so may have been carried out all the same.
+    pub fn leaves_outcome_unknown(&self) -> bool {
+        match self {
+            Self::TimedOut { .. } | Self::Connection { .. } | Self::Unreadable { .. } => true,
+            Self::Server { code, .. } => *code != 503,
+            other => {
+                let _ = other;
+                false
+            }
+        }
+    }
+
+    /// Whether the user gave something wrong, as opposed to the cluster failing.
+    pub fn is_bad_input(&self) -> bool {
+        matches!(
+            self,
+            Self::KubeconfigMissing { .. }
+                | Self::KubeconfigInvalid { .. }
+                | Self::UnknownContext { .. }
+                | Self::ExecNotAllowed { .. }
+        )
+    }
+
+    /// Whether this says that the object is not there.
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, Self::NotFound { .. })
+    }
+
+    /// Reads the client library's error in the light of what was asked.
+    pub fn from_kube(error: kube::Error, operation: &Operation) -> Self {
+        match error {
+            kube::Error::Api(status) => Self::from_status(&status, operation),
+            kube::Error::SerdeError(problem) => Self::Unreadable {
+                what: operation.to_string(),
+                problem: problem.to_string(),
+            },
+            kube::Error::FromUtf8(problem) => Self::Unreadable {
+                what: operation.to_string(),
+                problem: problem.to_string(),
+            },
+            kube::Error::Auth(problem) => Self::Credential {
+                problem: credential_problem(&problem),
+            },
+            other => Self::from_transport(Box::new(other), &operation.to_string()),
+        }
+    }
+
+    /// Reads an error of the transport: TLS, time-out, or a lost connection.
+    pub(crate) fn from_transport(source: Source, what: &str) -> Self {
+        if let Some(timed_out) = find_cause::<ResponseTimedOut>(source.as_ref()) {
+            return Self::TimedOut {
+                what: what.to_owned(),
+                after: timed_out.after,
+            };
+        }
+        if let Some(tls) = find_cause::<rustls::Error>(source.as_ref()) {
+            match certificate_problem(tls) {
+                Some(problem) => return Self::Certificate { problem },
+                None => {
+                    return Self::Connection {
+                        what: what.to_owned(),
+                        source,
+                    };
+                }
+            }
+        }
+        if let Some(problem) = find_cause::<kube::client::AuthError>(source.as_ref()) {
+            return Self::Credential {
+                problem: credential_problem(problem),
+            };
+        }
+        Self::Connection {
+            what: what.to_owned(),
+            source,
+        }
+    }
+
+    /// Reads the API server's `Status`.
+    pub fn from_status(status: &Status, operation: &Operation) -> Self {
+        let operation = Box::new(operation.clone());
+        let message = status.message.clone();
+        match status.code {
+            401 => Self::Unauthorized { operation },
+            403 if message.contains(" cannot ") => Self::Forbidden { operation, message },
+            404 => not_found(status, operation),
+            409 if status.is_already_exists() => Self::AlreadyExists { operation },
+            409 => Self::Conflict {
+                managers: conflicting_managers(status),
+                operation,
+                message,
+            },
+            429 => Self::TooManyRequests {
+                operation,
+                retry_after: retry_after(status),
+            },
+            400 | 403 | 405 | 413 | 415 | 422 => Self::Refused {
+                operation,
+                message,
+                causes: causes(status),
+            },
+            code => Self::Server {
+                operation,
+                code,
+                message,
+            },
+        }
+    }
+}
+
+fn forbidden_hint(operation: &Operation) -> String {
+    let scope = match &operation.namespace {
+        Some(namespace) => format!("a Role in namespace `{namespace}`"),
+        None => "a ClusterRole".to_owned(),
+    };
+    format!(
+        "grant `{}` on `{}` in {scope} and bind it to this user",
+        operation.verb,
+        operation.qualified_resource()
+    )
+}
+
+fn not_found(status: &Status, operation: Box<Operation>) -> Error {
+    let of_namespace = status
+        .details
+        .as_ref()
+        .is_some_and(|details| details.kind == "namespaces" && operation.resource != "namespaces");
+    match (of_namespace, &operation.namespace) {
+        (true, Some(namespace)) => Error::NamespaceMissing {
+            namespace: namespace.clone(),
+        },
+        (true, None) | (false, _) => Error::NotFound { operation },
+    }
+}
+
+/// Server-side apply names who stands in the way: `conflict with "kubectl-edit" using apps/v1`.
+fn conflicting_managers(status: &Status) -> Vec<String> {
+    let mut managers: Vec<String> = Vec::new();
+    for cause in status.details.iter().flat_map(|details| &details.causes) {
+        let Some(name) = cause
+            .message
+            .strip_prefix("conflict with \"")
+            .and_then(|rest| rest.split_once('"'))
+        else {
+            continue;
+        };
+        if !managers.iter().any(|known| known == name.0) {
+            managers.push(name.0.to_owned());
+        }
+    }
+    managers
+}
+
+fn causes(status: &Status) -> Vec<String> {
+    status
+        .details
+        .iter()
+        .flat_map(|details| &details.causes)
+        .map(|cause| {
+            if cause.field.is_empty() {
+                cause.message.clone()
+            } else {
+                format!("{}: {}", cause.field, cause.message)
+            }
+        })
+        .collect()
+}
+
+pub(crate) fn retry_after(status: &Status) -> Option<Duration> {
+    let seconds = status.details.as_ref()?.retry_after_seconds;
+    (seconds > 0).then(|| Duration::from_secs(u64::from(seconds)))
+}
+
+fn credential_problem(problem: &kube::client::AuthError) -> String {
+    use kube::client::AuthError;
+    match problem {
+        // The plugin's output may hold a token: name the command and its exit only.
+        AuthError::AuthExecRun { cmd, out } => format!("`{cmd}` ended with {}", out.status),
+        AuthError::AuthExecParse(_) => "the plugin's answer is not an ExecCredential".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+fn certificate_problem(error: &rustls::Error) -> Option<String> {
+    match error {
+        rustls::Error::InvalidCertificate(problem) => Some(problem.to_string()),
+        rustls::Error::NoCertificatesPresented => Some("the server presents none".to_owned()),
+        other => {
+            let _ = other;
+            None
+        }
+    }
+}
+
+/// Finds a typed cause in a chain; `io::Error` hides what it wraps from `source()`, so it is
+/// opened by hand.
+pub(crate) fn find_cause<'error, T: StdError + 'static>(
+    error: &'error (dyn StdError + 'static),
+) -> Option<&'error T> {
+    let mut current = Some(error);
+    while let Some(cause) = current {
+        if let Some(found) = cause.downcast_ref::<T>() {
+            return Some(found);
+        }
+        if let Some(inner) = cause
+            .downcast_ref::<std::io::Error>()
+            .and_then(std::io::Error::get_ref)
+        {
+            return find_cause::<T>(inner);
+        }
+        current = cause.source();
+    }
+    None
+}
