@@ -1,0 +1,353 @@
+//! The log: people's text, annotations, groups, and untrusted text kept from being a command.
+//!
+//! Under Actions everything goes to standard output with workflow commands; on a laptop to standard
+//! error, so that standard output carries outputs alone.
+
+use std::fmt::Display;
+use std::io::{IsTerminal, Write};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::{Environment, Failure, Secret, mask, workflow_command};
+
+/// The runner shows ten annotations of each level for a step; the rest is printed as plain text.
+const ANNOTATIONS_SHOWN: usize = 10;
+
+/// The log of one step. Clones share it.
+#[derive(Clone)]
+pub struct Console {
+    inner: Arc<Mutex<Inner>>,
+    mode: Mode,
+    is_debug: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Actions { is_act: bool },
+    Terminal,
+    Plain,
+}
+
+struct Inner {
+    sink: Box<dyn Write + Send>,
+    annotations: [usize; 3],
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Level {
+    Error,
+    Warning,
+    Notice,
+}
+
+impl Level {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+            Self::Notice => "notice",
+        }
+    }
+
+    fn colour(self) -> &'static str {
+        match self {
+            Self::Error => "\u{1b}[1;31m",
+            Self::Warning => "\u{1b}[1;33m",
+            Self::Notice => "\u{1b}[1;34m",
+        }
+    }
+}
+
+impl std::fmt::Debug for Console {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Console")
+            .field("mode", &self.mode)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Console {
+    /// The log of this process.
+    #[must_use]
+    pub fn new(environment: &Environment) -> Self {
+        let (mode, sink): (Mode, Box<dyn Write + Send>) = if environment.is_actions() {
+            let is_act = environment.get("ACT") == Some("true");
+            (Mode::Actions { is_act }, Box::new(std::io::stdout()))
+        } else if std::io::stderr().is_terminal() && environment.get("NO_COLOR").is_none() {
+            (Mode::Terminal, Box::new(std::io::stderr()))
+        } else {
+            (Mode::Plain, Box::new(std::io::stderr()))
+        };
+        Self::with_sink(mode, sink, environment.is_debug())
+    }
+
+    /// A log that writes plain text to `sink`; for tests of code that logs.
+    #[must_use]
+    pub fn plain(sink: Box<dyn Write + Send>) -> Self {
+        Self::with_sink(Mode::Plain, sink, true)
+    }
+
+    fn with_sink(mode: Mode, sink: Box<dyn Write + Send>, is_debug: bool) -> Self {
+        let annotations = [0; 3];
+        Self {
+            inner: Arc::new(Mutex::new(Inner { sink, annotations })),
+            mode,
+            is_debug,
+        }
+    }
+
+    /// Tells the runner to hide a secret and its derived forms. Call before anything else is printed.
+    pub fn mask(&self, secret: &Secret) {
+        if let Mode::Actions { is_act } = self.mode {
+            self.raw(&mask::commands(secret, is_act).join("\n"));
+        }
+    }
+
+    /// A line of ordinary text.
+    pub fn info(&self, text: impl Display) {
+        self.raw(&self.safe(&text.to_string()));
+    }
+
+    /// A line that tells how a wait goes.
+    pub fn progress(&self, text: impl Display) {
+        self.info(text);
+    }
+
+    /// A line that is shown only when the run asked for debug output.
+    pub fn debug(&self, text: impl Display) {
+        if self.is_debug {
+            match self.mode {
+                Mode::Actions { .. } => {
+                    self.raw(&workflow_command::render("debug", &[], &text.to_string()));
+                }
+                Mode::Terminal | Mode::Plain => self.raw(&format!("debug: {text}")),
+            }
+        }
+    }
+
+    /// A notice: shown on the run's page.
+    pub fn notice(&self, title: &str, text: impl Display) {
+        self.annotate(Level::Notice, title, &text.to_string());
+    }
+
+    /// A warning: shown on the run's page.
+    pub fn warning(&self, title: &str, text: impl Display) {
+        self.annotate(Level::Warning, title, &text.to_string());
+    }
+
+    /// An error: shown on the run's page. Does not end the step.
+    pub fn error(&self, title: &str, text: impl Display) {
+        self.annotate(Level::Error, title, &text.to_string());
+    }
+
+    /// Shows a failure: title, message with its causes, hints.
+    pub fn failure(&self, name: &str, failure: &Failure) {
+        let mut text = failure.chain();
+        for hint in failure.hints() {
+            text.push_str("\nhint: ");
+            text.push_str(hint);
+        }
+        self.annotate(Level::Error, failure.title_or(name), &text);
+    }
+
+    /// Opens a foldable group that ends when the guard is dropped.
+    #[must_use]
+    pub fn group(&self, title: impl Display) -> Group {
+        let title = title.to_string();
+        match self.mode {
+            Mode::Actions { .. } => self.raw(&workflow_command::render("group", &[], &title)),
+            Mode::Terminal | Mode::Plain => self.raw(&format!("── {}", self.safe(&title))),
+        }
+        Group {
+            console: self.clone(),
+        }
+    }
+
+    /// Prints text of unknown origin (a pod's log, a server's answer, a child's output) so that no line
+    /// of it can be a workflow command or move a terminal's cursor.
+    pub fn untrusted(&self, title: impl Display, text: &str) {
+        self.info(title);
+        let fence = self.fence();
+        for line in text.lines() {
+            fence.line(line);
+        }
+    }
+
+    /// Stops workflow commands until the guard is dropped; each line printed through it is untrusted.
+    #[must_use]
+    pub fn fence(&self) -> Fence {
+        let token = match self.mode {
+            Mode::Actions { .. } => {
+                let token = format!("switchyard-{:032x}", rand::random::<u128>());
+                self.raw(&workflow_command::render("stop-commands", &[], &token));
+                Some(token)
+            }
+            Mode::Terminal | Mode::Plain => None,
+        };
+        Fence {
+            console: self.clone(),
+            token,
+        }
+    }
+
+    fn annotate(&self, level: Level, title: &str, text: &str) {
+        match self.mode {
+            Mode::Actions { .. } if self.takes_annotation(level) => {
+                self.raw(&workflow_command::render(
+                    level.name(),
+                    &[("title", title)],
+                    text,
+                ));
+            }
+            Mode::Terminal => {
+                let (colour, name) = (level.colour(), level.name());
+                self.raw(&format!(
+                    "{colour}{name}:\u{1b}[0m {title}: {}",
+                    self.safe(text)
+                ));
+            }
+            Mode::Actions { .. } | Mode::Plain => {
+                self.raw(&self.safe(&format!("{}: {title}: {text}", level.name())));
+            }
+        }
+    }
+
+    fn takes_annotation(&self, level: Level) -> bool {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let shown = &mut inner.annotations[level as usize];
+        *shown += 1;
+        *shown <= ANNOTATIONS_SHOWN
+    }
+
+    fn safe(&self, text: &str) -> String {
+        match self.mode {
+            Mode::Actions { .. } => {
+                let lines: Vec<String> = text.lines().map(workflow_command::defuse).collect();
+                lines.join("\n")
+            }
+            Mode::Terminal | Mode::Plain => printable(text),
+        }
+    }
+
+    /// A log that cannot be written is no reason to stop a deployment half-way.
+    fn raw(&self, text: &str) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = writeln!(inner.sink, "{text}");
+        let _ = inner.sink.flush();
+    }
+}
+
+/// Drops control characters except line feed and tab: they could rewrite what a terminal shows.
+fn printable(text: &str) -> String {
+    text.chars()
+        .filter(|c| !c.is_control() || matches!(c, '\n' | '\t'))
+        .collect()
+}
+
+/// An open group of log lines.
+#[derive(Debug)]
+pub struct Group {
+    console: Console,
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Mode::Actions { .. } = self.console.mode {
+            self.console.raw("::endgroup::");
+        }
+    }
+}
+
+/// A stretch of the log in which the runner takes no commands.
+#[derive(Debug)]
+pub struct Fence {
+    console: Console,
+    token: Option<String>,
+}
+
+impl Fence {
+    /// Prints one untrusted line.
+    pub fn line(&self, line: &str) {
+        self.console.raw(&format!("  {}", printable(line)));
+    }
+}
+
+impl Drop for Fence {
+    fn drop(&mut self) {
+        if let Some(token) = &self.token {
+            self.console.raw(&format!("::{token}::"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Sink(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn under_actions(print: impl FnOnce(&Console)) -> String {
+        let sink = Sink::default();
+        let mode = Mode::Actions { is_act: false };
+        print(&Console::with_sink(mode, Box::new(sink.clone()), false));
+        let bytes = sink.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn untrusted_text_stands_between_stop_commands() {
+        let log = under_actions(|console| console.untrusted("log of `web`", "::set-env name=A::b"));
+        let token = log
+            .lines()
+            .nth(1)
+            .unwrap()
+            .strip_prefix("::stop-commands::")
+            .unwrap();
+        assert_eq!(log.lines().nth(2), Some("  ::set-env name=A::b"));
+        assert_eq!(log.lines().nth(3), Some(format!("::{token}::").as_str()));
+    }
+
+    #[test]
+    fn ordinary_text_cannot_be_a_command() {
+        let log = under_actions(|console| console.info("seen:\n ::error::gotcha\nx ##[error]y"));
+        assert_eq!(log, "seen:\n|  ::error::gotcha\nx ## [error]y\n");
+    }
+
+    #[test]
+    fn the_eleventh_warning_is_printed_as_text() {
+        let log = under_actions(|console| {
+            for n in 0..11 {
+                console.warning("notify", n);
+            }
+        });
+        assert_eq!(log.matches("::warning title=notify::").count(), 10);
+        assert!(log.ends_with("warning: notify: 10\n"), "{log}");
+    }
+
+    #[test]
+    fn a_failure_is_one_annotation_with_its_hints() {
+        let failure = Failure::gate(anyhow::anyhow!("service `shop/web` has no endpoint"))
+            .hint("wait for the rollout first");
+        let log = under_actions(|console| console.failure("traffic-switch", &failure));
+        assert_eq!(
+            log,
+            "::error title=traffic-switch::service `shop/web` has no endpoint%0Ahint: wait for the rollout first\n"
+        );
+    }
+
+    #[test]
+    fn terminal_control_sequences_are_dropped() {
+        assert_eq!(printable("a\u{1b}[2Jb\rc"), "a[2Jbc");
+    }
+}

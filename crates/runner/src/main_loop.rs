@@ -1,0 +1,95 @@
+//! From `main` to an exit code: parse, mask, run, show the failure once.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::panic::AssertUnwindSafe;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use crate::cancel::GRACE;
+use crate::inputs::{self, Parsed};
+use crate::{Action, Cancel, Console, Context, Environment, Failure, Kind, Outputs, Summary};
+
+/// Runs an action as a process: everything a binary's `main` does.
+#[must_use]
+pub fn main<A: Action>() -> ExitCode {
+    let environment = Environment::from_process();
+    let console = Console::new(&environment);
+    // The hook's text replaces Rust's own, which would go to standard error unescaped.
+    let hook_console = console.clone();
+    std::panic::set_hook(Box::new(move |panic| {
+        hook_console.error(A::NAME, format!("internal error: {panic}"));
+        hook_console.info(
+            "hint: this is a bug of switchyard; report it with this log and the inputs of the step",
+        );
+        hook_console.debug(std::backtrace::Backtrace::force_capture());
+    }));
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let body = AssertUnwindSafe(|| execute::<A>(arguments, environment, &console));
+    let code = std::panic::catch_unwind(body).unwrap_or(Kind::Bug.exit_code());
+    ExitCode::from(code)
+}
+
+/// Runs an action on the given arguments and environment, and gives the exit code.
+#[must_use]
+pub fn execute<A: Action>(
+    arguments: Vec<OsString>,
+    environment: Environment,
+    console: &Console,
+) -> u8 {
+    for secret in inputs::secrets::<A>(&environment) {
+        console.mask(&secret);
+    }
+    let result = match inputs::parse::<A>(arguments, &environment) {
+        Ok(Parsed::Show(text)) => {
+            // Nothing can be done where standard output is closed.
+            let _ = std::io::stdout().write_all(text.as_bytes());
+            return 0;
+        }
+        Ok(Parsed::Run(action)) => run(*action, environment, console),
+        Err(failure) => Err(failure),
+    };
+    match result {
+        Ok(()) => 0,
+        Err(failure) => {
+            console.failure(A::NAME, &failure);
+            failure.kind().exit_code()
+        }
+    }
+}
+
+fn run<A: Action>(action: A, environment: Environment, console: &Console) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|cause| Failure::bug(anyhow::Error::new(cause).context("start the runtime")))?;
+    let result = runtime.block_on(async {
+        let cancel = Cancel::listen().map_err(|cause| {
+            Failure::bug(anyhow::Error::new(cause).context("listen for signals"))
+        })?;
+        let mut context = Context {
+            outputs: Outputs::new(A::OUTPUTS, &environment),
+            summary: Summary::new(&environment),
+            environment,
+            console: console.clone(),
+            cancel: cancel.clone(),
+        };
+        let overdue = async {
+            let signal = cancel.cancelled().await;
+            tokio::time::sleep(GRACE).await;
+            signal
+        };
+        tokio::select! {
+            result = action.run(&mut context) => result,
+            signal = overdue => {
+                let text = format!("{} was not answered within {GRACE:?}; ended hard", signal.name());
+                Err(Failure::message(Kind::Cancelled(signal), text)
+                    .hint("the deployment record, where one is kept, tells what was in progress"))
+            }
+        }
+    });
+    // A connection that does not close must not keep the process alive.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    result
+}
