@@ -1,0 +1,1 @@
+//! Contracts between our actions, our workflows and the programs behind them.
