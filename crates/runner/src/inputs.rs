@@ -42,14 +42,8 @@ pub fn parse<A: Action>(
         Ok(matches) => A::from_arg_matches(&matches)
             .map(|action| Parsed::Run(Box::new(action)))
             .map_err(|error| refusal(&error)),
-        Err(error) => match error.kind() {
-            ErrorKind::DisplayHelp
-            | ErrorKind::DisplayVersion
-            | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-                Ok(Parsed::Show(error.render().to_string()))
-            }
-            _ => Err(refusal(&error)),
-        },
+        Err(error) if is_for_reading(error.kind()) => Ok(Parsed::Show(error.render().to_string())),
+        Err(error) => Err(refusal(&error)),
     }
 }
 
@@ -267,7 +261,7 @@ fn refusal(error: &clap::Error) -> Failure {
         .trim_start_matches('-')
         .to_owned();
     let value = text(ContextKind::InvalidValue).filter(|value| !value.is_empty());
-    let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
+    let cause = std::error::Error::source(error).map(|cause| format!(": {}", explain(cause)));
     let cause = cause.unwrap_or_default();
     let message = match (error.kind(), value) {
         (ErrorKind::InvalidValue | ErrorKind::ValueValidation, Some(value)) => {
@@ -293,15 +287,39 @@ fn refusal(error: &clap::Error) -> Failure {
         .maybe_hint(allowed.map(|allowed| format!("one of {allowed}")))
 }
 
+/// The standard library's texts about numbers say nothing to a person who writes a workflow.
+fn explain(cause: &(dyn std::error::Error + 'static)) -> String {
+    use std::num::IntErrorKind::{InvalidDigit, NegOverflow, PosOverflow};
+    match cause
+        .downcast_ref::<std::num::ParseIntError>()
+        .map(std::num::ParseIntError::kind)
+    {
+        Some(InvalidDigit) => "a whole number is needed".to_owned(),
+        Some(PosOverflow) => "the number is too large".to_owned(),
+        Some(NegOverflow) => "the number is too small".to_owned(),
+        _ => cause.to_string(),
+    }
+}
+
 fn bare(argument: &str) -> &str {
     let name = argument.trim_start_matches('-');
     name.split([' ', '=']).next().unwrap_or(name)
 }
 
+fn is_for_reading(kind: ErrorKind) -> bool {
+    matches!(
+        kind,
+        ErrorKind::DisplayHelp
+            | ErrorKind::DisplayVersion
+            | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+    )
+}
+
 fn show(value: &ContextValue) -> String {
-    match value {
-        ContextValue::Strings(values) => values.join(", "),
-        other => other.to_string(),
+    if let ContextValue::Strings(values) = value {
+        values.join(", ")
+    } else {
+        value.to_string()
     }
 }
 

@@ -94,6 +94,8 @@ fn refused(arguments: &[&str], variables: &[(&str, &str)]) -> String {
     let failure = parse(arguments, variables).unwrap_err();
     assert_eq!(failure.kind(), Kind::Input, "{failure}");
     format!("{failure} | {}", failure.hints().join(" | "))
+        .trim_end()
+        .to_owned()
 }
 
 const TARGETS: (&str, &str) = ("INPUT_TARGETS", "service/web\nservice/api");
@@ -183,7 +185,17 @@ fn nonsense_is_refused_with_what_was_given_and_what_is_allowed() {
         refused(&["--min-redy", "1"], &[TARGETS]),
         refused(&[], &[]),
     ];
-    insta::assert_snapshot!(messages.join("\n"), @"");
+    insta::assert_snapshot!(messages.join("\n"), @r"
+    input `min-ready` is `many`: a whole number is needed |
+    input `hold` is `90`: time unit needed, for example 90sec or 90ms; a duration looks like `90s`, `2m` or `1h30m` |
+    input `plan` is `yes`: a boolean is `true` or `false` |
+    input `require` is `frontdoor` | did you mean `front-door`? | one of endpoints, front-door
+    unknown input `min-redy` (INPUT_MIN_REDY) | did you mean `min-ready`? | inputs are listed in the action's reference page
+    input `min-ready` is not used by `status` | remove it; it belongs to `switch`
+    input `command` is `swich` | did you mean `switch`? | one of `switch`, `status`
+    unknown flag `--min-redy` | did you mean `min-ready`?
+    input `targets` is required |
+    ");
 }
 
 #[test]
