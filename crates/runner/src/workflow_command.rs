@@ -63,8 +63,11 @@ mod tests {
             .replace("%25", "%")
     }
 
+    /// Name, properties, data.
+    type Parsed = (String, Vec<(String, String)>, String);
+
     /// `ActionCommand.TryParseV2` of the runner: name, properties, data.
-    fn parse(line: &str) -> Option<(String, Vec<(String, String)>, String)> {
+    fn parse(line: &str) -> Option<Parsed> {
         let rest = line.trim_start().strip_prefix("::")?;
         let end = rest.find("::")?;
         let (head, data) = (&rest[..end], &rest[end + 2..]);

@@ -3,6 +3,11 @@
 //! This test binary is its own subject: started with `PROBE`, it is an action; without it, it runs the
 //! tests, each of which starts it again.
 
+#![expect(
+    clippy::print_stdout,
+    reason = "without the test harness, the closing line is printed here"
+)]
+
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, ExitCode, Stdio};
 
