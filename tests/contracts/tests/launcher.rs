@@ -3,6 +3,11 @@
 //! Each test lays out a runner: a source tree of two tiny programs beside the real launcher, a tool
 //! cache, and a caller's checkout that may be hostile. The builds are real, with the real cargo.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a helper of a test that cannot go on panics"
+)]
+
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
