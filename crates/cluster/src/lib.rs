@@ -18,6 +18,7 @@ pub mod endpoints;
 pub mod events;
 pub mod logs;
 pub mod managers;
+pub mod names;
 pub mod port_forward;
 pub mod rollout;
 pub mod scale;

@@ -1,0 +1,1 @@
+//! Objects for tests, as a real API server shows them.
