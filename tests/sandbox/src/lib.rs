@@ -1,0 +1,32 @@
+//! A real single-node Kubernetes in a network namespace of its own: etcd, the control plane,
+//! kubelet on containerd, kube-proxy, a registry and Traefik, with demo applications to deploy,
+//! load to put on them and faults to order.
+//!
+//! It knows nothing of the programs under test: they see a kubeconfig and an address, as they
+//! would anywhere.
+
+mod authority;
+mod components;
+mod definitions;
+mod down;
+mod error;
+mod http_client;
+mod images;
+mod instance;
+mod network;
+mod process;
+mod sandbox;
+mod steps;
+mod up;
+
+pub mod cli;
+/// Stand-ins for services that need an account.
+pub mod standins;
+
+pub use error::{Result, SandboxError};
+pub use http_client::{HttpAnswer, HttpClient};
+pub use instance::{
+    FRONT_DOOR_PORT, InstanceName, NODE_ADDRESS, NODE_NAME, SANDBOX_NAMESPACE, User,
+};
+pub use sandbox::{BrokenKubeconfig, KEEP_VARIABLE, SANDBOX_VARIABLE, Sandbox, TestNamespace};
+pub use up::Ending;

@@ -1,0 +1,408 @@
+//! What tests and the demo use: a running sandbox, its addresses, its users, fresh namespaces.
+//! Starts and stops nothing but namespaces and, on request, the API server.
+
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
+use kube::{
+    Api, Client, Config,
+    api::{Patch, PatchParams, PostParams},
+    config::{KubeConfigOptions, Kubeconfig},
+};
+use serde_json::json;
+
+use crate::{
+    authority::{self, Authority, Credentials, Purpose, pair, token_of},
+    definitions::{DEPLOYER_ROLE, Kubectl, documents},
+    error::{Context as _, Result, SandboxError, read, write},
+    instance::{API_SERVER, InstanceName, Layout, REGISTRY, User, cache_root},
+    network,
+    up::{Description, Ending, restart_api_server},
+};
+
+/// The variable that names the sandbox to use.
+pub const SANDBOX_VARIABLE: &str = "SWITCHYARD_SANDBOX";
+/// Set to any value to keep the namespaces of failed tests.
+pub const KEEP_VARIABLE: &str = "SWITCHYARD_KEEP_NAMESPACES";
+
+/// How long a new namespace may take to be usable.
+const NAMESPACE_LIMIT: Duration = Duration::from_secs(30);
+
+/// A running sandbox.
+#[derive(Debug, Clone)]
+pub struct Sandbox {
+    layout: Layout,
+    description: Description,
+}
+
+/// A kubeconfig that the API server does not accept, each for another reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BrokenKubeconfig {
+    /// A token that the server does not know (any more): 401.
+    UnknownToken,
+    /// A client certificate that ended in 2020: 401.
+    ExpiredCertificate,
+    /// The server's certificate does not come from the named authority: no connection.
+    WrongAuthority,
+    /// `current-context` names a context that is not there.
+    UnknownContext,
+    /// Nobody listens at the address.
+    NobodyListens,
+}
+
+impl Sandbox {
+    /// The sandbox that tests share: the one named by `SWITCHYARD_SANDBOX`, or the default one.
+    ///
+    /// # Panics
+    /// When it is not running, or when this process is outside of its network namespace: a test
+    /// on a real cluster fails without one, it is not skipped.
+    #[must_use]
+    pub fn shared() -> Self {
+        let name = std::env::var(SANDBOX_VARIABLE)
+            .ok()
+            .filter(|name| !name.is_empty());
+        let name = name.map_or_else(|| Ok(InstanceName::default()), |name| name.parse());
+        match name.and_then(|name| Self::find(&name)) {
+            Ok(sandbox) => sandbox,
+            Err(error) => panic!(
+                "{}\nhint: {}",
+                error.chain(),
+                error.hint().unwrap_or("none")
+            ),
+        }
+    }
+
+    /// A running sandbox by name.
+    ///
+    /// # Errors
+    /// It is not running, or this process is outside of its network namespace.
+    pub fn find(name: &InstanceName) -> Result<Self> {
+        let root = cache_root(|variable| std::env::var(variable).ok())?;
+        let layout = Layout::new(name.clone(), &root)?;
+        let description = Description::load(&layout)?;
+        if description.network_namespace.is_some() && !network::is_inside(&layout) {
+            return Err(SandboxError::new(format!(
+                "this process is outside of the network namespace of sandbox `{name}`"
+            ))
+            .with_hint(format!(
+                "run it inside: scripts/cluster exec --name {name} -- COMMAND…"
+            )));
+        }
+        Ok(Self {
+            layout,
+            description,
+        })
+    }
+
+    /// The kubeconfig of a user.
+    #[must_use]
+    pub fn kubeconfig(&self, user: User) -> PathBuf {
+        self.layout.kubeconfig(user)
+    }
+
+    /// Writes a kubeconfig that does not work and returns its path.
+    ///
+    /// # Errors
+    /// The file cannot be made.
+    pub fn broken_kubeconfig(&self, broken: BrokenKubeconfig) -> Result<PathBuf> {
+        let ca = read(&self.layout.ca_certificate())?;
+        let token = read(&token_of(&self.layout, User::Deployer.name()))?;
+        let token = Credentials::Token(&token);
+        let config = match broken {
+            BrokenKubeconfig::UnknownToken => {
+                let unknown = Credentials::Token("0123456789abcdef");
+                authority::kubeconfig(API_SERVER, &ca, "deployer", &unknown)
+            }
+            BrokenKubeconfig::ExpiredCertificate => {
+                let (certificate, key) = pair(&self.layout, "expired");
+                let authority = Authority::load_or_create(&self.layout)?;
+                let identity = authority.issue("deployer", &Purpose::ExpiredClient)?;
+                write(&certificate, identity.certificate)?;
+                write(&key, identity.key)?;
+                let expired = Credentials::Certificate(&certificate, &key);
+                authority::kubeconfig(API_SERVER, &ca, "deployer", &expired)
+            }
+            BrokenKubeconfig::WrongAuthority => {
+                let foreign = Authority::foreign(&self.layout)?;
+                authority::kubeconfig(API_SERVER, &foreign, "deployer", &token)
+            }
+            BrokenKubeconfig::UnknownContext => {
+                authority::kubeconfig(API_SERVER, &ca, "deployer", &token).replace(
+                    "\"current-context\": \"deployer\"",
+                    "\"current-context\": \"gone\"",
+                )
+            }
+            BrokenKubeconfig::NobodyListens => {
+                authority::kubeconfig("https://127.0.0.1:1", &ca, "deployer", &token)
+            }
+        };
+        let path = self
+            .layout
+            .state
+            .join(format!("broken-{broken:?}.kubeconfig"));
+        write(&path, config)?;
+        Ok(path)
+    }
+
+    /// A client for a user, without retries.
+    ///
+    /// # Panics
+    /// When the kubeconfig of a running sandbox cannot be used.
+    pub async fn client(&self, user: User) -> Client {
+        let client = client_of(&self.kubeconfig(user)).await;
+        client.unwrap_or_else(|error| panic!("{}", error.chain()))
+    }
+
+    /// Traefik's HTTP entry point; the Host header chooses the route.
+    #[must_use]
+    pub fn front_door(&self) -> &str {
+        &self.description.front_door
+    }
+
+    /// The base address of Traefik's API.
+    #[must_use]
+    pub fn traefik_api(&self) -> &str {
+        &self.description.traefik_api
+    }
+
+    /// The address of Traefik's Prometheus metrics.
+    #[must_use]
+    pub fn traefik_metrics(&self) -> &str {
+        &self.description.traefik_metrics
+    }
+
+    /// The certificate of the sandbox's authority.
+    #[must_use]
+    pub fn ca_certificate(&self) -> &Path {
+        &self.description.ca
+    }
+
+    /// The kubectl that belongs to the cluster.
+    #[must_use]
+    pub fn kubectl(&self) -> PathBuf {
+        self.description.programs.join("kubectl")
+    }
+
+    /// The reference of an image of the sandbox's registry, e.g. `api` and `v1.0.0`.
+    #[must_use]
+    pub fn image(&self, repository: &str, tag: &str) -> String {
+        format!("{REGISTRY}/{repository}:{tag}")
+    }
+
+    /// Ends the API server and starts it again; returns when it is ready. Everybody else in this
+    /// sandbox notices: use a sandbox of your own.
+    ///
+    /// # Errors
+    /// It does not end, or does not come back.
+    pub async fn restart_api_server(&self, ending: Ending) -> Result<()> {
+        restart_api_server(&self.layout, ending).await
+    }
+
+    pub(crate) fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    fn admin_kubectl(&self) -> Kubectl {
+        Kubectl {
+            program: self.kubectl(),
+            kubeconfig: self.kubeconfig(User::Admin),
+        }
+    }
+
+    /// Creates a fresh namespace named after the prefix, in which the deployer has the role of
+    /// `docs/rbac/deployer.yaml` and the reader may view.
+    ///
+    /// # Panics
+    /// When the cluster refuses.
+    pub async fn namespace(&self, prefix: &str) -> TestNamespace {
+        let created = self.create_namespace(prefix).await;
+        created.unwrap_or_else(|error| panic!("{}", error.chain()))
+    }
+
+    async fn create_namespace(&self, prefix: &str) -> Result<TestNamespace> {
+        let client = client_of(&self.kubeconfig(User::Admin)).await?;
+        let name = format!("{prefix}-{:08x}", rand::random::<u32>());
+        let namespace: Namespace = serde_json::from_value(json!({
+            "metadata": {"name": name, "labels": {"switchyard-sandbox/test": "true"}},
+        }))
+        .context(|| "cannot build a namespace")?;
+        let namespaces: Api<Namespace> = Api::all(client.clone());
+        let created = namespaces.create(&PostParams::default(), &namespace).await;
+        created.context(|| format!("cannot create namespace `{name}`"))?;
+        let guard = TestNamespace {
+            name,
+            kubectl: self.admin_kubectl(),
+            is_deleted: false,
+        };
+        self.grant(&client, &guard.name).await?;
+        wait_for_service_account(&client, &guard.name).await?;
+        Ok(guard)
+    }
+
+    async fn grant(&self, client: &Client, namespace: &str) -> Result<()> {
+        let binding = |role_kind: &str, role: &str, user: User| {
+            json!({
+                "apiVersion": "rbac.authorization.k8s.io/v1",
+                "kind": "RoleBinding",
+                "metadata": {"name": format!("sandbox-{}", user.name())},
+                "roleRef": {
+                    "apiGroup": "rbac.authorization.k8s.io", "kind": role_kind, "name": role,
+                },
+                "subjects": [{
+                    "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user.name(),
+                }],
+            })
+        };
+        let mut objects = documents(DEPLOYER_ROLE)?;
+        objects.push(binding("Role", "switchyard-deployer", User::Deployer));
+        objects.push(binding("ClusterRole", "view", User::Reader));
+        for object in objects {
+            apply(client, namespace, &object).await?;
+        }
+        Ok(())
+    }
+}
+
+async fn apply(client: &Client, namespace: &str, object: &serde_json::Value) -> Result<()> {
+    use kube::core::{ApiResource, DynamicObject, GroupVersionKind, TypeMeta};
+    let types = TypeMeta {
+        api_version: object["apiVersion"].as_str().unwrap_or_default().to_owned(),
+        kind: object["kind"].as_str().unwrap_or_default().to_owned(),
+    };
+    let name = object["metadata"]["name"].as_str().unwrap_or_default();
+    let kind = GroupVersionKind::try_from(&types).context(|| "not a kind")?;
+    let resource = ApiResource::from_gvk(&kind);
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
+    let parameters = PatchParams::apply("switchyard-sandbox").force();
+    let applied = api.patch(name, &parameters, &Patch::Apply(object)).await;
+    applied.context(|| format!("cannot apply {} `{namespace}/{name}`", types.kind))?;
+    Ok(())
+}
+
+/// Pods are refused until the controllers have made the account that they run as.
+async fn wait_for_service_account(client: &Client, namespace: &str) -> Result<()> {
+    let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), namespace);
+    let deadline = Instant::now() + NAMESPACE_LIMIT;
+    loop {
+        let account = accounts.get_opt("default").await;
+        if account
+            .context(|| "cannot read the service account")?
+            .is_some()
+        {
+            return Ok(());
+        }
+        if Instant::now() > deadline {
+            return Err(SandboxError::new(format!(
+                "namespace `{namespace}` got no service account within {} s",
+                NAMESPACE_LIMIT.as_secs()
+            )));
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// A client made of a kubeconfig file.
+pub(crate) async fn client_of(path: &Path) -> Result<Client> {
+    let shown = path.display();
+    let kubeconfig = Kubeconfig::read_from(path).context(|| format!("cannot use {shown}"))?;
+    let options = KubeConfigOptions::default();
+    let mut config = Config::from_custom_kubeconfig(kubeconfig, &options)
+        .await
+        .context(|| format!("cannot use {shown}"))?;
+    config.default_retry = false;
+    Client::try_from(config).context(|| format!("cannot make a client of {shown}"))
+}
+
+/// A namespace of one test. Deleted when it is dropped.
+#[derive(Debug)]
+pub struct TestNamespace {
+    name: String,
+    kubectl: Kubectl,
+    is_deleted: bool,
+}
+
+impl TestNamespace {
+    /// The namespace's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Runs kubectl in this namespace as admin and returns what it printed.
+    ///
+    /// # Errors
+    /// kubectl failed; its message is in the error.
+    pub fn kubectl(&self, arguments: &[&str]) -> Result<String> {
+        self.kubectl.run(&self.inside(arguments), "")
+    }
+
+    /// Applies manifests (YAML or JSON) as admin.
+    ///
+    /// # Errors
+    /// As for [`TestNamespace::kubectl`].
+    pub fn apply(&self, manifests: &str) -> Result<String> {
+        self.kubectl.run(
+            &self.inside(&["apply", "--server-side", "-f", "-"]),
+            manifests,
+        )
+    }
+
+    fn inside<'a>(&'a self, arguments: &[&'a str]) -> Vec<&'a str> {
+        let mut words = vec!["--namespace", &self.name];
+        words.extend(arguments);
+        words
+    }
+
+    /// Deletes the namespace without waiting for the last object in it.
+    ///
+    /// # Errors
+    /// The cluster refuses.
+    pub fn delete(mut self) -> Result<()> {
+        self.is_deleted = true;
+        self.order_deletion()
+    }
+
+    fn order_deletion(&self) -> Result<()> {
+        let words = [
+            "delete",
+            "namespace",
+            &self.name,
+            "--wait=false",
+            "--ignore-not-found",
+        ];
+        self.kubectl.run(&words, "").map(drop)
+    }
+
+    /// What a person needs to understand a failed test.
+    fn diagnosis(&self) -> String {
+        let show = |words: &[&str]| self.kubectl(words).unwrap_or_else(|error| error.chain());
+        format!(
+            "namespace {}:\n{}\n{}",
+            self.name,
+            show(&["get", "all,endpointslices,leases,configmaps", "-o", "wide"]),
+            show(&["get", "events", "--sort-by=.lastTimestamp"]),
+        )
+    }
+}
+
+impl Drop for TestNamespace {
+    fn drop(&mut self) {
+        use std::io::Write as _;
+        if self.is_deleted {
+            return;
+        }
+        if std::thread::panicking() {
+            let _ = writeln!(std::io::stderr(), "{}", self.diagnosis());
+            if std::env::var_os(KEEP_VARIABLE).is_some() {
+                return;
+            }
+        }
+        // Nothing is waited for: the test is over, the cluster does the rest.
+        if let Err(error) = self.order_deletion() {
+            let _ = writeln!(std::io::stderr(), "{}", error.chain());
+        }
+    }
+}
