@@ -1,0 +1,449 @@
+//! The loopback server under every stand-in: it records exchanges and commits faults on demand. It
+//! knows HTTP, and nothing of what a service means by it.
+//!
+//! A process that is not the one which started a stand-in drives it over HTTP below `/_stand-in/`:
+//! `GET exchanges`, `GET state`, `POST faults` (a [`FaultRule`]), `POST reset`.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+
+/// A request as a service sees it.
+#[derive(Debug, Clone)]
+pub struct Received {
+    /// The method, upper-case.
+    pub method: String,
+    /// The path without the query.
+    pub path: String,
+    /// The query's pairs, decoded, in order.
+    pub query: Vec<(String, String)>,
+    /// Headers by lower-case name.
+    pub headers: BTreeMap<String, String>,
+    /// The body.
+    pub body: Bytes,
+    /// The server's own base URL, for links in answers.
+    pub base_url: String,
+}
+
+impl Received {
+    /// A header by its lower-case name.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(String::as_str)
+    }
+
+    /// The first value of a query parameter.
+    #[must_use]
+    pub fn query(&self, name: &str) -> Option<&str> {
+        let mut pairs = self.query.iter();
+        pairs
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// The media type of the body without parameters, lower-case.
+    #[must_use]
+    pub fn media_type(&self) -> Option<String> {
+        let value = self.header("content-type")?;
+        Some(
+            value
+                .split(';')
+                .next()
+                .unwrap_or(value)
+                .trim()
+                .to_ascii_lowercase(),
+        )
+    }
+}
+
+/// An answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// Headers.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+    /// The body.
+    #[serde(default)]
+    pub body: String,
+}
+
+impl Answer {
+    /// A JSON answer.
+    #[must_use]
+    pub fn json(status: u16, document: &Value) -> Self {
+        Self::typed(
+            status,
+            "application/json; charset=utf-8",
+            document.to_string(),
+        )
+    }
+
+    /// A plain text answer.
+    #[must_use]
+    pub fn text(status: u16, body: impl Into<String>) -> Self {
+        Self::typed(status, "text/html", body.into())
+    }
+
+    fn typed(status: u16, media_type: &str, body: String) -> Self {
+        let answer = Self {
+            status,
+            headers: BTreeMap::new(),
+            body,
+        };
+        answer.with_header("content-type", media_type)
+    }
+
+    /// Adds a header.
+    #[must_use]
+    pub fn with_header(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.headers.insert(name.to_owned(), value.into());
+        self
+    }
+}
+
+/// How an exchange goes wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fault {
+    /// This answer instead of the service's; the service does not see the request.
+    Answer(Answer),
+    /// The service acts at once, its answer comes this many milliseconds later: to a client with a
+    /// shorter time-out an ambiguous end.
+    LateAnswer(u64),
+    /// The connection is cut, the service does not see the request.
+    Cut,
+    /// The service acts, then the connection is cut.
+    CutAfterActing,
+}
+
+/// Which exchanges go wrong, and how.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FaultRule {
+    /// Only requests of this method; all when absent.
+    #[serde(default)]
+    pub method: Option<String>,
+    /// Only requests whose path contains this text.
+    #[serde(default)]
+    pub path: String,
+    /// How many of them.
+    pub times: u32,
+    /// What happens to them.
+    pub fault: Fault,
+}
+
+impl FaultRule {
+    /// A rule for the next `times` requests, whatever they are.
+    #[must_use]
+    pub fn next(times: u32, fault: Fault) -> Self {
+        Self {
+            method: None,
+            path: String::new(),
+            times,
+            fault,
+        }
+    }
+
+    /// The rule for one method only.
+    #[must_use]
+    pub fn method(mut self, method: &str) -> Self {
+        self.method = Some(method.to_owned());
+        self
+    }
+
+    /// The rule for paths that contain `part` only.
+    #[must_use]
+    pub fn path(mut self, part: &str) -> Self {
+        self.path = part.to_owned();
+        self
+    }
+
+    fn matches(&self, request: &Received) -> bool {
+        self.times > 0
+            && self
+                .method
+                .as_deref()
+                .is_none_or(|method| method == request.method)
+            && request.path.contains(&self.path)
+    }
+}
+
+/// A request with the answer it got.
+#[derive(Debug, Clone, Serialize)]
+pub struct Exchange {
+    /// The method.
+    pub method: String,
+    /// The path without the query.
+    pub path: String,
+    /// The query's pairs.
+    pub query: Vec<(String, String)>,
+    /// The request's headers by lower-case name.
+    pub headers: BTreeMap<String, String>,
+    /// The request's body as text.
+    pub body: String,
+    /// The status answered; absent where the connection was cut.
+    pub status: Option<u16>,
+    /// The body answered.
+    pub answer: String,
+}
+
+impl Exchange {
+    /// The request's body as JSON; `null` where it is none.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or(Value::Null)
+    }
+}
+
+/// What a stand-in does with a request.
+pub trait Service: Send + Sync + 'static {
+    /// Answers a request, as strictly as the real service.
+    fn answer(&self, request: &Received) -> Answer;
+
+    /// What the service holds, for assertions from another process.
+    fn state(&self) -> Value;
+}
+
+struct Shared<S> {
+    service: S,
+    base_url: String,
+    exchanges: Mutex<Vec<Exchange>>,
+    faults: Mutex<Vec<FaultRule>>,
+}
+
+/// A running stand-in. Dropping it closes its socket and ends its thread.
+pub struct StandIn<S> {
+    shared: Arc<Shared<S>>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl<S: Service> StandIn<S> {
+    /// Starts a stand-in on a free port of the loopback address.
+    ///
+    /// # Errors
+    /// When no socket or thread can be had.
+    pub fn start(service: S) -> std::io::Result<Self> {
+        Self::start_at(service, SocketAddr::from(([127, 0, 0, 1], 0)))
+    }
+
+    /// Starts a stand-in on an address of the caller's choice, in a thread of its own, so that
+    /// synchronous and asynchronous callers use it alike.
+    ///
+    /// # Errors
+    /// When the address cannot be bound, or no thread can be had.
+    pub fn start_at(service: S, address: SocketAddr) -> std::io::Result<Self> {
+        let listener = std::net::TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        let shared = Arc::new(Shared {
+            service,
+            base_url: format!("http://{}", listener.local_addr()?),
+            exchanges: Mutex::default(),
+            faults: Mutex::default(),
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let (stop, stopped) = oneshot::channel();
+        let served = Arc::clone(&shared);
+        let thread = std::thread::Builder::new()
+            .name("stand-in".to_owned())
+            .spawn(move || {
+                runtime.block_on(async {
+                    tokio::select! {
+                        () = serve(listener, served) => {}
+                        _ = stopped => {}
+                    }
+                });
+            })?;
+        Ok(Self {
+            shared,
+            stop: Some(stop),
+            thread: Some(thread),
+        })
+    }
+
+    /// `http://ADDRESS:PORT`, without a slash at its end.
+    #[must_use]
+    pub fn base_url(&self) -> &str {
+        &self.shared.base_url
+    }
+
+    /// The service, for its own questions and switches.
+    #[must_use]
+    pub fn service(&self) -> &S {
+        &self.shared.service
+    }
+
+    /// Every exchange so far, oldest first.
+    #[must_use]
+    pub fn exchanges(&self) -> Vec<Exchange> {
+        lock(&self.shared.exchanges).clone()
+    }
+
+    /// Makes exchanges go wrong; rules are tried in the order they were given.
+    pub fn fail(&self, rule: FaultRule) {
+        lock(&self.shared.faults).push(rule);
+    }
+}
+
+impl<S> Drop for StandIn<S> {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // A panic of the server thread was already printed by it.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn serve<S: Service>(listener: std::net::TcpListener, shared: Arc<Shared<S>>) {
+    let Ok(listener) = TcpListener::from_std(listener) else {
+        return;
+    };
+    loop {
+        let Ok((stream, _)) = listener.accept().await else {
+            continue;
+        };
+        let shared = Arc::clone(&shared);
+        tokio::spawn(async move {
+            let handle = service_fn(|request| handle(request, Arc::clone(&shared)));
+            // An error is a client that went away, or a cut that was ordered.
+            let _ = hyper::server::conn::http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), handle)
+                .await;
+        });
+    }
+}
+
+/// The order to cut the connection, as hyper takes it: an error instead of an answer.
+#[derive(Debug)]
+struct CutOrdered;
+
+impl std::fmt::Display for CutOrdered {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("the connection is cut on order")
+    }
+}
+
+impl std::error::Error for CutOrdered {}
+
+async fn handle<S: Service>(
+    request: hyper::Request<Incoming>,
+    shared: Arc<Shared<S>>,
+) -> Result<hyper::Response<Full<Bytes>>, CutOrdered> {
+    let received = receive(request, &shared.base_url).await;
+    if let Some(command) = received.path.strip_prefix("/_stand-in/") {
+        return Ok(respond(&control(&shared, command, &received)));
+    }
+    let fault = take_fault(&shared, &received);
+    let (answer, delay) = match fault {
+        Some(Fault::Answer(answer)) => (Some(answer), None),
+        Some(Fault::Cut) => (None, None),
+        Some(Fault::CutAfterActing) => {
+            shared.service.answer(&received);
+            (None, None)
+        }
+        Some(Fault::LateAnswer(milliseconds)) => (
+            Some(shared.service.answer(&received)),
+            Some(Duration::from_millis(milliseconds)),
+        ),
+        None => (Some(shared.service.answer(&received)), None),
+    };
+    lock(&shared.exchanges).push(Exchange {
+        method: received.method,
+        path: received.path,
+        query: received.query,
+        headers: received.headers,
+        body: String::from_utf8_lossy(&received.body).into_owned(),
+        status: answer.as_ref().map(|answer| answer.status),
+        answer: answer
+            .as_ref()
+            .map(|answer| answer.body.clone())
+            .unwrap_or_default(),
+    });
+    if let Some(delay) = delay {
+        tokio::time::sleep(delay).await;
+    }
+    answer.map(|answer| respond(&answer)).ok_or(CutOrdered)
+}
+
+async fn receive(request: hyper::Request<Incoming>, base_url: &str) -> Received {
+    let (parts, body) = request.into_parts();
+    let headers = parts.headers.iter().map(|(name, value)| {
+        let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+        (name.as_str().to_owned(), value)
+    });
+    let query = parts.uri.query().unwrap_or_default();
+    Received {
+        method: parts.method.to_string(),
+        path: parts.uri.path().to_owned(),
+        query: url::form_urlencoded::parse(query.as_bytes())
+            .into_owned()
+            .collect(),
+        headers: headers.collect(),
+        body: body
+            .collect()
+            .await
+            .map(http_body_util::Collected::to_bytes)
+            .unwrap_or_default(),
+        base_url: base_url.to_owned(),
+    }
+}
+
+fn take_fault<S>(shared: &Shared<S>, request: &Received) -> Option<Fault> {
+    let mut faults = lock(&shared.faults);
+    let rule = faults.iter_mut().find(|rule| rule.matches(request))?;
+    rule.times -= 1;
+    Some(rule.fault.clone())
+}
+
+fn control<S: Service>(shared: &Shared<S>, command: &str, request: &Received) -> Answer {
+    match (request.method.as_str(), command) {
+        ("GET", "exchanges") => Answer::json(200, &json!(*lock(&shared.exchanges))),
+        ("GET", "state") => Answer::json(200, &shared.service.state()),
+        ("POST", "faults") => match serde_json::from_slice(&request.body) {
+            Ok(rule) => {
+                lock(&shared.faults).push(rule);
+                Answer::json(200, &json!({}))
+            }
+            Err(cause) => Answer::text(400, format!("not a fault rule: {cause}")),
+        },
+        ("POST", "reset") => {
+            lock(&shared.exchanges).clear();
+            lock(&shared.faults).clear();
+            Answer::json(200, &json!({}))
+        }
+        _ => Answer::text(404, "exchanges, state, faults, reset"),
+    }
+}
+
+fn respond(answer: &Answer) -> hyper::Response<Full<Bytes>> {
+    let mut builder = hyper::Response::builder().status(answer.status);
+    for (name, value) in &answer.headers {
+        builder = builder.header(name, value);
+    }
+    let body = Full::new(Bytes::from(answer.body.clone()));
+    builder.body(body).unwrap_or_else(|_: http::Error| {
+        let mut broken = hyper::Response::new(Full::default());
+        *broken.status_mut() = hyper::StatusCode::INTERNAL_SERVER_ERROR;
+        broken
+    })
+}
