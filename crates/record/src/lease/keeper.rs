@@ -1,0 +1,267 @@
+//! Keeping a lease: renewals in the background, and what they find out.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::api::{Api, PostParams};
+use switchyard_cluster::FIELD_MANAGER;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::acquire::get;
+use super::{Claimant, holder_of, released};
+use crate::application::Preempt;
+use crate::clock::Clock;
+use crate::error::{RecordError, Result};
+use crate::store::Store;
+
+/// How often the record is looked at for an order to stop.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// How long a release may take: a cancelled process has seven seconds for everything.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a renewal may take.
+const RENEW_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What the background task needs.
+pub(crate) struct KeeperParts {
+    pub(crate) api: Api<Lease>,
+    pub(crate) store: Store,
+    pub(crate) application: String,
+    pub(crate) name: String,
+    pub(crate) claimant: Claimant,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+/// What the background task has found out.
+#[derive(Clone, Debug, Default)]
+struct Findings {
+    lost: Option<String>,
+    preempt: Option<Preempt>,
+}
+
+/// What a session sees of its lease.
+#[derive(Clone, Debug)]
+pub(crate) struct Held {
+    name: String,
+    findings: Arc<Mutex<Findings>>,
+    lost: CancellationToken,
+    preempted: CancellationToken,
+}
+
+impl Held {
+    /// Cancelled when the lease is somebody else's.
+    pub(crate) fn lost(&self) -> CancellationToken {
+        self.lost.clone()
+    }
+
+    /// Cancelled when somebody orders this process to stop.
+    pub(crate) fn preempted(&self) -> CancellationToken {
+        self.preempted.clone()
+    }
+
+    /// The order to stop, if there is one.
+    pub(crate) fn preempt(&self) -> Option<Preempt> {
+        self.read().preempt
+    }
+
+    /// Fails once the lease is lost.
+    pub(crate) fn check(&self) -> Result<()> {
+        match self.read().lost {
+            Some(reason) => Err(RecordError::LeaseLost {
+                lease: self.name.clone(),
+                reason,
+            }),
+            None => Ok(()),
+        }
+    }
+
+    fn read(&self) -> Findings {
+        let findings = self.findings.lock().unwrap_or_else(PoisonError::into_inner);
+        findings.clone()
+    }
+
+    fn lose(&self, reason: String) {
+        let mut findings = self.findings.lock().unwrap_or_else(PoisonError::into_inner);
+        findings.lost.get_or_insert(reason);
+        drop(findings);
+        self.lost.cancel();
+    }
+
+    fn told_to_stop(&self, preempt: Preempt) {
+        let mut findings = self.findings.lock().unwrap_or_else(PoisonError::into_inner);
+        findings.preempt = Some(preempt);
+        drop(findings);
+        self.preempted.cancel();
+    }
+}
+
+/// A lease in our hands. Dropping it releases the lease in the background; [`Keeper::release`]
+/// waits for that.
+pub(crate) struct Keeper {
+    held: Held,
+    release: CancellationToken,
+    task: Option<JoinHandle<()>>,
+}
+
+impl Keeper {
+    /// Starts to renew a lease that was just taken at `taken_at` of our monotonic clock.
+    pub(crate) fn start(parts: KeeperParts, lease: Lease, taken_at: Duration) -> Self {
+        let held = Held {
+            name: parts.name.clone(),
+            findings: Arc::default(),
+            lost: CancellationToken::new(),
+            preempted: CancellationToken::new(),
+        };
+        let release = CancellationToken::new();
+        let state = Keeping {
+            parts,
+            lease,
+            renewed_at: taken_at,
+            held: held.clone(),
+        };
+        let task = tokio::spawn(state.keep(release.clone()));
+        Self {
+            held,
+            release,
+            task: Some(task),
+        }
+    }
+
+    pub(crate) fn held(&self) -> &Held {
+        &self.held
+    }
+
+    /// Releases the lease and waits until that is done.
+    pub(crate) async fn release(mut self) {
+        self.release.cancel();
+        if let Some(task) = self.task.take() {
+            // A panic of the task is reported by the runtime; the lease then runs out by itself.
+            let _ = task.await;
+        }
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.release.cancel();
+    }
+}
+
+/// The background task's own state.
+struct Keeping {
+    parts: KeeperParts,
+    lease: Lease,
+    renewed_at: Duration,
+    held: Held,
+}
+
+impl Keeping {
+    async fn keep(mut self, release: CancellationToken) {
+        let mut renew = tokio::time::interval(self.parts.claimant.times.renew_every);
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        renew.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        renew.tick().await;
+        while self.held.check().is_ok() {
+            tokio::select! {
+                () = release.cancelled() => break,
+                _tick = renew.tick() => tokio::select! {
+                    () = release.cancelled() => break,
+                    () = self.renew() => {}
+                },
+                _tick = look.tick() => tokio::select! {
+                    () = release.cancelled() => break,
+                    () = self.look_for_orders() => {}
+                },
+            }
+        }
+        if self.held.check().is_ok() {
+            let _ = tokio::time::timeout(RELEASE_TIMEOUT, self.release()).await;
+        } else {
+            release.cancelled().await;
+        }
+    }
+
+    /// Renews the lease until that has an answer, or this renewal's time is over.
+    async fn renew(&mut self) {
+        let started = self.parts.clock.monotonic();
+        let lease =
+            self.parts
+                .claimant
+                .lease(&self.parts.name, Some(&self.lease), self.parts.clock.now());
+        match tokio::time::timeout(RENEW_TIMEOUT, self.put(&lease)).await {
+            Ok(Ok(lease)) => {
+                self.lease = lease;
+                self.renewed_at = started;
+            }
+            Ok(Err(kube::Error::Api(status))) if status.code == 409 || status.code == 404 => {
+                self.look_who_holds_it().await;
+            }
+            Ok(Err(_)) | Err(_) => self.judge_contact(),
+        }
+    }
+
+    async fn put(&self, lease: &Lease) -> kube::Result<Lease> {
+        let params = PostParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..PostParams::default()
+        };
+        self.parts
+            .api
+            .replace(&self.parts.name, &params, lease)
+            .await
+    }
+
+    /// After a conflict: somebody else's lease is lost; our own, written by an answer that was
+    /// lost or touched by somebody's labels, is taken as it is.
+    async fn look_who_holds_it(&mut self) {
+        match get(&self.parts.api, &self.parts.name).await {
+            Ok(Some(lease)) => match holder_of(&lease) {
+                Some(holder) if holder.identity == self.parts.claimant.holder.identity => {
+                    self.lease = lease;
+                }
+                Some(holder) => self.held.lose(format!("{holder} has taken it over")),
+                None => self.held.lose("somebody has released it".to_owned()),
+            },
+            Ok(None) => self.held.lose("somebody has deleted it".to_owned()),
+            Err(_) => self.judge_contact(),
+        }
+    }
+
+    fn judge_contact(&self) {
+        let now = self.parts.clock.monotonic();
+        let silent = now.saturating_sub(self.renewed_at);
+        if silent >= self.parts.claimant.times.contact_limit {
+            self.held
+                .lose(format!("it could not be renewed for {}s", silent.as_secs()));
+        }
+    }
+
+    /// Looks whether somebody rolls back. A read that fails says nothing: the renewal judges
+    /// contact.
+    async fn look_for_orders(&self) {
+        let read = self.parts.store.application(&self.parts.application);
+        if let Ok(Some(stored)) = read.await
+            && let Some(preempt) = stored.record.preempt
+        {
+            self.held.told_to_stop(preempt);
+        }
+    }
+
+    async fn release(&mut self) {
+        for _attempt in 0..3 {
+            let lease = released(&self.parts.name, &self.lease, self.parts.clock.now());
+            match self.put(&lease).await {
+                Ok(_) => return,
+                Err(kube::Error::Api(status)) if status.code == 409 => {
+                    self.look_who_holds_it().await;
+                    if self.held.check().is_err() {
+                        return;
+                    }
+                }
+                Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,
+            }
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! Claiming the application: the decision of `claim`, carried out.
+
+use super::Session;
+use crate::application::ApplicationRecord;
+use crate::claim::{Claim, ClaimRequest, Intent, Known, decide};
+use crate::deployment::{
+    Attempt, DeploymentRecord, DeploymentResult, Opening, PhaseEntry, Run, SCHEMA, Sides, Verdict,
+};
+use crate::error::{RecordError, Result};
+use crate::identity::DeploymentId;
+use crate::phase::Phase;
+use crate::store::{Stored, Write};
+
+/// What a claim that was not refused has led to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Claimed {
+    /// A deployment was begun.
+    New,
+    /// This run's own deployment goes on.
+    Resumed {
+        /// Where it stands.
+        phase: Phase,
+    },
+    /// The deployment of another run is taken back by this one.
+    TakenOver {
+        /// Where it stands.
+        phase: Phase,
+    },
+    /// There is nothing to take back; nothing is claimed.
+    NothingToDo {
+        /// How this run's deployment ended, if there was one.
+        verdict: Option<Verdict>,
+    },
+}
+
+impl Session {
+    /// Claims the application for what the request wants.
+    ///
+    /// # Errors
+    /// The claim is refused, the lease is lost, or a record cannot be written.
+    pub async fn claim(&mut self, request: ClaimRequest) -> Result<Claimed> {
+        let known = Known {
+            application: &self.application.record,
+            active: self.active(),
+        };
+        match decide(known, &self.id, &request) {
+            Claim::New { id, reverts } => {
+                self.begin(id, reverts, &request).await?;
+                Ok(Claimed::New)
+            }
+            Claim::Resume { id, phase } => {
+                self.resume(id, &request).await?;
+                Ok(Claimed::Resumed { phase })
+            }
+            Claim::TakeOver { id, phase } => {
+                self.resume(id, &request).await?;
+                Ok(Claimed::TakenOver { phase })
+            }
+            Claim::Supersede { stuck, id } => {
+                self.supersede(&stuck, &id).await?;
+                self.begin(id, None, &request).await?;
+                Ok(Claimed::New)
+            }
+            Claim::NothingToDo { verdict } => Ok(Claimed::NothingToDo { verdict }),
+            Claim::Refuse(refusal) => Err(refusal.into()),
+        }
+    }
+
+    /// Goes on with the active deployment.
+    async fn resume(&mut self, id: DeploymentId, request: &ClaimRequest) -> Result<()> {
+        let is_own_run = id.is_same_run(&self.id);
+        self.id = id;
+        self.is_claimed = true;
+        let mut record = self.record()?.clone();
+        let at = self.now();
+        if is_own_run && record.attempt() < request.attempt {
+            record.run.attempts.push(Attempt {
+                number: request.attempt,
+                actor: self.options.actor.clone(),
+                at,
+            });
+        }
+        if let Some(inputs) = &request.inputs {
+            let entry = record.inputs_hash.entry(inputs.step.clone());
+            entry.or_insert_with(|| inputs.hash.clone());
+        }
+        if record != *self.record()? {
+            self.write_deployment(record).await?;
+        }
+        if matches!(request.intent, Intent::RollBack(_)) {
+            // The order to stop was this one, and it is being carried out.
+            self.update_application(|application| application.preempt = None)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Begins a deployment: its record first, then the claim that points to it, so that a crash
+    /// between leaves a record that nothing points to, never a claim without a record.
+    async fn begin(
+        &mut self,
+        id: DeploymentId,
+        reverts: Option<DeploymentId>,
+        request: &ClaimRequest,
+    ) -> Result<()> {
+        let opening = match &request.intent {
+            Intent::Deploy(opening) | Intent::RollBack(opening) => opening.clone(),
+            Intent::Continue | Intent::Rescue => return Err(RecordError::NotClaimed),
+        };
+        let record = self.opened(&id, reverts, opening, request);
+        let stored = self.create_deployment(record).await?;
+        let record = stored.record.clone();
+        let at = self.now();
+        self.active = Some(stored);
+        self.is_claimed = true;
+        self.id = id;
+        self.update_application(|application| application.claim(&record, at))
+            .await
+    }
+
+    fn opened(
+        &self,
+        id: &DeploymentId,
+        reverts: Option<DeploymentId>,
+        opening: Opening,
+        request: &ClaimRequest,
+    ) -> DeploymentRecord {
+        let at = self.now();
+        let inputs = request.inputs.iter();
+        DeploymentRecord {
+            schema: SCHEMA,
+            id: id.clone(),
+            kind: opening.kind,
+            chain: opening.chain,
+            reverts,
+            run: Run {
+                repository: id.repository().to_owned(),
+                run_id: id.run_id().to_owned(),
+                url: self.options.run_url.clone(),
+                attempts: vec![Attempt {
+                    number: request.attempt.max(1),
+                    actor: self.options.actor.clone(),
+                    at,
+                }],
+            },
+            actor: self.options.actor.clone(),
+            version: opening.version,
+            commit: opening.commit,
+            digests: opening.digests,
+            inputs_hash: inputs
+                .map(|inputs| (inputs.step.clone(), inputs.hash.clone()))
+                .collect(),
+            previous: self.application.record.live.clone(),
+            sides: Sides::default(),
+            targets: Vec::new(),
+            stages: Vec::new(),
+            phase: Phase::Claimed,
+            phases: vec![PhaseEntry {
+                name: Phase::Claimed,
+                at,
+                attempt: request.attempt.max(1),
+                reason: None,
+            }],
+            journal: Vec::new(),
+            weights: Vec::new(),
+            evidence: Vec::new(),
+            backup_ref: None,
+            notify_keys: std::collections::BTreeMap::new(),
+            result: None,
+        }
+    }
+
+    /// Creates the record, or takes the place of one that a crash left without a claim.
+    async fn create_deployment(
+        &mut self,
+        record: DeploymentRecord,
+    ) -> Result<Stored<DeploymentRecord>> {
+        let name = record.id.record_name();
+        for _attempt in 0..4 {
+            self.ensure_held()?;
+            let write = match self.store.read::<DeploymentRecord>(&name).await? {
+                None => self.store.create(&record, self.fence).await?,
+                Some(orphan) if is_untouched(&orphan.record) => {
+                    self.store.replace(&orphan, &record, self.fence).await?
+                }
+                Some(orphan) => {
+                    return Err(RecordError::Changed {
+                        object: self.store.describe(&name),
+                        writer: orphan.writer.unwrap_or_else(|| "somebody".to_owned()),
+                    });
+                }
+            };
+            match write {
+                Write::Done(stored) => return Ok(stored),
+                Write::Conflict => {}
+                Write::Unclear { error, retry_after } => {
+                    super::open::pause(&self.options, error, retry_after).await?;
+                }
+            }
+        }
+        Err(RecordError::Changed {
+            object: self.store.describe(&name),
+            writer: "another writer, again and again,".to_owned(),
+        })
+    }
+
+    /// Ends a deployment that a person has settled.
+    async fn supersede(&mut self, stuck: &DeploymentId, by: &DeploymentId) -> Result<()> {
+        let own = std::mem::replace(&mut self.id, stuck.clone());
+        self.is_claimed = true;
+        let result = DeploymentResult {
+            verdict: Verdict::Superseded,
+            cause: Some(format!("a new deployment was ordered: {by}")),
+            by: self.options.actor.clone(),
+        };
+        let ended = self.finish(result).await;
+        self.id = own;
+        self.is_claimed = false;
+        self.active = None;
+        ended.map(drop)
+    }
+
+    /// Changes the application's record: [`Session::claim`] and what follows a phase.
+    pub(super) async fn update_application(
+        &mut self,
+        change: impl Fn(&mut ApplicationRecord),
+    ) -> Result<()> {
+        self.write_application(change).await
+    }
+}
+
+fn is_untouched(record: &DeploymentRecord) -> bool {
+    record.phase == Phase::Claimed && record.journal.is_empty()
+}

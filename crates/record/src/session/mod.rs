@@ -1,0 +1,390 @@
+//! A session: one process working on one application under its lease and fence.
+//!
+//! Owns the order of things: lease, fence, record, then work. Every change of a record goes
+//! through here; it refuses to know the objects that are mutated.
+
+mod claiming;
+mod open;
+mod preempt;
+mod writes;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+
+use crate::application::{ApplicationRecord, Preempt};
+use crate::clock::{Clock, SystemClock};
+use crate::deployment::{DeploymentRecord, DeploymentResult, Evidence, PhaseStep, WeightsEntry};
+use crate::error::{RecordError, Result};
+use crate::fault::{FaultInjection, FaultPoint, Happening};
+use crate::fence::{Raised, raise_fence};
+use crate::identity::DeploymentId;
+use crate::journal::{ObjectRef, PlannedMutation, Settlement};
+use crate::lease::{Keeper, LeaseTimes};
+use crate::phase::{Advance, Phase};
+use crate::store::{MAX_RECORD_BYTES, Store, Stored, size_of};
+
+pub use claiming::Claimed;
+pub use preempt::{PreemptAnswer, PreemptOrder, request_preempt};
+
+/// Takes one line of progress for people.
+pub type Progress = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// Most bytes that one journal entry adds to a record after [`DeploymentRecord::compact`].
+const COMPACT_ENTRY_BYTES: usize = 1_300;
+/// Bytes kept free for everything else that a deployment writes: phases, weights, evidence.
+const OTHER_BYTES: usize = 150_000;
+
+/// How a session is opened.
+#[derive(Clone)]
+pub struct SessionOptions {
+    /// Who started the run.
+    pub actor: String,
+    /// Link to the run.
+    pub run_url: Option<String>,
+    /// How long to wait for a live holder of the lease.
+    pub wait: Duration,
+    /// Times of the lease.
+    pub times: LeaseTimes,
+    /// Cancelled by the caller: ends the wait for the lease.
+    pub cancel: CancellationToken,
+    /// Takes lines of progress.
+    pub progress: Progress,
+    /// Fault injection; see [`FaultPoint`].
+    pub fault: Option<FaultPoint>,
+    /// The clocks.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl SessionOptions {
+    /// Options of a run: waits two minutes for a live holder, says nothing, has no faults.
+    #[must_use]
+    pub fn new(actor: &str) -> Self {
+        Self {
+            actor: actor.to_owned(),
+            run_url: None,
+            wait: Duration::from_secs(120),
+            times: LeaseTimes::default(),
+            cancel: CancellationToken::new(),
+            progress: Arc::new(|_line| {}),
+            fault: None,
+            clock: Arc::new(SystemClock::default()),
+        }
+    }
+}
+
+impl fmt::Debug for SessionOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionOptions")
+            .field("actor", &self.actor)
+            .field("run_url", &self.run_url)
+            .field("wait", &self.wait)
+            .field("times", &self.times)
+            .field("fault", &self.fault)
+            .finish_non_exhaustive()
+    }
+}
+
+/// One process working on one application. Dropping it releases the lease in the background;
+/// [`Session::close`] waits for that.
+pub struct Session {
+    client: kube::Client,
+    store: Store,
+    id: DeploymentId,
+    options: SessionOptions,
+    keeper: Keeper,
+    fence: u64,
+    application: Stored<ApplicationRecord>,
+    /// The deployment that the application names as active.
+    active: Option<Stored<DeploymentRecord>>,
+    /// Whether `active` is the one that this session claimed.
+    is_claimed: bool,
+    fault: FaultInjection,
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("id", &self.id)
+            .field("fence", &self.fence)
+            .field("is_claimed", &self.is_claimed)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    /// The identity of the deployment: after a claim the claimed one's.
+    #[must_use]
+    pub fn id(&self) -> &DeploymentId {
+        &self.id
+    }
+
+    /// The fence of this process.
+    #[must_use]
+    pub fn fence(&self) -> u64 {
+        self.fence
+    }
+
+    /// The application's record as last read or written.
+    #[must_use]
+    pub fn application(&self) -> &ApplicationRecord {
+        &self.application.record
+    }
+
+    /// The active deployment, whoever's it is.
+    #[must_use]
+    pub fn active(&self) -> Option<&DeploymentRecord> {
+        self.active.as_ref().map(|stored| &stored.record)
+    }
+
+    /// The record of the claimed deployment.
+    ///
+    /// # Errors
+    /// Nothing is claimed.
+    pub fn record(&self) -> Result<&DeploymentRecord> {
+        self.claimed().map(|stored| &stored.record)
+    }
+
+    /// Where the claimed deployment stands.
+    ///
+    /// # Errors
+    /// Nothing is claimed.
+    pub fn phase(&self) -> Result<Phase> {
+        self.record().map(|record| record.phase)
+    }
+
+    /// The records of the namespace, for reading.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Wall-clock time of this session.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.options.clock.now()
+    }
+
+    /// Cancelled when the lease is somebody else's: stop at once and write nothing more.
+    #[must_use]
+    pub fn lost(&self) -> CancellationToken {
+        self.keeper.held().lost()
+    }
+
+    /// Cancelled when somebody orders this process to stop: stop at the next safe point and
+    /// close the session.
+    #[must_use]
+    pub fn preempted(&self) -> CancellationToken {
+        self.keeper.held().preempted()
+    }
+
+    /// The order to stop, if there is one. Looked for in the background every two seconds.
+    #[must_use]
+    pub fn preempt_requested(&self) -> Option<Preempt> {
+        self.keeper.held().preempt()
+    }
+
+    /// Fails once the lease is lost. Writes check it by themselves.
+    ///
+    /// # Errors
+    /// [`RecordError::LeaseLost`].
+    pub fn ensure_held(&self) -> Result<()> {
+        self.keeper.held().check()
+    }
+
+    /// Moves the claimed deployment to a phase; a completed phase is a no-op.
+    ///
+    /// # Errors
+    /// The phase may not follow, the lease is lost, or the record cannot be written.
+    pub async fn advance(&mut self, to: Phase) -> Result<Advance> {
+        self.advance_with(to, None).await
+    }
+
+    /// Moves the claimed deployment to a phase that is not the next one of its chain, and says
+    /// why: `reverting`, `abandoning`, `needs_person`.
+    ///
+    /// # Errors
+    /// As [`Session::advance`].
+    pub async fn advance_because(&mut self, to: Phase, reason: &str) -> Result<Advance> {
+        self.advance_with(to, Some(reason.to_owned())).await
+    }
+
+    async fn advance_with(&mut self, to: Phase, reason: Option<String>) -> Result<Advance> {
+        let at = self.now();
+        let mut record = self.claimed()?.record.clone();
+        let moved = record.advance(PhaseStep { to, at, reason })?;
+        if let Advance::Enter(phase) = moved {
+            self.write_deployment(record).await?;
+            self.follow().await?;
+            self.fault.happened(Happening::Entered(phase));
+        }
+        Ok(moved)
+    }
+
+    /// Writes down a mutation that is about to be made. Make it only after this has returned.
+    ///
+    /// # Errors
+    /// The lease is lost, or the record cannot be written: then the mutation must not be made.
+    pub async fn plan_mutation(&mut self, planned: PlannedMutation) -> Result<u32> {
+        let at = self.now();
+        let fence = self.fence;
+        let mut record = self.claimed()?.record.clone();
+        let seq = record.plan_mutation(fence, planned, at);
+        self.write_deployment(record).await?;
+        self.fault.happened(Happening::Planned);
+        Ok(seq)
+    }
+
+    /// Writes down what became of a mutation.
+    ///
+    /// # Errors
+    /// There is no such entry, the lease is lost, or the record cannot be written.
+    pub async fn settle(&mut self, seq: u32, settlement: impl Into<Settlement>) -> Result<()> {
+        self.fault.happened(Happening::Mutated);
+        let at = self.now();
+        let mut record = self.claimed()?.record.clone();
+        record
+            .settle(seq, settlement.into(), at)
+            .ok_or(RecordError::NoSuchEntry { seq })?;
+        self.write_deployment(record).await?;
+        self.fault.happened(Happening::Settled);
+        Ok(())
+    }
+
+    /// Writes down what a step has seen.
+    ///
+    /// # Errors
+    /// The lease is lost, or the record cannot be written.
+    pub async fn evidence(&mut self, evidence: Evidence) -> Result<()> {
+        let mut record = self.claimed()?.record.clone();
+        record.add_evidence(evidence);
+        self.write_deployment(record).await
+    }
+
+    /// Writes down confirmed shares.
+    ///
+    /// # Errors
+    /// The lease is lost, or the record cannot be written.
+    pub async fn weights(&mut self, entry: WeightsEntry) -> Result<()> {
+        let mut record = self.claimed()?.record.clone();
+        record.add_weights(entry);
+        self.write_deployment(record).await
+    }
+
+    /// Changes what has no function of its own: sides, targets, stages, digests, the backup,
+    /// keys of notices. Nothing is written when nothing changed.
+    ///
+    /// # Errors
+    /// The change touched the identity, phases, journal or result, or unfixed a resolved side;
+    /// the lease is lost, or the record cannot be written.
+    pub async fn amend(&mut self, change: impl FnOnce(&mut DeploymentRecord)) -> Result<()> {
+        let before = &self.claimed()?.record;
+        let mut record = before.clone();
+        change(&mut record);
+        if record == *before {
+            return Ok(());
+        }
+        check_amendment(before, &record)?;
+        self.write_deployment(record).await
+    }
+
+    /// Refuses a plan whose journal would not fit into the record. To be asked before the first
+    /// mutation.
+    ///
+    /// # Errors
+    /// [`RecordError::TooLarge`].
+    pub fn reserve(&self, mutations: usize) -> Result<()> {
+        let stored = self.claimed()?;
+        let mut record = stored.record.clone();
+        record.compact();
+        let journal = mutations.saturating_mul(COMPACT_ENTRY_BYTES);
+        let size = size_of(&record)
+            .saturating_add(journal)
+            .saturating_add(OTHER_BYTES);
+        if size > MAX_RECORD_BYTES {
+            return Err(RecordError::TooLarge {
+                object: self.store.describe(&stored.name),
+                size,
+                limit: MAX_RECORD_BYTES,
+            });
+        }
+        Ok(())
+    }
+
+    /// Puts this process's fence on an object and returns it as it is from then on. For every
+    /// object that may be mutated, before it is read for a decision.
+    ///
+    /// # Errors
+    /// The object belongs to a newer process, the lease is lost, or the API server fails.
+    pub async fn raise_fence(&self, object: &ObjectRef) -> Result<Raised> {
+        self.ensure_held()?;
+        raise_fence(&self.client, object, self.fence).await
+    }
+
+    /// Ends the claimed deployment, frees the application and deletes records that are too old.
+    /// A record that could not be deleted is said, not an error.
+    ///
+    /// # Errors
+    /// The verdict's phase may not follow, the lease is lost, or a record cannot be written.
+    pub async fn finish(&mut self, result: DeploymentResult) -> Result<Advance> {
+        let at = self.now();
+        let mut record = self.claimed()?.record.clone();
+        let moved = record.finish(result, at)?;
+        if let Advance::Enter(phase) = moved {
+            self.write_deployment(record).await?;
+            self.fault.happened(Happening::Entered(phase));
+        }
+        self.follow().await?;
+        self.prune().await?;
+        Ok(moved)
+    }
+
+    /// Releases the lease. Never fails: a lease that could not be released runs out by itself.
+    pub async fn close(self) {
+        self.keeper.release().await;
+    }
+
+    fn claimed(&self) -> Result<&Stored<DeploymentRecord>> {
+        match &self.active {
+            Some(stored) if self.is_claimed => Ok(stored),
+            Some(_) | None => Err(RecordError::NotClaimed),
+        }
+    }
+}
+
+/// What an amendment must leave alone.
+fn check_amendment(before: &DeploymentRecord, after: &DeploymentRecord) -> Result<()> {
+    let is_side_kept = |before: &Option<crate::SideState>, after: &Option<crate::SideState>| {
+        before.as_ref().is_none_or(|before| {
+            after
+                .as_ref()
+                .is_some_and(|after| after.side == before.side)
+        })
+    };
+    let checks = [
+        ("schema", before.schema == after.schema),
+        ("id", before.id == after.id),
+        ("kind", before.kind == after.kind),
+        ("chain", before.chain == after.chain),
+        ("reverts", before.reverts == after.reverts),
+        ("run", before.run == after.run),
+        ("inputs_hash", before.inputs_hash == after.inputs_hash),
+        ("phase", before.phase == after.phase),
+        ("phases", before.phases == after.phases),
+        ("journal", before.journal == after.journal),
+        ("result", before.result == after.result),
+        // Resolved once per deployment: the slot that `auto` chose is never another one later.
+        (
+            "sides.from",
+            is_side_kept(&before.sides.from, &after.sides.from),
+        ),
+        ("sides.to", is_side_kept(&before.sides.to, &after.sides.to)),
+    ];
+    match checks.into_iter().find(|(_, is_kept)| !is_kept) {
+        Some((field, _)) => Err(RecordError::Protected { field }),
+        None => Ok(()),
+    }
+}
