@@ -1,0 +1,649 @@
+//! The order of a switch and of the way back, as a state machine over plain data.
+//! It refuses to do anything itself: it says what is next, and is told what came of it.
+
+use switchyard_record::Phase;
+
+use crate::share::Percent;
+
+/// Which way traffic moves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// To the new side.
+    Forward,
+    /// To the side that had it before the deployment.
+    Back,
+}
+
+/// What a write is for; the provider's goal is made of it where the routing is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Aim {
+    /// Proxies are to know both sides.
+    Prepare,
+    /// The taking side is to get this share.
+    Share(Percent),
+    /// As above, with nothing listed that gets nothing.
+    Settle(Percent),
+    /// As before the deployment, with the side that loses its traffic still listed.
+    Return,
+    /// As before the deployment.
+    Restore,
+}
+
+impl Aim {
+    /// The share of the taking side once it is reached; `None` while traffic has not moved.
+    pub fn share(self) -> Option<Percent> {
+        match self {
+            Self::Prepare => None,
+            Self::Share(share) | Self::Settle(share) => Some(share),
+            Self::Return | Self::Restore => Some(Percent::ALL),
+        }
+    }
+
+    /// The word for it in the journal.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Prepare => "prepare",
+            Self::Share(_) => "switch",
+            Self::Settle(_) => "settle",
+            Self::Return => "return",
+            Self::Restore => "restore",
+        }
+    }
+}
+
+/// One thing to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Task {
+    /// Write the phase into the record.
+    Enter(Phase),
+    /// Bring the taking side to the size it had.
+    ScaleUp,
+    /// See that the taking side has the pods for this share, and that they are routable.
+    Capacity(Percent),
+    /// Write the route of one target.
+    Write {
+        /// Its number in the order of the input.
+        target: usize,
+        /// What for.
+        aim: Aim,
+    },
+    /// See that every proxy has all targets as written.
+    Confirm(Aim),
+    /// See through the front door that the taking side answers its share.
+    FrontDoor(Percent),
+    /// Stay at this stage for the hold, watching.
+    Hold,
+    /// Wait until the side that lost its traffic has nothing in flight.
+    Quiet,
+    /// Take the side that lost its traffic to 0, when asked to.
+    ScaleDown,
+}
+
+/// A stage of a switch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StagePlan {
+    /// Its number in the deployment, from 1.
+    pub index: u16,
+    /// The share of the new side.
+    pub share: Percent,
+}
+
+/// What is to be done in all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Itinerary {
+    /// Number of targets.
+    pub targets: usize,
+    /// The stages that are left; empty when there is nothing to switch.
+    pub stages: Vec<StagePlan>,
+    /// Whether an earlier process of this deployment has already moved traffic.
+    pub has_moved: bool,
+    /// Whether the side that is to get traffic has to be brought to size first.
+    pub scale_up_first: bool,
+}
+
+/// What came of the last task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Nothing yet: the first question.
+    Started,
+    /// It is done.
+    Done,
+    /// It failed.
+    Failed(Trouble),
+    /// The process was told to end.
+    Cancelled,
+    /// Somebody ordered a rollback elsewhere.
+    Preempted(String),
+}
+
+/// Why a task failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// What kind of failure it is, which decides what follows.
+    pub kind: TroubleKind,
+    /// What failed, on which object, what was seen.
+    pub reason: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+/// Kinds of failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TroubleKind {
+    /// A check says no.
+    Gate,
+    /// Somebody else has written what we own on this target.
+    Foreign {
+        /// Its number.
+        target: usize,
+    },
+    /// A remote system failed.
+    Remote,
+    /// The record or the lease is somebody else's now.
+    Replaced,
+}
+
+/// What is next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Do this, then tell.
+    Do(Task),
+    /// It is over.
+    Finish(Ending),
+}
+
+/// How it ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Everything is done.
+    Done,
+    /// It failed before traffic moved; nothing has to be undone.
+    Refused(Trouble),
+    /// It failed after traffic had moved, and traffic is back.
+    Reverted(Trouble),
+    /// It failed, and so did the way back.
+    Stuck {
+        /// Why the way back was taken; `None` when it was ordered.
+        cause: Option<Trouble>,
+        /// What failed on it.
+        trouble: Trouble,
+    },
+    /// What is live is neither ours nor what was there: a person decides.
+    NeedsPerson(Trouble),
+    /// Told to end; the record tells where.
+    Cancelled,
+    /// A rollback goes on elsewhere.
+    Preempted(String),
+    /// Another process has taken over; it decides what follows.
+    Replaced(Trouble),
+}
+
+/// The state of a switch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Machine {
+    targets: usize,
+    direction: Direction,
+    tasks: Vec<Task>,
+    /// Index of the task that the next event is about; `None` before the first.
+    cursor: Option<usize>,
+    has_moved: bool,
+    cause: Option<Trouble>,
+    foreign: Vec<usize>,
+}
+
+impl Machine {
+    /// A switch to the new side.
+    pub fn forward(itinerary: &Itinerary) -> Self {
+        Self {
+            targets: itinerary.targets,
+            direction: Direction::Forward,
+            tasks: forward_tasks(itinerary),
+            cursor: None,
+            has_moved: itinerary.has_moved,
+            cause: None,
+            foreign: Vec::new(),
+        }
+    }
+
+    /// The way back, as ordered.
+    pub fn back(targets: usize) -> Self {
+        Self {
+            targets,
+            direction: Direction::Back,
+            tasks: back_tasks(targets, &[]),
+            cursor: None,
+            has_moved: true,
+            cause: None,
+            foreign: Vec::new(),
+        }
+    }
+
+    /// Which way traffic moves now.
+    pub fn direction(&self) -> Direction {
+        self.direction
+    }
+
+    /// The tasks in their order, for a plan that is only shown.
+    pub fn tasks(&self) -> &[Task] {
+        &self.tasks
+    }
+
+    /// Takes what came of the last task and says what is next.
+    pub fn next(&mut self, event: Event) -> Next {
+        match event {
+            Event::Started => self.at(self.cursor.unwrap_or(0)),
+            Event::Done => self.at(self.cursor.map_or(0, |cursor| cursor + 1)),
+            Event::Cancelled => Next::Finish(Ending::Cancelled),
+            Event::Preempted(by) => Next::Finish(Ending::Preempted(by)),
+            Event::Failed(trouble) => self.failed(trouble),
+        }
+    }
+
+    fn at(&mut self, cursor: usize) -> Next {
+        self.cursor = Some(cursor);
+        match self.tasks.get(cursor) {
+            Some(task) => {
+                if matches!(task, Task::Enter(Phase::Switching(_))) {
+                    self.has_moved = true;
+                }
+                Next::Do(task.clone())
+            }
+            None => Next::Finish(self.ending()),
+        }
+    }
+
+    fn ending(&self) -> Ending {
+        match &self.cause {
+            None => Ending::Done,
+            Some(cause) if self.foreign.is_empty() => Ending::Reverted(cause.clone()),
+            Some(cause) => Ending::NeedsPerson(cause.clone()),
+        }
+    }
+
+    fn failed(&mut self, trouble: Trouble) -> Next {
+        match (self.direction, trouble.kind) {
+            (_, TroubleKind::Replaced) => Next::Finish(Ending::Replaced(trouble)),
+            (Direction::Forward, TroubleKind::Gate | TroubleKind::Remote) if !self.has_moved => {
+                Next::Finish(Ending::Refused(trouble))
+            }
+            (Direction::Forward, TroubleKind::Gate | TroubleKind::Remote) => {
+                self.turn_back(trouble, Vec::new())
+            }
+            (Direction::Forward, TroubleKind::Foreign { target }) if self.has_moved => {
+                self.turn_back(trouble, vec![target])
+            }
+            (Direction::Forward, TroubleKind::Foreign { .. }) => {
+                Next::Finish(Ending::Refused(trouble))
+            }
+            (Direction::Back, TroubleKind::Foreign { target }) => self.give_up(trouble, target),
+            (Direction::Back, TroubleKind::Gate | TroubleKind::Remote) => {
+                Next::Finish(Ending::Stuck {
+                    cause: self.cause.clone(),
+                    trouble,
+                })
+            }
+        }
+    }
+
+    /// All or none: every target that was written goes back, except one that is somebody else's.
+    fn turn_back(&mut self, cause: Trouble, foreign: Vec<usize>) -> Next {
+        self.direction = Direction::Back;
+        self.tasks = back_tasks(self.targets, &foreign);
+        self.foreign = foreign;
+        self.cause = Some(cause);
+        self.at(0)
+    }
+
+    /// On the way back a foreign edit stops that target; the others still go back.
+    fn give_up(&mut self, trouble: Trouble, target: usize) -> Next {
+        if self.foreign.contains(&target) {
+            return Next::Finish(Ending::NeedsPerson(trouble));
+        }
+        let mut foreign = self.foreign.clone();
+        foreign.push(target);
+        self.turn_back(self.cause.clone().unwrap_or(trouble), foreign)
+    }
+}
+
+fn forward_tasks(itinerary: &Itinerary) -> Vec<Task> {
+    let mut tasks = Vec::new();
+    let last = itinerary.stages.len().saturating_sub(1);
+    for (position, stage) in itinerary.stages.iter().enumerate() {
+        if position == 0 && itinerary.scale_up_first {
+            tasks.push(Task::ScaleUp);
+        }
+        tasks.push(Task::Capacity(stage.share));
+        tasks.push(Task::Enter(Phase::Switching(stage.index)));
+        tasks.extend(write_all(itinerary.targets, Aim::Prepare, &[]));
+        tasks.extend(write_all(itinerary.targets, Aim::Share(stage.share), &[]));
+        tasks.push(Task::FrontDoor(stage.share));
+        match (position == last, stage.share) {
+            (true, Percent::ALL) => {
+                tasks.push(Task::Quiet);
+                tasks.extend(write_all(itinerary.targets, Aim::Settle(stage.share), &[]));
+                tasks.push(Task::Enter(Phase::Soaking));
+            }
+            (true | false, _) => {
+                tasks.extend([Task::Enter(Phase::Holding(stage.index)), Task::Hold])
+            }
+        }
+    }
+    tasks
+}
+
+fn back_tasks(targets: usize, foreign: &[usize]) -> Vec<Task> {
+    let mut tasks = vec![
+        Task::Enter(Phase::Reverting),
+        Task::ScaleUp,
+        Task::Capacity(Percent::ALL),
+    ];
+    tasks.extend(write_all(targets, Aim::Prepare, foreign));
+    tasks.extend(write_all(targets, Aim::Return, foreign));
+    tasks.push(Task::FrontDoor(Percent::ALL));
+    tasks.push(Task::Quiet);
+    tasks.extend(write_all(targets, Aim::Restore, foreign));
+    if foreign.is_empty() {
+        tasks.extend([Task::ScaleDown, Task::Enter(Phase::RolledBack)]);
+    } else {
+        // Somebody else's routing may still use the new side, so its pods stay.
+        tasks.push(Task::Enter(Phase::NeedsPerson));
+    }
+    tasks
+}
+
+fn write_all(targets: usize, aim: Aim, foreign: &[usize]) -> Vec<Task> {
+    let writes = (0..targets)
+        .filter(|target| !foreign.contains(target))
+        .map(|target| Task::Write { target, aim });
+    writes.chain([Task::Confirm(aim)]).collect()
+}
+
+/// What is left of `steps`, given the share and phase that the record stands at.
+///
+/// A stage whose hold nobody watched to its end is held again; a stage that is over is not gone
+/// through again.
+pub fn stages_left(steps: &[Percent], stands_at: Option<(StagePlan, Phase)>) -> Vec<StagePlan> {
+    let numbered = |first: u16, shares: &[Percent]| {
+        let numbers = first..;
+        numbers
+            .zip(shares)
+            .map(|(index, share)| StagePlan {
+                index,
+                share: *share,
+            })
+            .collect()
+    };
+    let Some((current, phase)) = stands_at else {
+        return numbered(1, steps);
+    };
+    let later: Vec<Percent> = steps
+        .iter()
+        .copied()
+        .filter(|share| *share > current.share)
+        .collect();
+    let is_listed = steps.contains(&current.share);
+    match phase {
+        Phase::Switching(_) => {
+            let shares: Vec<Percent> = [current.share].into_iter().chain(later).collect();
+            numbered(current.index, &shares)
+        }
+        // In the middle of our own list, so nobody saw the end of this hold.
+        Phase::Holding(_) if is_listed && !later.is_empty() => {
+            let shares: Vec<Percent> = [current.share].into_iter().chain(later).collect();
+            numbered(current.index, &shares)
+        }
+        Phase::Holding(_) => numbered(current.index + 1, &later),
+        _past_switching => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn percents(list: &[u32]) -> Vec<Percent> {
+        list.iter()
+            .map(|value| Percent::new(*value).unwrap())
+            .collect()
+    }
+
+    fn itinerary(targets: usize, shares: &[u32]) -> Itinerary {
+        Itinerary {
+            targets,
+            stages: stages_left(&percents(shares), None),
+            has_moved: false,
+            scale_up_first: false,
+        }
+    }
+
+    fn trouble(kind: TroubleKind) -> Trouble {
+        Trouble {
+            kind,
+            reason: "x".to_owned(),
+            hint: None,
+        }
+    }
+
+    fn run(machine: &mut Machine, fail_at: Option<(usize, TroubleKind)>) -> (Vec<Task>, Ending) {
+        let mut done = Vec::new();
+        let mut event = Event::Started;
+        loop {
+            match machine.next(event) {
+                Next::Finish(ending) => return (done, ending),
+                Next::Do(task) => {
+                    event = match &fail_at {
+                        Some((index, kind)) if *index == done.len() => {
+                            Event::Failed(trouble(*kind))
+                        }
+                        _ => Event::Done,
+                    };
+                    done.push(task);
+                }
+            }
+            assert!(done.len() < 500, "it never ends");
+        }
+    }
+
+    #[test]
+    fn a_switch_prepares_confirms_writes_confirms_and_waits_for_quiet_before_it_settles() {
+        let (done, ending) = run(&mut Machine::forward(&itinerary(1, &[100])), None);
+        let all = Percent::ALL;
+        let write = |aim| Task::Write { target: 0, aim };
+        assert_eq!(ending, Ending::Done);
+        assert_eq!(
+            done,
+            [
+                Task::Capacity(all),
+                Task::Enter(Phase::Switching(1)),
+                write(Aim::Prepare),
+                Task::Confirm(Aim::Prepare),
+                write(Aim::Share(all)),
+                Task::Confirm(Aim::Share(all)),
+                Task::FrontDoor(all),
+                Task::Quiet,
+                write(Aim::Settle(all)),
+                Task::Confirm(Aim::Settle(all)),
+                Task::Enter(Phase::Soaking),
+            ]
+        );
+    }
+
+    #[test]
+    fn steps_hold_in_between_and_a_part_of_the_traffic_ends_holding() {
+        let (done, _) = run(&mut Machine::forward(&itinerary(1, &[10, 50])), None);
+        let holds = done.iter().filter(|task| **task == Task::Hold).count();
+        assert_eq!(holds, 2);
+        assert!(done.contains(&Task::Enter(Phase::Holding(2))));
+        assert!(!done.contains(&Task::Enter(Phase::Soaking)));
+    }
+
+    #[test]
+    fn nothing_is_undone_when_nothing_moved() {
+        let (done, ending) = run(
+            &mut Machine::forward(&itinerary(2, &[100])),
+            Some((0, TroubleKind::Gate)),
+        );
+        assert_eq!(done.len(), 1);
+        assert!(matches!(ending, Ending::Refused(_)));
+    }
+
+    #[test]
+    fn one_target_that_fails_takes_all_back() {
+        let mut machine = Machine::forward(&itinerary(2, &[100]));
+        let second_share = 6;
+        let (done, ending) = run(&mut machine, Some((second_share, TroubleKind::Gate)));
+        assert_eq!(
+            done[second_share],
+            Task::Write {
+                target: 1,
+                aim: Aim::Share(Percent::ALL)
+            }
+        );
+        for target in 0..2 {
+            assert!(done.contains(&Task::Write {
+                target,
+                aim: Aim::Restore
+            }));
+        }
+        assert_eq!(done.last(), Some(&Task::Enter(Phase::RolledBack)));
+        assert!(matches!(ending, Ending::Reverted(_)));
+    }
+
+    #[test]
+    fn a_foreign_edit_is_left_alone_while_the_others_go_back() {
+        let mut machine = Machine::forward(&itinerary(2, &[100]));
+        let (done, ending) = run(&mut machine, Some((6, TroubleKind::Foreign { target: 1 })));
+        assert!(done.contains(&Task::Write {
+            target: 0,
+            aim: Aim::Restore
+        }));
+        assert!(!done.contains(&Task::Write {
+            target: 1,
+            aim: Aim::Restore
+        }));
+        assert!(!done.contains(&Task::ScaleDown));
+        assert!(matches!(ending, Ending::NeedsPerson(_)));
+    }
+
+    #[test]
+    fn a_foreign_edit_on_the_way_back_stops_that_target_only() {
+        let mut machine = Machine::back(2);
+        let (done, ending) = run(&mut machine, Some((3, TroubleKind::Foreign { target: 0 })));
+        assert!(done.contains(&Task::Write {
+            target: 1,
+            aim: Aim::Restore
+        }));
+        assert!(!done.contains(&Task::Write {
+            target: 0,
+            aim: Aim::Return
+        }));
+        assert_eq!(done.last(), Some(&Task::Enter(Phase::NeedsPerson)));
+        assert!(matches!(ending, Ending::NeedsPerson(_)));
+    }
+
+    #[test]
+    fn a_process_that_was_replaced_touches_nothing_more() {
+        let mut machine = Machine::forward(&itinerary(1, &[100]));
+        let (done, ending) = run(&mut machine, Some((5, TroubleKind::Replaced)));
+        assert_eq!(done.len(), 6);
+        assert!(matches!(ending, Ending::Replaced(_)));
+    }
+
+    #[test]
+    fn cancel_ends_where_it_is() {
+        let mut machine = Machine::forward(&itinerary(1, &[100]));
+        let _ = machine.next(Event::Started);
+        assert_eq!(
+            machine.next(Event::Cancelled),
+            Next::Finish(Ending::Cancelled)
+        );
+    }
+
+    #[test]
+    fn a_resumed_list_goes_on_where_the_record_stands() {
+        let steps = percents(&[10, 50, 100]);
+        let at = |index, share, phase| {
+            Some((
+                StagePlan {
+                    index,
+                    share: Percent::new(share).unwrap(),
+                },
+                phase,
+            ))
+        };
+        let left = |stands_at| {
+            stages_left(&steps, stands_at)
+                .iter()
+                .map(|stage| (stage.index, stage.share.get()))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(left(None), [(1, 10), (2, 50), (3, 100)]);
+        assert_eq!(left(at(2, 50, Phase::Switching(2))), [(2, 50), (3, 100)]);
+        assert_eq!(
+            left(at(1, 10, Phase::Holding(1))),
+            [(1, 10), (2, 50), (3, 100)],
+            "the hold starts again"
+        );
+        assert_eq!(left(at(3, 100, Phase::Soaking)), []);
+    }
+
+    #[test]
+    fn one_step_a_call_goes_on_from_the_call_before() {
+        let at = Some((
+            StagePlan {
+                index: 1,
+                share: Percent::new(10).unwrap(),
+            },
+            Phase::Holding(1),
+        ));
+        assert_eq!(stages_left(&percents(&[10]), at), []);
+        let next = stages_left(&percents(&[50]), at);
+        assert_eq!(
+            next,
+            [StagePlan {
+                index: 2,
+                share: Percent::new(50).unwrap()
+            }]
+        );
+    }
+
+    proptest! {
+        /// Wherever it fails: every share is confirmed prepared first, nothing is scaled down
+        /// before the other side has the traffic and the giving side is quiet, and it ends.
+        #[test]
+        fn traffic_never_moves_to_a_side_that_was_not_prepared(
+            targets in 1_usize..4,
+            shares in prop::sample::subsequence(vec![1_u32, 10, 25, 50, 75, 100], 1..6),
+            fail_at in prop::option::of((0_usize..80, 0_usize..4)),
+        ) {
+            let kinds = |choice: usize| match choice {
+                0 => TroubleKind::Gate,
+                1 => TroubleKind::Remote,
+                2 => TroubleKind::Foreign { target: 0 },
+                _ => TroubleKind::Replaced,
+            };
+            let mut machine = Machine::forward(&itinerary(targets, &shares));
+            let (done, _) = run(&mut machine, fail_at.map(|(index, choice)| (index, kinds(choice))));
+            let failed = fail_at.map(|(index, _)| index);
+            for (index, task) in done.iter().enumerate() {
+                let before = &done[..index];
+                match task {
+                    Task::Write { aim: Aim::Share(_) | Aim::Return, .. } => {
+                        let prepared = before.iter().rposition(|task| *task == Task::Confirm(Aim::Prepare));
+                        prop_assert!(prepared.is_some_and(|at| Some(at) != failed));
+                    }
+                    Task::Write { aim: Aim::Settle(_) | Aim::Restore, .. } | Task::ScaleDown => {
+                        prop_assert!(before.contains(&Task::Quiet));
+                    }
+                    Task::Write { aim: Aim::Prepare, .. } => {
+                        prop_assert!(before.iter().any(|task| matches!(task, Task::Capacity(_))));
+                    }
+                    Task::Enter(_) | Task::ScaleUp | Task::Capacity(_) | Task::Confirm(_)
+                    | Task::FrontDoor(_) | Task::Hold | Task::Quiet => {}
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,256 @@
+//! Requests through the front door at a fixed rate, counted by the version that answered.
+//! Refuses to judge: it counts, and says what was counted in which window.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use switchyard_http::{Client, DisplaySafeUrl, HeaderName, Repeat, Request};
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+
+use crate::share::Percent;
+use crate::statistic::{self, ShareVerdict};
+
+/// A probe that takes longer is lost.
+const PROBE_LIMIT: Duration = Duration::from_secs(5);
+/// Probes under way at once; a front door that hangs must not pile them up without end.
+const MOST_UNDER_WAY: usize = 256;
+
+/// What is probed.
+#[derive(Clone, Debug)]
+pub struct ProbePlan {
+    /// The URL behind the front door.
+    pub url: DisplaySafeUrl,
+    /// Probes a second, started at a fixed rate whatever the answers do.
+    pub rate: u32,
+    /// The response header that names the version.
+    pub version_header: Option<HeaderName>,
+}
+
+/// Probes counted over some time.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Answered probes by version; the empty text stands for answers without the header.
+    pub by_version: BTreeMap<String, u64>,
+    /// Probes without a good answer, by what was seen instead.
+    pub lost: BTreeMap<String, u64>,
+}
+
+impl Counts {
+    /// Probes in all.
+    pub fn probes(&self) -> u64 {
+        self.answered() + self.lost_total()
+    }
+
+    /// Probes with a good answer.
+    pub fn answered(&self) -> u64 {
+        self.by_version.values().sum()
+    }
+
+    /// Probes without one.
+    pub fn lost_total(&self) -> u64 {
+        self.lost.values().sum()
+    }
+
+    /// Upper bound of the loss rate at 95 %, 0 to 1.
+    pub fn loss_bound(&self) -> f64 {
+        statistic::loss_bound(self.probes(), self.lost_total())
+    }
+
+    /// How the share of `version` among the answers fits the one that was set.
+    pub fn share_of(&self, version: &str, set: Percent) -> ShareVerdict {
+        let hits = self.by_version.get(version).copied().unwrap_or(0);
+        statistic::share_verdict(hits, self.answered(), set)
+    }
+
+    /// `v1.1.0 54, v1.0.0 6, lost 0`.
+    pub fn describe(&self) -> String {
+        let name = |version: &String| {
+            if version.is_empty() {
+                "no version".to_owned()
+            } else {
+                version.clone()
+            }
+        };
+        let mut parts: Vec<_> = self
+            .by_version
+            .iter()
+            .map(|(version, count)| format!("{} {count}", name(version)))
+            .collect();
+        parts.push(format!("lost {}", self.lost_total()));
+        if let Some((what, _)) = self.lost.iter().max_by_key(|(_, count)| **count) {
+            parts.push(format!("mostly {what}"));
+        }
+        parts.join(", ")
+    }
+}
+
+#[derive(Debug)]
+struct Finished {
+    started: Instant,
+    /// The version, or what was seen instead of a good answer.
+    answer: Result<String, String>,
+}
+
+/// A running series of probes. Dropping it stops them.
+#[derive(Debug)]
+pub struct Prober {
+    finished: Arc<Mutex<Vec<Finished>>>,
+    stop: CancellationToken,
+    plan: ProbePlan,
+}
+
+impl Prober {
+    /// Begins to probe.
+    pub fn start(client: Client, plan: ProbePlan) -> Self {
+        let finished = Arc::new(Mutex::new(Vec::new()));
+        let stop = CancellationToken::new();
+        tokio::spawn(run(
+            client,
+            plan.clone(),
+            Arc::clone(&finished),
+            stop.clone(),
+        ));
+        Self {
+            finished,
+            stop,
+            plan,
+        }
+    }
+
+    /// What is probed.
+    pub fn plan(&self) -> &ProbePlan {
+        &self.plan
+    }
+
+    /// Everything counted so far.
+    pub fn total(&self) -> Counts {
+        self.counts(None)
+    }
+
+    /// What was counted of the probes started at `since` or later.
+    pub fn since(&self, since: Instant) -> Counts {
+        self.counts(Some(since))
+    }
+
+    /// Starts no more probes; those under way are still counted when they end.
+    pub fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    fn counts(&self, since: Option<Instant>) -> Counts {
+        let finished = self
+            .finished
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut counts = Counts::default();
+        for probe in finished
+            .iter()
+            .filter(|probe| since.is_none_or(|since| probe.started >= since))
+        {
+            let (map, key) = match &probe.answer {
+                Ok(version) => (&mut counts.by_version, version),
+                Err(seen) => (&mut counts.lost, seen),
+            };
+            *map.entry(key.clone()).or_insert(0) += 1;
+        }
+        counts
+    }
+}
+
+impl Drop for Prober {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+async fn run(
+    client: Client,
+    plan: ProbePlan,
+    finished: Arc<Mutex<Vec<Finished>>>,
+    stop: CancellationToken,
+) {
+    let mut tick = tokio::time::interval(Duration::from_secs(1) / plan.rate.max(1));
+    // After a stall the missed probes are not sent in one burst: that would be another load.
+    tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    let places = Arc::new(tokio::sync::Semaphore::new(MOST_UNDER_WAY));
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = tick.tick() => {}
+        }
+        let started = Instant::now();
+        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
+            record(
+                &finished,
+                Finished {
+                    started,
+                    answer: Err("no answer, too many waiting".to_owned()),
+                },
+            );
+            continue;
+        };
+        let (client, plan, finished) = (client.clone(), plan.clone(), Arc::clone(&finished));
+        tokio::spawn(async move {
+            let answer = probe(&client, &plan).await;
+            record(&finished, Finished { started, answer });
+            drop(place);
+        });
+    }
+}
+
+fn record(finished: &Mutex<Vec<Finished>>, probe: Finished) {
+    finished
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner)
+        .push(probe);
+}
+
+async fn probe(client: &Client, plan: &ProbePlan) -> Result<String, String> {
+    // Sent once: a probe that is repeated hides the loss it is there to find.
+    let request = Request::get(plan.url.clone())
+        .repeat(Repeat::Never)
+        .within(PROBE_LIMIT);
+    let response = client.send(&request).await.map_err(|error| brief(&error))?;
+    let status = response.status();
+    if !status.is_success() {
+        return Err(format!("status {}", status.as_u16()));
+    }
+    let version = plan
+        .version_header
+        .as_ref()
+        .and_then(|name| response.headers().get(name));
+    Ok(version
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default()
+        .to_owned())
+}
+
+/// What was seen, short enough to be counted by.
+fn brief(error: &switchyard_http::Error) -> String {
+    let text = error.to_string();
+    let line = text.lines().next().unwrap_or_default();
+    line.chars().take(120).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_are_told_in_one_line() {
+        let mut counts = Counts::default();
+        counts.by_version.insert("1.1.0".to_owned(), 54);
+        counts.by_version.insert(String::new(), 1);
+        counts.lost.insert("status 502".to_owned(), 2);
+        assert_eq!(
+            counts.describe(),
+            "no version 1, 1.1.0 54, lost 2, mostly status 502"
+        );
+        assert_eq!(
+            (counts.probes(), counts.answered(), counts.lost_total()),
+            (57, 55, 2)
+        );
+    }
+}

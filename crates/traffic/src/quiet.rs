@@ -1,0 +1,133 @@
+//! When the side that lost its traffic counts as quiet.
+//! Pure: it judges samples of counters; it refuses to take them and to read a clock.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Requests finished at each counter (a proxy replica and one of its services), at one moment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sample {
+    /// Time since the route was confirmed.
+    pub at: Duration,
+    /// Finished requests by counter. A counter that is absent has not been used yet.
+    pub finished: BTreeMap<String, f64>,
+}
+
+/// How quiet the old side is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Quiet {
+    /// No request has ended for at least the longest one: none can be in flight.
+    Verified,
+    /// Requests still end, or the time is not up.
+    NotYet {
+        /// For how long nothing has ended.
+        flat_for: Duration,
+    },
+    /// Nobody counts; the hold is over and nothing is known.
+    HeldUnverified,
+}
+
+/// Judges the samples taken so far.
+///
+/// Proxies count a request when it ends. So when nothing has ended for as long as the longest
+/// request takes, nothing is in flight. Streams that outlive `longest_request` are beyond this.
+pub fn judge(samples: &[Sample], longest_request: Duration, elapsed: Duration) -> Quiet {
+    let Some(last) = samples.last() else {
+        return if elapsed >= longest_request {
+            Quiet::HeldUnverified
+        } else {
+            Quiet::NotYet {
+                flat_for: Duration::ZERO,
+            }
+        };
+    };
+    let changed = samples
+        .windows(2)
+        .rev()
+        .find(|pair| has_moved(&pair[0].finished, &pair[1].finished));
+    let flat_since = match changed {
+        Some(pair) => pair[1].at,
+        None => samples.first().map_or(last.at, |first| first.at),
+    };
+    let flat_for = last.at.saturating_sub(flat_since);
+    if flat_for >= longest_request {
+        Quiet::Verified
+    } else {
+        Quiet::NotYet { flat_for }
+    }
+}
+
+/// Whether any counter grew. One that vanished was dropped by the proxy, which is no request; one
+/// that appears has finished a request since.
+fn has_moved(before: &BTreeMap<String, f64>, after: &BTreeMap<String, f64>) -> bool {
+    after
+        .iter()
+        .any(|(counter, value)| before.get(counter).is_none_or(|earlier| value != earlier))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(at: u64, finished: &[(&str, f64)]) -> Sample {
+        let finished = finished
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), *value))
+            .collect();
+        Sample {
+            at: Duration::from_secs(at),
+            finished,
+        }
+    }
+
+    const LONGEST: Duration = Duration::from_secs(5);
+
+    #[test]
+    fn flat_counters_for_the_longest_request_are_quiet() {
+        let samples = [
+            sample(0, &[("a", 9.0)]),
+            sample(3, &[("a", 9.0)]),
+            sample(5, &[("a", 9.0)]),
+        ];
+        assert_eq!(
+            judge(&samples, LONGEST, Duration::from_secs(5)),
+            Quiet::Verified
+        );
+    }
+
+    #[test]
+    fn a_request_that_ends_late_starts_the_time_again() {
+        let samples = [
+            sample(0, &[("a", 9.0)]),
+            sample(4, &[("a", 10.0)]),
+            sample(6, &[("a", 10.0)]),
+        ];
+        let judged = judge(&samples, LONGEST, Duration::from_secs(6));
+        assert_eq!(
+            judged,
+            Quiet::NotYet {
+                flat_for: Duration::from_secs(2)
+            }
+        );
+    }
+
+    #[test]
+    fn a_counter_that_appears_is_a_request_and_one_that_vanishes_is_none() {
+        let appears = [sample(0, &[]), sample(5, &[("a", 1.0)])];
+        assert!(matches!(
+            judge(&appears, LONGEST, LONGEST),
+            Quiet::NotYet { .. }
+        ));
+        let vanishes = [sample(0, &[("a", 1.0)]), sample(5, &[])];
+        assert_eq!(judge(&vanishes, LONGEST, LONGEST), Quiet::Verified);
+    }
+
+    #[test]
+    fn without_counters_a_hold_is_a_hold_and_not_proof() {
+        assert_eq!(judge(&[], LONGEST, LONGEST), Quiet::HeldUnverified);
+        assert!(matches!(
+            judge(&[], LONGEST, Duration::from_secs(1)),
+            Quiet::NotYet { .. }
+        ));
+    }
+}
