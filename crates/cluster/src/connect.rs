@@ -49,7 +49,8 @@ pub struct ConnectOptions {
     pub context: Option<String>,
     /// Namespace to use instead of the context's.
     pub namespace: Option<String>,
-    /// Credential plugins that the kubeconfig may start, each exactly as its `command` is written.
+    /// Credential plugins that the kubeconfig may start: by file name, or by path when the entry
+    /// has a `/`.
     pub allow_exec: Vec<String>,
     /// What the pod's environment says of the API server; only looked at without a kubeconfig.
     pub in_cluster: Option<InClusterEnvironment>,
@@ -257,13 +258,13 @@ fn client_error(error: kube::Error, what: &str) -> Error {
             problem: problem.to_string(),
         };
     }
-    match error {
-        kube::Error::InferKubeconfig(problem) => Error::KubeconfigInvalid {
+    if let kube::Error::InferKubeconfig(problem) = &error {
+        return Error::KubeconfigInvalid {
             path: "credential".to_owned(),
             problem: problem.to_string(),
-        },
-        other => Error::from_transport(Box::new(other), what),
+        };
     }
+    Error::from_transport(Box::new(error), what)
 }
 
 async fn from_kubeconfig(path: &Path, options: &ConnectOptions) -> Result<Config> {
@@ -323,15 +324,15 @@ fn read_kubeconfig(path: &Path) -> Result<Kubeconfig> {
 }
 
 /// Words for a kubeconfig error. The parser's own text may quote the file, tokens included, so
-/// only its position is passed on.
+/// it is not passed on.
 fn kubeconfig_problem(error: &KubeconfigError) -> String {
-    match error {
-        KubeconfigError::Parse(_) => "it is not a kubeconfig in YAML".to_owned(),
-        KubeconfigError::LoadClusterOfContext(cluster) => {
-            format!("its context names cluster `{cluster}`, which it does not have")
-        }
-        other => other.to_string(),
+    if let KubeconfigError::Parse(_) = error {
+        return "it is not a kubeconfig in YAML".to_owned();
     }
+    if let KubeconfigError::LoadClusterOfContext(cluster) = error {
+        return format!("its context names cluster `{cluster}`, which it does not have");
+    }
+    error.to_string()
 }
 
 struct ChosenContext {
@@ -402,7 +403,7 @@ fn guard_credential(
         });
     };
     if let Some(command) = plugin_command(entry)
-        && !options.allow_exec.contains(&command)
+        && !is_allowed(&command, &options.allow_exec)
     {
         return Err(Error::ExecNotAllowed {
             user: user.clone(),
@@ -414,6 +415,13 @@ fn guard_credential(
         exec.interactive_mode = Some(ExecInteractiveMode::Never);
     }
     Ok(())
+}
+
+fn is_allowed(command: &str, allowed: &[String]) -> bool {
+    let file_name = command.rsplit('/').next().unwrap_or(command);
+    allowed
+        .iter()
+        .any(|entry| !entry.is_empty() && (entry == command || entry == file_name))
 }
 
 /// The program a kubeconfig user would start, in either of the two ways to say so.
@@ -547,6 +555,11 @@ users:
         };
         let error = Cluster::connect(&allowed).await.unwrap_err();
         assert!(matches!(error, Error::Credential { .. }), "{error:?}");
+        let named = |entry: &str| vec![entry.to_owned()];
+        assert!(is_allowed("/usr/bin/aws", &named("aws")));
+        assert!(!is_allowed("/tmp/aws", &named("/usr/bin/aws")));
+        assert!(!is_allowed("aws-evil", &named("aws")));
+        assert!(!is_allowed("", &named("")));
     }
 
     #[tokio::test]

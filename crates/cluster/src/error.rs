@@ -3,7 +3,7 @@
 
 use std::{error::Error as StdError, path::PathBuf, time::Duration};
 
-use kube::core::Status;
+use kube::{client::AuthError, core::Status};
 use thiserror::Error;
 
 use crate::{operation::Operation, transport::ResponseTimedOut};
@@ -289,14 +289,12 @@ impl Error {
 
     /// Whether a mutation that ended so may have been carried out all the same.
     pub fn leaves_outcome_unknown(&self) -> bool {
-        match self {
-            Self::TimedOut { .. } | Self::Connection { .. } | Self::Unreadable { .. } => true,
-            Self::Server { code, .. } => *code != 503,
-            other => {
-                let _ = other;
-                false
-            }
-        }
+        // 503 is said before the request is looked at.
+        matches!(self, Self::Server { code, .. } if *code != 503)
+            || matches!(
+                self,
+                Self::TimedOut { .. } | Self::Connection { .. } | Self::Unreadable { .. }
+            )
     }
 
     /// Whether the user gave something wrong, as opposed to the cluster failing.
@@ -310,6 +308,15 @@ impl Error {
         )
     }
 
+    /// How long the API server asks to wait before the next try.
+    pub fn retry_after(&self) -> Option<Duration> {
+        if let Self::TooManyRequests { retry_after, .. } = self {
+            *retry_after
+        } else {
+            None
+        }
+    }
+
     /// Whether this says that the object is not there.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::NotFound { .. })
@@ -317,16 +324,18 @@ impl Error {
 
     /// Reads the client library's error in the light of what was asked.
     pub fn from_kube(error: kube::Error, operation: &Operation) -> Self {
+        let unreadable = |problem: String| Self::Unreadable {
+            what: operation.to_string(),
+            problem,
+        };
+        #[expect(
+            clippy::wildcard_enum_match_arm,
+            reason = "the client library's other errors are all of the transport"
+        )]
         match error {
             kube::Error::Api(status) => Self::from_status(&status, operation),
-            kube::Error::SerdeError(problem) => Self::Unreadable {
-                what: operation.to_string(),
-                problem: problem.to_string(),
-            },
-            kube::Error::FromUtf8(problem) => Self::Unreadable {
-                what: operation.to_string(),
-                problem: problem.to_string(),
-            },
+            kube::Error::SerdeError(problem) => unreadable(problem.to_string()),
+            kube::Error::FromUtf8(problem) => unreadable(problem.to_string()),
             kube::Error::Auth(problem) => Self::Credential {
                 problem: credential_problem(&problem),
             },
@@ -342,18 +351,11 @@ impl Error {
                 after: timed_out.after,
             };
         }
-        if let Some(tls) = find_cause::<rustls::Error>(source.as_ref()) {
-            match certificate_problem(tls) {
-                Some(problem) => return Self::Certificate { problem },
-                None => {
-                    return Self::Connection {
-                        what: what.to_owned(),
-                        source,
-                    };
-                }
-            }
+        let tls = find_cause::<rustls::Error>(source.as_ref());
+        if let Some(problem) = tls.and_then(certificate_problem) {
+            return Self::Certificate { problem };
         }
-        if let Some(problem) = find_cause::<kube::client::AuthError>(source.as_ref()) {
+        if let Some(problem) = find_cause::<AuthError>(source.as_ref()) {
             return Self::Credential {
                 problem: credential_problem(problem),
             };
@@ -459,25 +461,23 @@ pub(crate) fn retry_after(status: &Status) -> Option<Duration> {
     (seconds > 0).then(|| Duration::from_secs(u64::from(seconds)))
 }
 
-fn credential_problem(problem: &kube::client::AuthError) -> String {
-    use kube::client::AuthError;
-    match problem {
-        // The plugin's output may hold a token: name the command and its exit only.
-        AuthError::AuthExecRun { cmd, out } => format!("`{cmd}` ended with {}", out.status),
-        AuthError::AuthExecParse(_) => "the plugin's answer is not an ExecCredential".to_owned(),
-        other => other.to_string(),
+fn credential_problem(problem: &AuthError) -> String {
+    // The plugin's output may hold a token: name the command and its exit only.
+    if let AuthError::AuthExecRun { cmd, out } = problem {
+        return format!("`{cmd}` ended with {}", out.status);
     }
+    if let AuthError::AuthExecParse(_) = problem {
+        return "the plugin's answer is not an ExecCredential".to_owned();
+    }
+    problem.to_string()
 }
 
 fn certificate_problem(error: &rustls::Error) -> Option<String> {
-    match error {
-        rustls::Error::InvalidCertificate(problem) => Some(problem.to_string()),
-        rustls::Error::NoCertificatesPresented => Some("the server presents none".to_owned()),
-        other => {
-            let _ = other;
-            None
-        }
+    if let rustls::Error::InvalidCertificate(problem) = error {
+        return Some(problem.to_string());
     }
+    matches!(error, rustls::Error::NoCertificatesPresented)
+        .then(|| "the server presents none".to_owned())
 }
 
 /// Finds a typed cause in a chain; `io::Error` hides what it wraps from `source()`, so it is

@@ -166,10 +166,13 @@ where
         let operation = self.operation(Verb::Delete, Some(name));
         match self.api.delete(name, params).await {
             Ok(_) => Ok(true),
-            Err(error) => match Error::from_kube(error, &operation) {
-                Error::NotFound { .. } => Ok(false),
-                other => Err(self.why_refused(other).await),
-            },
+            Err(error) => {
+                let error = Error::from_kube(error, &operation);
+                if error.is_not_found() {
+                    return Ok(false);
+                }
+                Err(self.why_refused(error).await)
+            }
         }
     }
 

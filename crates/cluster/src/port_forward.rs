@@ -6,7 +6,7 @@ use std::{
     fmt,
     net::{Ipv4Addr, SocketAddr},
     str::FromStr,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
 
@@ -105,14 +105,19 @@ impl FromStr for ForwardTarget {
         let port = match port.parse::<u16>() {
             Ok(0) => return Err(error()),
             Ok(number) => PortRef::Number(number),
-            // A port name is a DNS label of at most 15 characters (RFC 6335).
-            Err(_) if is_object_name(port) && port.len() <= 15 && !port.contains('.') => {
-                PortRef::Name(port.to_owned())
-            }
+            Err(_) if is_port_name(port) => PortRef::Name(port.to_owned()),
             Err(_) => return Err(error()),
         };
         Ok(Self { object, port })
     }
+}
+
+/// At most 15 lower-case letters, digits and `-`, with at least one letter (RFC 6335).
+fn is_port_name(name: &str) -> bool {
+    is_object_name(name)
+        && name.len() <= 15
+        && !name.contains('.')
+        && name.bytes().any(|byte| byte.is_ascii_lowercase())
 }
 
 impl fmt::Display for ForwardTarget {
@@ -348,7 +353,7 @@ impl Cluster {
         let pods = Arc::new(PodChoice {
             cluster: self.clone(),
             target: target.clone(),
-            known: tokio::sync::Mutex::new(None),
+            known: Mutex::new(None),
             problems: Mutex::new(Vec::new()),
         });
         let task = tokio::spawn(accept(listener, Arc::clone(&pods)));
@@ -500,24 +505,25 @@ impl Drop for HeldForward {
 struct PodChoice {
     cluster: Cluster,
     target: ForwardTarget,
-    known: tokio::sync::Mutex<Option<(PodPort, Instant)>>,
+    // Held for an access only, never across an await.
+    known: Mutex<Option<(PodPort, Instant)>>,
     problems: Mutex<Vec<String>>,
 }
 
 impl PodChoice {
     /// A stream to a ready pod: the one used before while it was looked up a moment ago, else
-    /// whatever is ready now.
+    /// whatever is ready now, the one used before preferred.
     async fn open(&self) -> Result<PodStream> {
         let deadline = Deadline::after(OPEN_LIMIT);
-        let mut known = self.known.lock().await;
-        if let Some((pod, at)) = known.as_ref()
+        let known = self.known().clone();
+        if let Some((pod, at)) = &known
             && at.elapsed() < RESOLVE_EVERY
             && let Ok(stream) = self.cluster.open_stream(pod, deadline).await
         {
             return Ok(stream);
         }
         let pods = self.cluster.pod_ports(&self.target, deadline).await?;
-        let before = known.take().map(|(pod, _)| pod);
+        let before = known.map(|(pod, _)| pod);
         let choice = before
             .and_then(|before| pods.iter().find(|pod| **pod == before))
             .or(pods.first());
@@ -528,8 +534,12 @@ impl PodChoice {
             });
         };
         let stream = self.cluster.open_stream(pod, deadline).await?;
-        *known = Some((pod.clone(), Instant::now()));
+        *self.known() = Some((pod.clone(), Instant::now()));
         Ok(stream)
+    }
+
+    fn known(&self) -> MutexGuard<'_, Option<(PodPort, Instant)>> {
+        self.known.lock().unwrap_or_else(|held| held.into_inner())
     }
 
     fn note(&self, problem: String) {
@@ -586,7 +596,7 @@ async fn carry(mut connection: TcpStream, pods: Arc<PodChoice>) {
         problem = kubelet => {
             pods.note(problem.trim().to_owned());
             // This pod does not answer: the next connection looks for another.
-            *pods.known.lock().await = None;
+            *pods.known() = None;
         }
     }
 }

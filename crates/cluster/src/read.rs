@@ -68,16 +68,7 @@ impl Deadline {
 pub(crate) fn pause_before(attempt: u32, error: &Error) -> Duration {
     let doubled = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(attempt.min(16)));
     let own = doubled.min(LONGEST_PAUSE);
-    match error {
-        Error::TooManyRequests {
-            retry_after: Some(asked),
-            ..
-        } => own.max(*asked),
-        other => {
-            let _ = other;
-            own
-        }
-    }
+    error.retry_after().map_or(own, |asked| own.max(asked))
 }
 
 /// Runs `request` until it succeeds, fails for good, or `deadline` passes.

@@ -206,16 +206,7 @@ where
             return Err(error);
         }
         let doubled = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(self.failures.min(16)));
-        let asked = match &error {
-            Error::TooManyRequests {
-                retry_after: Some(asked),
-                ..
-            } => *asked,
-            other => {
-                let _ = other;
-                Duration::ZERO
-            }
-        };
+        let asked = error.retry_after().unwrap_or_default();
         self.resume_at = Some(now + doubled.min(LONGEST_PAUSE).max(asked));
         self.failures += 1;
         Ok(error)
