@@ -1,0 +1,44 @@
+//! Which exit code an error of the cluster or of the record leads to, and with which hint.
+
+use switchyard_cluster::Error;
+use switchyard_record::{ErrorClass, RecordError};
+use switchyard_runner::{Failure, Kind, Signal};
+
+/// The failure that an error of the cluster leads to.
+///
+/// What the user gave wrong (kubeconfig, context, namespace, unknown kind) is bad input; what the
+/// cluster's state or rules forbid is the gate's no; the rest is a remote failure.
+#[must_use]
+pub fn cluster_failure(error: Error) -> Failure {
+    let hint = error.hint();
+    let failure = match &error {
+        Error::NamespaceMissing { .. } | Error::UnknownKind { .. } => Failure::input(error),
+        Error::Conflict { .. } | Error::Unsuitable { .. } | Error::Refused { .. } => {
+            Failure::gate(error)
+        }
+        other if other.is_bad_input() => Failure::input(error),
+        // The enum is open to new remote failures.
+        _ => Failure::remote(error),
+    };
+    failure.maybe_hint(hint)
+}
+
+/// The failure that an error of the record leads to. `signal` is what cancelled the command, where
+/// something did.
+#[must_use]
+pub fn record_failure(error: RecordError, signal: Option<Signal>) -> Failure {
+    let hint = error.hint();
+    let failure = match error.class() {
+        ErrorClass::Gate => Failure::gate(error),
+        ErrorClass::Input => Failure::input(error),
+        ErrorClass::Remote => Failure::remote(error),
+        ErrorClass::Cancelled => Failure::cancelled(signal.unwrap_or(Signal::Terminate), error),
+        ErrorClass::Bug => Failure::bug(error),
+    };
+    failure.maybe_hint(hint)
+}
+
+/// Bad input in words.
+pub(crate) fn bad_input(text: impl std::fmt::Display) -> Failure {
+    Failure::message(Kind::Input, text)
+}
