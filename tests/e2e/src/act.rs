@@ -1,0 +1,280 @@
+//! One run of a workflow under act, in an environment of its own. It knows act's command line; it
+//! refuses to know what the workflow does.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::composite_step::{DEAD, DEATH, Death, PROGRAMS, SUMMARY};
+use crate::{Consumer, Doing as _, Result};
+
+/// What the consumer's steps may find on PATH: no compiler, no cargo, no kubectl.
+const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+
+/// A workflow run that can be started.
+#[derive(Debug)]
+pub struct Run<'a> {
+    consumer: &'a Consumer,
+    workflow: String,
+    inputs: BTreeMap<String, String>,
+    secrets: BTreeMap<String, String>,
+    variables: BTreeMap<String, String>,
+    run_id: String,
+    death: Option<Death>,
+}
+
+/// A run that is going on.
+#[derive(Debug)]
+pub struct Running {
+    act: Child,
+    log: PathBuf,
+}
+
+/// A run that has ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// How act ended: a success only when every job was one.
+    pub status: ExitStatus,
+    /// Everything that was logged.
+    pub log: String,
+    /// The file of the log.
+    pub log_file: PathBuf,
+}
+
+impl<'a> Run<'a> {
+    pub(crate) fn new(consumer: &'a Consumer, workflow: &str) -> Self {
+        Self {
+            consumer,
+            workflow: workflow.to_owned(),
+            inputs: BTreeMap::new(),
+            secrets: BTreeMap::new(),
+            variables: BTreeMap::new(),
+            run_id: unique_run_id(),
+            death: None,
+        }
+    }
+
+    /// Gives an input of the consumer's workflow.
+    #[must_use]
+    pub fn input(mut self, name: &str, value: &str) -> Self {
+        self.inputs.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Gives a secret of the consumer's repository. It must fit on one line without single quotes.
+    #[must_use]
+    pub fn secret(mut self, name: &str, value: &str) -> Self {
+        self.secrets.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Sets a variable of the jobs' environment.
+    #[must_use]
+    pub fn variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Runs under the id of an earlier run: a re-run.
+    #[must_use]
+    pub fn again(mut self, run_id: &str) -> Self {
+        run_id.clone_into(&mut self.run_id);
+        self
+    }
+
+    /// The runner of a job dies at a point.
+    #[must_use]
+    pub fn dies(mut self, death: Death) -> Self {
+        self.death = Some(death);
+        self
+    }
+
+    /// The run's id.
+    #[must_use]
+    pub fn run_id(&self) -> &str {
+        &self.run_id
+    }
+
+    /// Starts the run and waits for its end.
+    ///
+    /// # Errors
+    /// act cannot be started.
+    pub fn wait(self) -> Result<Ended> {
+        self.start()?.wait()
+    }
+
+    /// Starts the run.
+    ///
+    /// # Errors
+    /// act cannot be started.
+    pub fn start(self) -> Result<Running> {
+        let folder = self.consumer.folder.join(format!("run-{}", self.run_id));
+        let home = folder.join("home");
+        std::fs::create_dir_all(&home).doing(|| "make the run's folder".into())?;
+        let log = folder.join("log");
+        let file = File::create(&log).doing(|| "make the log".into())?;
+        let mut act = Command::new(self.consumer.project.tools.join("act"));
+        act.args(self.arguments(&folder)?)
+            .current_dir(&self.consumer.checkout)
+            .env_clear()
+            .env("PATH", PATH)
+            .env("HOME", &home)
+            .stdin(Stdio::null())
+            .stderr(file.try_clone().doing(|| "share the log".into())?)
+            .stdout(file);
+        let act = act.spawn().doing(|| "start act".into())?;
+        Ok(Running { act, log })
+    }
+
+    fn arguments(&self, folder: &Path) -> Result<Vec<String>> {
+        let project = &self.consumer.project;
+        let shown = |path: &Path| path.display().to_string();
+        let mut arguments = vec![
+            "workflow_dispatch".to_owned(),
+            "--workflows".into(),
+            format!(".github/workflows/{}", self.workflow),
+            "--platform".into(),
+            "ubuntu-latest=-self-hosted".into(),
+            "--no-cache-server".into(),
+            "--action-offline-mode".into(),
+            "--actor".into(),
+            "dana".into(),
+            "--secret-file".into(),
+            shown(&self.secret_file(folder)?),
+        ];
+        let mut repositories = vec![format!(
+            "switchyard-ci/switchyard@v1={}",
+            shown(&project.archive)
+        )];
+        let stand_in = project.archive.join("tests/e2e/stand-ins/upload-artifact");
+        for reference in uploads(&project.archive)? {
+            repositories.push(format!("{reference}={}", shown(&stand_in)));
+        }
+        for repository in repositories {
+            arguments.extend(["--local-repository".into(), repository]);
+        }
+        for (name, value) in &self.inputs {
+            arguments.extend(["--input".into(), format!("{name}={value}")]);
+        }
+        let mut variables = BTreeMap::from([
+            ("GITHUB_RUN_ID".to_owned(), self.run_id.clone()),
+            ("SWITCHYARD_BIN_DIR".into(), shown(&project.steps)),
+            (
+                "SWITCHYARD_E2E_ARTIFACTS".into(),
+                shown(&self.consumer.artifacts()),
+            ),
+            (PROGRAMS.into(), shown(&project.programs)),
+            (SUMMARY.into(), shown(&self.consumer.summary())),
+        ]);
+        if let Some(death) = &self.death {
+            variables.insert(DEATH.into(), death.as_variable());
+            variables.insert(DEAD.into(), shown(&folder.join("dead")));
+        }
+        variables.extend(self.variables.clone());
+        for (name, value) in variables {
+            arguments.extend(["--env".into(), format!("{name}={value}")]);
+        }
+        Ok(arguments)
+    }
+
+    /// Secrets go through a file: arguments can be read by every process.
+    fn secret_file(&self, folder: &Path) -> Result<PathBuf> {
+        let kubeconfig = &self.consumer.settings.kubeconfig;
+        let text = std::fs::read_to_string(kubeconfig)
+            .doing(|| format!("read {}", kubeconfig.display()))?;
+        // One line, because act's file of secrets is one of variables.
+        let value: serde_json::Value =
+            serde_saphyr::from_str(&text).doing(|| "parse the kubeconfig".into())?;
+        let mut secrets = self.secrets.clone();
+        secrets
+            .entry("KUBECONFIG".into())
+            .or_insert(value.to_string());
+        let lines: String = secrets
+            .iter()
+            .map(|(name, value)| format!("{name}='{value}'\n"))
+            .collect();
+        let path = folder.join("secrets");
+        std::fs::write(&path, lines).doing(|| "write the secrets".into())?;
+        Ok(path)
+    }
+}
+
+impl Running {
+    /// What was logged so far.
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    pub fn log(&self) -> Result<String> {
+        let bytes = std::fs::read(&self.log).doing(|| "read the log".into())?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    /// Whether the run goes on.
+    ///
+    /// # Errors
+    /// act cannot be waited for.
+    pub fn is_running(&mut self) -> Result<bool> {
+        let status = self.act.try_wait().doing(|| "wait for act".into())?;
+        Ok(status.is_none())
+    }
+
+    /// Waits for the end.
+    ///
+    /// # Errors
+    /// act cannot be waited for.
+    pub fn wait(mut self) -> Result<Ended> {
+        let status = self.act.wait().doing(|| "wait for act".into())?;
+        Ok(Ended {
+            status,
+            log: self.log()?,
+            log_file: self.log.clone(),
+        })
+    }
+}
+
+impl Ended {
+    /// The lines that a job logged.
+    #[must_use]
+    pub fn job(&self, name: &str) -> String {
+        let lines = self.log.lines().filter(|line| {
+            line.strip_prefix('[')
+                .and_then(|rest| rest.split_once(']'))
+                .is_some_and(|(title, _)| title.split('/').any(|part| part.trim() == name))
+        });
+        lines.fold(String::new(), |all, line| all + line + "\n")
+    }
+}
+
+/// The references under which our workflows use the upload action.
+fn uploads(archive: &Path) -> Result<Vec<String>> {
+    let folder = archive.join(".github/workflows");
+    let mut references = Vec::new();
+    for entry in std::fs::read_dir(&folder).doing(|| "read the workflows".into())? {
+        let path = entry.doing(|| "read the workflows".into())?.path();
+        let text = std::fs::read_to_string(&path).doing(|| format!("read {}", path.display()))?;
+        references.extend(
+            text.split_whitespace()
+                .filter(|word| word.starts_with("actions/upload-artifact@"))
+                .map(str::to_owned),
+        );
+    }
+    references.sort();
+    references.dedup();
+    Ok(references)
+}
+
+fn unique_run_id() -> String {
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let count = COUNTER.fetch_add(1, Ordering::Relaxed);
+    format!(
+        "{}{:02}",
+        now.as_millis() * 100 + u128::from(std::process::id() % 100),
+        count
+    )
+}

@@ -1,0 +1,158 @@
+//! A working copy of the consumer repository with the few values changed that a stranger would change.
+//! It knows the fixture; it starts nothing but git.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::act::Run;
+use crate::{Doing as _, Project, Result};
+
+/// What a stranger fills in, in place of the fixture's examples.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The namespace, for `shop`.
+    pub namespace: String,
+    /// The host of the front door, for `shop.example.com`.
+    pub host: String,
+    /// The address of the front door, for `https://shop.example.com`.
+    pub front_door: String,
+    /// The registry of the images, for `registry.example.com/shop`.
+    pub registry: String,
+    /// How long the switch is watched, for `2m`.
+    pub watch: String,
+    /// The safety period, for `10m`.
+    pub safety_period: String,
+    /// The kubeconfig of the deployer.
+    pub kubeconfig: PathBuf,
+}
+
+/// The consumer's repository, checked out.
+#[derive(Debug)]
+pub struct Consumer {
+    /// The folder of everything about this consumer.
+    pub(crate) folder: PathBuf,
+    /// The checkout.
+    pub(crate) checkout: PathBuf,
+    pub(crate) project: Project,
+    pub(crate) settings: Settings,
+}
+
+impl Consumer {
+    /// Checks the consumer out into `folder`.
+    ///
+    /// # Errors
+    /// The fixture cannot be copied, or git fails.
+    pub fn check_out(folder: &Path, project: &Project, settings: Settings) -> Result<Self> {
+        let consumer = Self {
+            checkout: folder.join("shop"),
+            folder: folder.to_owned(),
+            project: project.clone(),
+            settings,
+        };
+        let fixture = project.root.join("tests/e2e/consumer");
+        consumer.copy(&fixture, &consumer.checkout)?;
+        consumer.commit("the shop")?;
+        Ok(consumer)
+    }
+
+    /// Changes a file of the checkout and commits it, as the consumer's developers do.
+    ///
+    /// # Errors
+    /// `from` is not in the file, or git fails.
+    pub fn change(&self, file: &str, from: &str, to: &str) -> Result<()> {
+        let path = self.checkout.join(file);
+        let text = std::fs::read_to_string(&path).doing(|| format!("read {file}"))?;
+        if !text.contains(from) {
+            return Err(format!("`{from}` is not in {file}"));
+        }
+        std::fs::write(&path, text.replace(from, to)).doing(|| format!("write {file}"))?;
+        self.commit(file)
+    }
+
+    /// A run of one of the consumer's workflows.
+    #[must_use]
+    pub fn workflow<'a>(&'a self, name: &str) -> Run<'a> {
+        Run::new(self, name)
+    }
+
+    /// The file that the summaries of all runs are appended to.
+    #[must_use]
+    pub fn summary(&self) -> PathBuf {
+        self.folder.join("summary.md")
+    }
+
+    /// The folder of uploaded artifacts.
+    #[must_use]
+    pub fn artifacts(&self) -> PathBuf {
+        self.folder.join("artifacts")
+    }
+
+    fn copy(&self, from: &Path, to: &Path) -> Result<()> {
+        std::fs::create_dir_all(to).doing(|| format!("make {}", to.display()))?;
+        for entry in std::fs::read_dir(from).doing(|| format!("read {}", from.display()))? {
+            let entry = entry.doing(|| format!("read {}", from.display()))?;
+            let target = to.join(entry.file_name());
+            let path = entry.path();
+            if path.is_dir() {
+                self.copy(&path, &target)?;
+                continue;
+            }
+            let text =
+                std::fs::read_to_string(&path).doing(|| format!("read {}", path.display()))?;
+            // Copied first for its mode: scripts stay executable.
+            std::fs::copy(&path, &target).doing(|| format!("copy {}", path.display()))?;
+            std::fs::write(&target, self.filled_in(&text))
+                .doing(|| format!("write {}", target.display()))?;
+        }
+        Ok(())
+    }
+
+    fn filled_in(&self, text: &str) -> String {
+        let settings = &self.settings;
+        let replacements = [
+            ("https://shop.example.com", &settings.front_door),
+            ("shop.example.com", &settings.host),
+            ("registry.example.com/shop", &settings.registry),
+        ];
+        let text = replacements
+            .iter()
+            .fold(text.to_owned(), |text, (from, to)| text.replace(from, to));
+        text.lines()
+            .map(|line| match line.trim_start().split_once(": ") {
+                Some(("namespace", "shop")) => line.replace("shop", &settings.namespace),
+                Some(("watch", "2m")) => line.replace("2m", &settings.watch),
+                Some(("safety-period", "10m")) => line.replace("10m", &settings.safety_period),
+                _ => line.to_owned(),
+            })
+            .fold(String::new(), |all, line| all + &line + "\n")
+    }
+
+    fn commit(&self, message: &str) -> Result<()> {
+        if !self.checkout.join(".git").exists() {
+            self.git(&["init", "--quiet", "--initial-branch=main"])?;
+            self.git(&[
+                "remote",
+                "add",
+                "origin",
+                "https://github.com/example/shop.git",
+            ])?;
+        }
+        self.git(&["add", "--all"])?;
+        self.git(&["commit", "--quiet", "--allow-empty", "--message", message])
+    }
+
+    fn git(&self, arguments: &[&str]) -> Result<()> {
+        let status = Command::new("git")
+            .args(["-c", "user.name=Dana", "-c", "user.email=dana@example.com"])
+            .args(arguments)
+            .current_dir(&self.checkout)
+            .env("GIT_CONFIG_GLOBAL", "/dev/null")
+            .status()
+            .doing(|| "start git".into())?;
+        if status.success() {
+            Ok(())
+        } else {
+            Err(format!("git {}: {status}", arguments.join(" ")))
+        }
+    }
+}
