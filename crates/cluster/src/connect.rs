@@ -73,6 +73,7 @@ pub struct Cluster {
     client: Client,
     namespace: Arc<str>,
     server: Arc<str>,
+    context: Option<Arc<str>>,
     pub(crate) discovery: Arc<DiscoveryCache>,
 }
 
@@ -95,9 +96,12 @@ impl Cluster {
     /// The kubeconfig variants of [`Error`], and [`Error::Credential`].
     pub async fn connect(options: &ConnectOptions) -> Result<Self> {
         install_crypto_provider();
-        let mut config = match (&options.kubeconfig, &options.in_cluster) {
-            (Some(path), _) => from_kubeconfig(path, options).await?,
-            (None, Some(environment)) => from_service_account(environment)?,
+        let (mut config, context) = match (&options.kubeconfig, &options.in_cluster) {
+            (Some(path), _) => {
+                let (config, context) = from_kubeconfig(path, options).await?;
+                (config, Some(Arc::from(context)))
+            }
+            (None, Some(environment)) => (from_service_account(environment)?, None),
             (None, None) => return Err(Error::KubeconfigMissing { path: None }),
         };
         if let Some(namespace) = &options.namespace {
@@ -113,6 +117,7 @@ impl Cluster {
             client: build_client(config).await?,
             namespace,
             server,
+            context,
             discovery: Arc::default(),
         })
     }
@@ -130,6 +135,11 @@ impl Cluster {
     /// The API server's URL, as configured.
     pub fn server(&self) -> &str {
         &self.server
+    }
+
+    /// The kubeconfig context in use; `None` in a pod.
+    pub fn context(&self) -> Option<&str> {
+        self.context.as_deref()
     }
 
     /// The same cluster, seen from another namespace.
@@ -267,7 +277,7 @@ fn client_error(error: kube::Error, what: &str) -> Error {
     Error::from_transport(Box::new(error), what)
 }
 
-async fn from_kubeconfig(path: &Path, options: &ConnectOptions) -> Result<Config> {
+async fn from_kubeconfig(path: &Path, options: &ConnectOptions) -> Result<(Config, String)> {
     let shown = format!("`{}`", path.display());
     let invalid = |problem: String| Error::KubeconfigInvalid {
         path: shown.clone(),
@@ -282,7 +292,7 @@ async fn from_kubeconfig(path: &Path, options: &ConnectOptions) -> Result<Config
         .find(|cluster| cluster.name == context.cluster)
         .and_then(|cluster| cluster.cluster.as_ref()?.proxy_url.clone());
     let selection = KubeConfigOptions {
-        context: Some(context.name),
+        context: Some(context.name.clone()),
         ..KubeConfigOptions::default()
     };
     let mut config = Config::from_custom_kubeconfig(kubeconfig, &selection)
@@ -294,7 +304,7 @@ async fn from_kubeconfig(path: &Path, options: &ConnectOptions) -> Result<Config
         &options.proxy,
     )
     .map_err(invalid)?;
-    Ok(config)
+    Ok((config, context.name))
 }
 
 /// Reads one file, or merges those of a `KUBECONFIG` list as kubectl does: files that are not
@@ -520,6 +530,7 @@ users:
         let cluster = Cluster::connect(&case.options()).await.unwrap();
         assert_eq!(cluster.namespace(), "shop");
         assert_eq!(cluster.server(), "https://127.0.0.1:6443/");
+        assert_eq!(cluster.context(), Some("staging"));
         let cluster = Cluster::connect(&ConnectOptions {
             namespace: Some("other".to_owned()),
             ..case.options()

@@ -305,6 +305,7 @@ impl Error {
                 | Self::KubeconfigInvalid { .. }
                 | Self::UnknownContext { .. }
                 | Self::ExecNotAllowed { .. }
+                | Self::NamespaceMissing { .. }
         )
     }
 

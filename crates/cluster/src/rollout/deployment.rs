@@ -144,34 +144,47 @@ pub(super) fn needs_pods(object: &Deployment) -> bool {
     !is_empty
 }
 
-/// Splits the Deployment's pods by ReplicaSet. The current one carries the Deployment's own
-/// revision, which the controller writes before it acknowledges the generation.
+/// The Deployment's own ReplicaSets.
+fn own_replica_sets<'objects>(
+    object: &Deployment,
+    observation: &Observation<'objects>,
+) -> Vec<&'objects ObjectMeta> {
+    let uid = object.metadata.uid.as_deref();
+    let all = observation.replica_sets.iter().copied();
+    all.filter(|meta| uid.is_some() && owner_uid(meta) == uid)
+        .collect()
+}
+
+/// The ReplicaSet that carries the Deployment's own revision, which the controller writes before
+/// it acknowledges the generation.
+pub(super) fn current_replica_sets<'objects>(
+    object: &Deployment,
+    observation: &Observation<'objects>,
+) -> Vec<&'objects ObjectMeta> {
+    let revision = annotation(&object.metadata);
+    let own = own_replica_sets(object, observation).into_iter();
+    own.filter(|meta| revision.is_some() && annotation(meta) == revision)
+        .collect()
+}
+
+/// Splits the Deployment's pods by ReplicaSet.
 pub(super) fn pods<'objects>(
     object: &Deployment,
     observation: &Observation<'objects>,
 ) -> Pods<'objects> {
-    let uid = object.metadata.uid.as_deref();
-    let own: Vec<&ObjectMeta> = observation
-        .replica_sets
-        .iter()
-        .copied()
-        .filter(|meta| owner_uid(meta) == uid && uid.is_some())
-        .collect();
-    let revision = annotation(&object.metadata);
-    let current: Vec<&str> = own
-        .iter()
-        .filter(|meta| revision.is_some() && annotation(meta) == revision)
-        .filter_map(|meta| meta.uid.as_deref())
-        .collect();
+    let own = own_replica_sets(object, observation);
+    let current = current_replica_sets(object, observation);
+    let is_among = |sets: &[&ObjectMeta], owner: &str| {
+        sets.iter().any(|meta| meta.uid.as_deref() == Some(owner))
+    };
     let mut split = Pods::default();
     for pod in observation.pods {
         let Some(owner) = owner_uid(&pod.metadata) else {
             continue;
         };
-        if current.contains(&owner) {
+        if is_among(&current, owner) {
             split.current.push(pod);
-        } else if own.iter().any(|meta| meta.uid.as_deref() == Some(owner)) && !pods::is_ended(pod)
-        {
+        } else if is_among(&own, owner) && !pods::is_ended(pod) {
             split.old.push(pod);
         }
     }

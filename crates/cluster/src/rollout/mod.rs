@@ -165,6 +165,54 @@ pub fn current_pods<'objects>(observation: &Observation<'objects>) -> Vec<&'obje
     current.filter(|pod| !is_terminating(pod)).collect()
 }
 
+/// How many pods a workload wants and how many serve.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Size {
+    /// Pods that the spec wants (nodes, for a DaemonSet).
+    pub wanted: usize,
+    /// Ready pods of the version being rolled out.
+    pub ready: usize,
+}
+
+/// Counts the pods of the version being rolled out.
+pub fn size(observation: &Observation<'_>) -> Size {
+    let wanted = match observation.workload {
+        Workload::Deployment(object) => object
+            .spec
+            .as_ref()
+            .map_or(0, |spec| spec.replicas.unwrap_or(1)),
+        Workload::StatefulSet(object) => object
+            .spec
+            .as_ref()
+            .map_or(0, |spec| spec.replicas.unwrap_or(1)),
+        Workload::DaemonSet(object) => object
+            .status
+            .as_ref()
+            .map_or(0, |status| status.desired_number_scheduled),
+        Workload::Job(object) => object
+            .spec
+            .as_ref()
+            .map_or(0, |spec| spec.parallelism.unwrap_or(1)),
+    };
+    let pods = current_pods(observation);
+    Size {
+        wanted: usize::try_from(wanted).unwrap_or(0),
+        ready: pods.iter().filter(|pod| is_ready(pod)).count(),
+    }
+}
+
+/// The ReplicaSets that make the pods of the version being rolled out, by name and UID. Their
+/// events tell why pods cannot be created.
+pub fn current_replica_sets(observation: &Observation<'_>) -> Vec<(String, String)> {
+    let Workload::Deployment(object) = observation.workload else {
+        return Vec::new();
+    };
+    deployment::current_replica_sets(object, observation)
+        .into_iter()
+        .filter_map(|meta| Some((meta.name.clone()?, meta.uid.clone()?)))
+        .collect()
+}
+
 /// Whether judging this workload takes a look at its pods.
 ///
 /// A Deployment at zero that has no terminating pods either needs none: hundreds of those are

@@ -19,8 +19,8 @@ use kube::{Api, api::PartialObjectMeta};
 use tokio::time::Instant;
 
 use super::{
-    Expectation, Observation, PodHistory, RolloutFailure, STUCK_GRACE, Status, current_pods,
-    deployment, needs_pods, owner_uid, status,
+    Expectation, Observation, PodHistory, RolloutFailure, STUCK_GRACE, Size, Status, current_pods,
+    current_replica_sets, deployment, needs_pods, owner_uid, size, status,
 };
 use crate::{
     connect::Cluster,
@@ -136,29 +136,45 @@ impl RolloutWait {
             })
     }
 
-    /// Pods of the version being rolled out, without those on their way out.
+    /// Pods of the version being rolled out, without those on their way out, by name.
     pub fn pods_of(&self, workload: &WorkloadRef) -> Vec<Arc<Pod>> {
-        let Some(object) = self.workload(workload) else {
-            return Vec::new();
-        };
-        let Some(watch) = &self.pods else {
-            return Vec::new();
-        };
-        let names = Index::new(self).observe(
-            &object,
-            &self.history,
-            self.started.elapsed(),
-            |observation| {
-                current_pods(observation)
-                    .into_iter()
-                    .filter_map(|pod| pod.metadata.name.clone())
-                    .collect::<BTreeSet<_>>()
-            },
-        );
-        names
-            .iter()
-            .filter_map(|name| watch.get(name).cloned())
-            .collect()
+        let names = self.observe(workload, |observation| {
+            current_pods(observation)
+                .into_iter()
+                .filter_map(|pod| pod.metadata.name.clone())
+                .collect::<BTreeSet<_>>()
+        });
+        let names = names.unwrap_or_default();
+        let watch = self.pods.as_ref();
+        let pods = names.iter().filter_map(|name| watch?.get(name).cloned());
+        pods.collect()
+    }
+
+    /// How many pods a workload wants and how many of them are ready.
+    pub fn size_of(&self, workload: &WorkloadRef) -> Size {
+        self.observe(workload, size).unwrap_or_default()
+    }
+
+    /// Objects other than pods whose events tell about a workload: itself and its ReplicaSet, as
+    /// (`kind/name`, UID).
+    pub fn related_objects(&self, workload: &WorkloadRef) -> Vec<(String, String)> {
+        let related = self.observe(workload, |observation| {
+            let itself = (workload.to_string(), observation.workload.uid().to_owned());
+            let sets = current_replica_sets(observation).into_iter();
+            let sets = sets.map(|(name, uid)| (format!("replicaset/{name}"), uid));
+            std::iter::once(itself).chain(sets).collect()
+        });
+        related.unwrap_or_default()
+    }
+
+    fn observe<T>(
+        &self,
+        workload: &WorkloadRef,
+        look: impl FnOnce(&Observation<'_>) -> T,
+    ) -> Option<T> {
+        let object = self.workload(workload)?;
+        let index = Index::new(self);
+        Some(index.observe(&object, &self.history, self.started.elapsed(), look))
     }
 
     /// The workload as last seen.
