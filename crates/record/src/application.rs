@@ -273,3 +273,6 @@ fn version_of(record: &DeploymentRecord) -> Option<LiveVersion> {
         deployment: Some(record.id.clone()),
     })
 }
+
+#[cfg(test)]
+mod tests;

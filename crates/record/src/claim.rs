@@ -411,3 +411,6 @@ fn active_of_another(application: &ApplicationRecord, active: &DeploymentRecord)
         phase: active.phase,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -655,3 +655,6 @@ pub struct PhaseStep {
     /// Why, where that is not the next step of the chain; cut to one line.
     pub reason: Option<String>,
 }
+
+#[cfg(test)]
+mod tests;

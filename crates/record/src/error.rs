@@ -265,14 +265,12 @@ impl RecordError {
     /// Whether the same request may succeed later without anybody doing anything: an answer that
     /// was lost, a server that is overloaded or starting.
     pub(crate) fn is_passing(&self) -> bool {
-        match self {
-            Self::NoAnswer { .. } => true,
-            Self::Api { source, .. } => match source.as_ref() {
-                kube::Error::Api(status) => status.code == 429 || status.code >= 500,
-                kube::Error::HyperError(_) | kube::Error::Service(_) => true,
-                _other => false,
-            },
-            _other => false,
+        let Self::Api { source, .. } = self else {
+            return matches!(self, Self::NoAnswer { .. });
+        };
+        match source.as_ref() {
+            kube::Error::Api(status) => status.code == 429 || status.code >= 500,
+            error => matches!(error, kube::Error::HyperError(_) | kube::Error::Service(_)),
         }
     }
 }

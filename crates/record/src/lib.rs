@@ -21,6 +21,9 @@ mod projection;
 mod session;
 mod side;
 mod store;
+mod summary;
+#[cfg(test)]
+mod testing;
 mod validate;
 
 pub use application::{
@@ -54,4 +57,5 @@ pub use session::{
 };
 pub use side::{Side, Slot, UnknownSide};
 pub use store::{MAX_RECORD_BYTES, RECORD_KEY, RECORD_LABEL, Store, Stored};
+pub use summary::{BudgetStage, Budgets, InvalidBudget, StageTime, stage_times, summary};
 pub use validate::Impossible;
