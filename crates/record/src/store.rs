@@ -355,11 +355,14 @@ fn parse_text<T: Record>(object: &str, text: &str) -> Result<T> {
     serde_json::from_value(value).map_err(unreadable)
 }
 
+/// The field manager of the latest write. Times are whole seconds: in the same second, a foreign
+/// write is the one worth naming.
 fn latest_writer(metadata: &ObjectMeta) -> Option<String> {
     let fields = metadata.managed_fields.as_ref()?;
-    let latest = fields
-        .iter()
-        .max_by_key(|field| field.time.as_ref().map(|time| time.0))?;
+    let latest = fields.iter().max_by_key(|field| {
+        let is_foreign = field.manager.as_deref() != Some(FIELD_MANAGER);
+        (field.time.as_ref().map(|time| time.0), is_foreign)
+    })?;
     latest.manager.clone()
 }
 

@@ -205,7 +205,6 @@ async fn a_stale_holder_that_wakes_up_can_write_nothing() {
     // Its release must not free a lease that is no longer its own.
     let third = app.open("1001").await;
     stale.close().await;
-    tokio::time::sleep(Duration::from_millis(1)).await;
     third.ensure_held().unwrap();
     let lease = app.namespace.kubectl(&[
         "get",
@@ -219,19 +218,54 @@ async fn a_stale_holder_that_wakes_up_can_write_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_holder_whose_lease_was_deleted_is_told_and_stops_writing() {
-    let app = Application::new("lease-gone").await;
+async fn a_holder_whose_lease_was_given_to_another_is_told_and_stops_writing() {
+    let app = Application::new("lease-other").await;
     let mut session = app
         .try_open("1001", times(options("1001").0, short()))
         .await
         .unwrap();
-    app.namespace
-        .kubectl(&["delete", "lease", &lease_name("web")])
-        .unwrap();
+    let patch = json!({"spec": {"holderIdentity": "another"}}).to_string();
+    let words = [
+        "patch",
+        "lease",
+        &lease_name("web"),
+        "--type=merge",
+        "-p",
+        &patch,
+    ];
+    app.namespace.kubectl(&words).unwrap();
     cancelled("the loss", session.lost()).await;
     let error = session.claim(deploy()).await.unwrap_err();
     assert!(matches!(&error, RecordError::LeaseLost { .. }), "{error}");
-    assert!(error.to_string().contains("somebody has deleted it"));
+    assert!(error.to_string().contains("has taken it over"), "{error}");
+    session.close().await;
+    let holder = app.namespace.kubectl(&[
+        "get",
+        "lease",
+        &lease_name("web"),
+        "-o",
+        "jsonpath={.spec.holderIdentity}",
+    ]);
+    assert_eq!(holder.unwrap(), "another");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_that_somebody_deletes_is_put_back_by_its_holder() {
+    let app = Application::new("lease-gone").await;
+    let session = app
+        .try_open("1001", times(options("1001").0, short()))
+        .await
+        .unwrap();
+    let name = lease_name("web");
+    app.namespace.kubectl(&["delete", "lease", &name]).unwrap();
+    // The API server creates a lease on an update; nobody else can have had it in between.
+    until("the lease", || {
+        app.namespace.kubectl(&["get", "lease", &name]).is_ok()
+    })
+    .await;
+    let error = app.try_open("1002", options("1002").0).await.unwrap_err();
+    assert!(matches!(error, RecordError::LeaseHeld { .. }), "{error}");
+    session.ensure_held().unwrap();
     session.close().await;
 }
 

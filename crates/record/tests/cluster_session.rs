@@ -3,7 +3,7 @@
 mod support;
 
 use serde_json::json;
-use support::{Application, cancelled, deploy, mutation, options, roll_back, short, until};
+use support::{Application, cancelled, deploy, mutation, options, roll_back, short};
 use switchyard_record::{
     Claimed, DeploymentResult, ErrorClass, Freshness, Intent, Outcome, Phase, PreemptAnswer,
     PreemptOrder, RecordError, Session, SessionOptions, Side, SideState, Verdict, WayBack,
@@ -567,5 +567,4 @@ async fn a_reader_without_rights_is_told_which_ones_are_needed() {
             .contains("leases (coordination.k8s.io)"),
         "{error}"
     );
-    until("nothing", || true).await;
 }
