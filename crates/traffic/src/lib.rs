@@ -4,14 +4,17 @@
 //! It refuses to know GitHub, inputs and outputs; deployments only as far as the record tells.
 
 pub mod capacity;
+pub mod engine;
 pub mod evidence;
 pub mod machine;
 pub mod metrics;
 pub mod probe;
 pub mod provider;
+pub mod proxies;
 pub mod quiet;
 pub mod roles;
 pub mod routing;
+pub mod scene;
 pub mod share;
 pub mod statistic;
 pub mod traefik_api;

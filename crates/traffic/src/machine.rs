@@ -218,6 +218,16 @@ impl Machine {
         }
     }
 
+    /// The way back of all targets but those that somebody else has written, because of that.
+    pub fn back_except(targets: usize, foreign: Vec<usize>, cause: Trouble) -> Self {
+        Self {
+            tasks: back_tasks(targets, &foreign),
+            cause: Some(cause),
+            foreign,
+            ..Self::back(targets)
+        }
+    }
+
     /// Which way traffic moves now.
     pub fn direction(&self) -> Direction {
         self.direction

@@ -1,0 +1,107 @@
+//! Whether the side that is to get a share can carry it, before anything is written.
+
+use std::time::Duration;
+
+use switchyard_cluster::endpoints::Warning;
+
+use super::{Engine, Front, Stop};
+use crate::capacity::{Baseline, Demand, pods_needed};
+use crate::machine::Direction;
+use crate::scene::Snapshot;
+use crate::share::Percent;
+
+/// How long endpoints may lag behind pods that a step before has seen ready.
+const LAG: Duration = Duration::from_secs(10);
+
+impl Engine<'_> {
+    pub(crate) async fn capacity(&mut self, share: Percent) -> Result<(), Stop> {
+        let snapshot = self.scene.now();
+        for index in 0..self.fronts.len() {
+            let pods = self.fronts[index].views.giving.pods(&snapshot).all;
+            let front = &mut self.fronts[index];
+            front.baseline = front.baseline.max(pods);
+        }
+        self.say_warnings(&snapshot);
+        let wanted = match self.direction {
+            Direction::Forward => LAG.min(self.settings.wait),
+            Direction::Back => self.settings.wait,
+        };
+        let limit = self.limit(wanted);
+        loop {
+            let snapshot = self.scene.now();
+            let problem = self.fronts.iter().find_map(|front| self.shortage(front, &snapshot, share));
+            let Some(problem) = problem else { return Ok(()) };
+            if limit.has_passed() {
+                return Err(Stop::gate(problem, Some("wait for the rollout first (health-wait), or lower `min-ready`")));
+            }
+            self.progress(problem);
+            self.tick().await?;
+        }
+    }
+
+    /// Ready pods that a side needs for a share on this target.
+    pub(crate) fn needed(&self, front: &Front, share: Percent) -> usize {
+        let demand = match self.direction {
+            Direction::Forward => Demand {
+                baseline: Some(Baseline { pods: front.baseline, share: Percent::ALL }),
+                share,
+                min_ready: self.settings.min_ready,
+            },
+            // The old side was brought to its own size; how many pods the new one has says nothing.
+            Direction::Back => Demand { baseline: None, share, min_ready: None },
+        };
+        usize::try_from(pods_needed(&demand)).unwrap_or(usize::MAX)
+    }
+
+    /// Why the taking side cannot get its share through this target.
+    fn shortage(&self, front: &Front, snapshot: &Snapshot, share: Percent) -> Option<String> {
+        let side = front.roles.taking.side;
+        let view = &front.views.taking;
+        let needed = self.needed(front, share);
+        if let Some(pod) = shared_pod(front, snapshot) {
+            return Some(format!(
+                "{}: pod `{pod}` belongs to side `{}` and to side `{side}`, so they cannot be told apart",
+                front.target, front.roles.giving.side
+            ));
+        }
+        if front.is_service() {
+            // The new pods are in no slice of the front Service before the overlap; the overlap is
+            // confirmed by its slices before anything is taken from the old side.
+            let count = view.pods(snapshot);
+            let ready = usize::try_from(count.ready).unwrap_or(usize::MAX);
+            let enough = ready >= needed && (self.direction == Direction::Forward || ready > 0);
+            return (!enough).then(|| format!("{}: side `{side}` has {ready} of {needed} needed ready pods", front.target));
+        }
+        let answer = view.routable(snapshot, needed);
+        if let Some(problem) = answer.problem() {
+            return Some(format!("service `{}` of side `{side}`: {problem}", view.service_name()));
+        }
+        let is_local = answer.warnings.iter().any(|warning| matches!(warning, Warning::LocalTrafficPolicy { .. }));
+        let giving = front.views.giving.routable(snapshot, 1);
+        let bare: Vec<_> = giving.nodes().difference(&answer.nodes()).map(|node| (*node).to_owned()).collect();
+        (is_local && !bare.is_empty()).then(|| {
+            format!(
+                "service `{}` has a Local traffic policy and side `{side}` has no pod on {}",
+                view.service_name(),
+                bare.join(", ")
+            )
+        })
+    }
+
+    fn say_warnings(&self, snapshot: &Snapshot) {
+        for front in &self.fronts {
+            for warning in front.views.taking.routable(snapshot, 1).warnings {
+                self.warn(format!("service `{}`: {warning}", front.views.taking.service_name()));
+            }
+        }
+    }
+}
+
+/// A pod that carries the labels of both sides.
+fn shared_pod(front: &Front, snapshot: &Snapshot) -> Option<String> {
+    let taking = front.views.taking.ready_uids(snapshot);
+    let giving = front.views.giving.ready_uids(snapshot);
+    let shared = taking.intersection(&giving).next()?;
+    let pod = snapshot.pods.iter().find(|pod| pod.metadata.uid.as_ref() == Some(shared));
+    pod.and_then(|pod| pod.metadata.name.clone())
+}

@@ -1,0 +1,155 @@
+//! Taking up the targets under our fence: raise it on every object, settle what an earlier
+//! process left open, and see whether anybody else has written since.
+
+use std::collections::BTreeMap;
+
+use switchyard_record::{
+    JournalEntry, LiveTarget, ObjectRef, Outcome, Phase, Raised, Resume, Session, Target as TargetRecord, resume,
+};
+
+use super::fronts::to_value;
+use super::write::{OPERATION, writer_of};
+use super::{Front, Stop};
+use crate::machine::{Trouble, TroubleKind};
+use crate::routing::Routing;
+
+/// A target that somebody else has written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Foreign {
+    /// Its number.
+    pub target: usize,
+    /// What is live and what should be.
+    pub trouble: Trouble,
+}
+
+/// Takes up all targets. Fronts are brought up to date; those that somebody else has written are
+/// returned and must not be written by us.
+///
+/// # Errors
+/// The record or an object cannot be had, or a newer process has taken over.
+pub async fn take_up(session: &mut Session, fronts: &mut [Front]) -> Result<Vec<Foreign>, Trouble> {
+    keep_priors(session, fronts).await.map_err(trouble_of)?;
+    let mut foreign = Vec::new();
+    for (index, front) in fronts.iter_mut().enumerate() {
+        let found = take_up_one(session, index, front).await.map_err(trouble_of)?;
+        foreign.extend(found);
+    }
+    Ok(foreign)
+}
+
+fn trouble_of(stop: Stop) -> Trouble {
+    match stop {
+        Stop::Trouble(trouble) => trouble,
+        Stop::Cancelled | Stop::Preempted(_) => {
+            Trouble { kind: TroubleKind::Gate, reason: "stopped before anything was changed".to_owned(), hint: None }
+        }
+    }
+}
+
+/// Writes down what the targets were before the deployment, once, before the first write.
+async fn keep_priors(session: &mut Session, fronts: &mut [Front]) -> Result<(), Stop> {
+    let known = session.record()?.targets.clone();
+    let mut added = Vec::new();
+    for front in fronts.iter_mut() {
+        match known.iter().find(|target| target.object == front.reference) {
+            Some(target) if target.uid != front.uid => {
+                return Err(Stop::gate(
+                    format!("{} was replaced by another object of this name since the deployment began", front.target),
+                    Some("put its traffic right by hand, then start a new deployment"),
+                ));
+            }
+            Some(target) => front.prior = prior_of(target).unwrap_or_else(|| front.prior.clone()),
+            None => added.push(TargetRecord {
+                object: front.reference.clone(),
+                uid: front.uid.clone(),
+                owned_paths: vec![pointer_of(front)],
+                prior: BTreeMap::from([(pointer_of(front), front.prior.to_value())]),
+            }),
+        }
+    }
+    session.amend(|record| record.targets.extend(added)).await?;
+    Ok(())
+}
+
+/// The routing that a record keeps of a target.
+pub(crate) fn prior_of(target: &TargetRecord) -> Option<Routing> {
+    target.prior.values().find_map(|value| Routing::from_value(value).ok())
+}
+
+fn pointer_of(front: &Front) -> String {
+    let path = front.target.provider.provider().owned_path();
+    format!("/{}", path.join("/"))
+}
+
+async fn take_up_one(session: &mut Session, index: usize, front: &mut Front) -> Result<Option<Foreign>, Stop> {
+    let live = match session.raise_fence(&front.reference).await? {
+        Raised::Under(live) => live,
+        Raised::Absent => {
+            return Err(Stop::remote(format!("{} does not exist any more", front.reference), None));
+        }
+    };
+    let provider = front.target.provider.provider();
+    let object = to_value(&live);
+    let owned = provider.read(&object, &front.roles).map_err(|refusal| Stop::gate(refusal.to_string(), Some(&refusal.hint())))?;
+    front.object = object;
+    front.routing = owned.routing.clone();
+    let seen = LiveTarget { uid: live.metadata.uid.clone(), projection: owned.routing.projection() };
+    settle_open(session, &front.reference, &seen).await?;
+    let record = session.record()?;
+    let expected = expected(&record.journal, &front.reference, &front.prior);
+    let is_as_left = expected.iter().any(|state| state.agrees_with(&seen.projection));
+    // A person who put things right may have left either state of any step.
+    let is_known = || known_states(&record.journal, &front.reference).any(|state| state.agrees_with(&seen.projection));
+    let is_settled_by_hand = record.phase == Phase::NeedsPerson
+        && (is_known() || front.prior.projection().agrees_with(&seen.projection));
+    if is_as_left || is_settled_by_hand {
+        return Ok(None);
+    }
+    let left = expected.first().map(switchyard_record::Projection::describe).unwrap_or_default();
+    let reason = format!(
+        "{} {}, and this deployment left it as {left}: it was changed by {}",
+        front.target,
+        owned.routing.describe(),
+        writer_of(&live, provider)
+    );
+    let hint = "put it to one of both states, then run the step again or order `traffic-switch rollback`";
+    let trouble = Trouble { kind: TroubleKind::Foreign { target: index }, reason, hint: Some(hint.to_owned()) };
+    Ok(Some(Foreign { target: index, trouble }))
+}
+
+/// Finds out what became of entries whose writer died.
+async fn settle_open(session: &mut Session, reference: &ObjectRef, seen: &LiveTarget) -> Result<(), Stop> {
+    let open: Vec<JournalEntry> = session.record()?.open_entries().filter(|entry| is_route(entry, reference)).cloned().collect();
+    for entry in open {
+        let outcome = match resume(seen, &entry) {
+            Resume::Do => Outcome::NotApplied,
+            Resume::MarkApplied => Outcome::Applied,
+            Resume::NeedsPerson { .. } => Outcome::Foreign,
+        };
+        session.settle(entry.seq, outcome).await?;
+    }
+    Ok(())
+}
+
+fn is_route(entry: &JournalEntry, reference: &ObjectRef) -> bool {
+    entry.target == *reference && entry.operation.split(' ').next() == Some(OPERATION)
+}
+
+/// What the object must be like: as the last entry that was applied left it, else as before.
+fn expected(journal: &[JournalEntry], reference: &ObjectRef, prior: &Routing) -> Vec<switchyard_record::Projection> {
+    let applied = journal.iter().rev().find(|entry| is_route(entry, reference) && entry.outcome == Outcome::Applied);
+    vec![applied.map_or_else(|| prior.projection(), |entry| entry.after.clone())]
+}
+
+fn known_states<'journal>(
+    journal: &'journal [JournalEntry],
+    reference: &'journal ObjectRef,
+) -> impl Iterator<Item = &'journal switchyard_record::Projection> {
+    let own = journal.iter().filter(|entry| is_route(entry, reference));
+    own.flat_map(|entry| [&entry.before, &entry.after])
+}
+
+/// The routings that the record keeps from before the deployment.
+pub fn priors(targets: &[TargetRecord]) -> BTreeMap<ObjectRef, Routing> {
+    targets.iter().filter_map(|target| Some((target.object.clone(), prior_of(target)?))).collect()
+}

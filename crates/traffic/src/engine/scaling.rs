@@ -1,0 +1,166 @@
+//! Bringing a side to the size it had, and taking one to 0: journalled like every other mutation.
+
+use std::time::Duration;
+
+use serde_json::json;
+use switchyard_cluster::Deadline;
+use switchyard_cluster::scale::{ScaleGoal, ScaleState};
+use switchyard_cluster::workloads::WorkloadRef;
+use switchyard_record::{ObjectRef, Outcome, PlannedMutation, Projection, Raised, Settlement, SideState, WorkloadState};
+
+use super::{Engine, Stop, with_causes};
+use crate::engine::write::cluster_stop;
+use crate::machine::Direction;
+
+/// How long one read or write of a size may take.
+const REQUEST_LIMIT: Duration = Duration::from_secs(20);
+/// How often sizes are looked at while pods come up.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+impl Engine<'_> {
+    /// Brings the taking side back to the size that the record has of it, and waits until its
+    /// pods are ready.
+    pub(crate) async fn scale_up(&mut self) -> Result<(), Stop> {
+        let mut waited_for = Vec::new();
+        for (workload, wanted) in self.sizes_wanted()? {
+            let Some(reference) = workload_ref(&workload.workload) else { continue };
+            let state = self.size_of(&reference).await?;
+            if state.replicas < wanted {
+                self.scale(&workload.workload, &state, wanted).await?;
+            }
+            waited_for.push((reference, wanted));
+        }
+        self.wait_ready(&waited_for).await
+    }
+
+    /// Takes the side that lost its traffic to 0, when that was asked for.
+    pub(crate) async fn scale_down(&mut self) -> Result<(), Stop> {
+        if !self.settings.retires_new_side {
+            return Ok(());
+        }
+        let giving = self.side_state(Turn::Giving)?;
+        for workload in giving.map(|side| side.workloads).unwrap_or_default() {
+            let Some(reference) = workload_ref(&workload.workload) else { continue };
+            let state = self.size_of(&reference).await?;
+            if state.replicas > 0 {
+                // What could not be scaled down costs money, not requests: it is said, and traffic
+                // stays where it is.
+                if let Err(Stop::Trouble(trouble)) = self.scale(&workload.workload, &state, 0).await {
+                    self.warn(format!("{reference} was left running: {}", trouble.reason));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The workloads of the taking side with the size that each had.
+    fn sizes_wanted(&self) -> Result<Vec<(WorkloadState, i32)>, Stop> {
+        let taking = self.side_state(Turn::Taking)?;
+        let workloads = taking.map(|side| side.workloads).unwrap_or_default();
+        let wanted = |workload: &WorkloadState| {
+            let replicas = workload.replicas.unwrap_or(1).max(workload.hpa_min.unwrap_or(0));
+            i32::try_from(replicas).unwrap_or(i32::MAX)
+        };
+        Ok(workloads.into_iter().map(|workload| (workload.clone(), wanted(&workload))).filter(|(_, size)| *size > 0).collect())
+    }
+
+    fn side_state(&self, turn: Turn) -> Result<Option<SideState>, Stop> {
+        let sides = &self.session.record()?.sides;
+        Ok(match (turn, self.direction) {
+            (Turn::Taking, Direction::Forward) | (Turn::Giving, Direction::Back) => sides.to.clone(),
+            (Turn::Giving, Direction::Forward) | (Turn::Taking, Direction::Back) => sides.from.clone(),
+        })
+    }
+
+    async fn size_of(&self, workload: &WorkloadRef) -> Result<ScaleState, Stop> {
+        let read = self.cluster.scale_state(workload, Deadline::after(REQUEST_LIMIT)).await;
+        read.map_err(|error| cluster_stop(&error))
+    }
+
+    async fn scale(&mut self, object: &ObjectRef, state: &ScaleState, wanted: i32) -> Result<(), Stop> {
+        if let Raised::Absent = self.session.raise_fence(object).await? {
+            return Err(Stop::gate(format!("{object} does not exist any more"), Some("deploy its version again")));
+        }
+        let size = |replicas: i32| Projection::shown(&json!({"replicas": replicas}));
+        let planned = PlannedMutation {
+            operation: "scale".to_owned(),
+            target: object.clone(),
+            target_uid: Some(state.uid.clone()),
+            precondition_resource_version: None,
+            before: size(state.replicas),
+            after: size(wanted),
+        };
+        let seq = self.session.plan_mutation(planned).await?;
+        let scaled = self.cluster.scale(&state.workload, ScaleGoal::Size(wanted), Deadline::after(REQUEST_LIMIT)).await;
+        match scaled {
+            Ok(scaled) => {
+                self.session.settle(seq, Outcome::Applied).await?;
+                self.state.has_changed = true;
+                self.progress(format!("{}: scaled from {} to {wanted}", state.workload, scaled.before.replicas));
+                Ok(())
+            }
+            Err(error) => {
+                let outcome = if error.leaves_outcome_unknown() { Outcome::Unknown } else { Outcome::NotApplied };
+                self.session.settle(seq, Settlement::failed(outcome, &with_causes(&error))).await?;
+                Err(cluster_stop(&error))
+            }
+        }
+    }
+
+    async fn wait_ready(&mut self, workloads: &[(WorkloadRef, i32)]) -> Result<(), Stop> {
+        let limit = self.limit(self.settings.wait);
+        loop {
+            let mut short = None;
+            for (workload, wanted) in workloads {
+                let state = self.size_of(workload).await?;
+                if state.ready < *wanted {
+                    short = Some(format!("{workload}: {} of {wanted} pods are ready", state.ready));
+                }
+            }
+            let Some(short) = short else { return Ok(()) };
+            if self.has_nothing_to_lose() {
+                self.warn(format!("going back at once, the other side has no endpoints left: {short}"));
+                return Ok(());
+            }
+            if limit.has_passed() {
+                return Err(Stop::gate(
+                    format!("the side that is to take the traffic did not come up within {}s: {short}", limit.allowed().as_secs()),
+                    Some("see why its pods are not ready (`kubectl describe pod`), then order the rollback again"),
+                ));
+            }
+            self.progress(short);
+            self.tick().await?;
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// On the way back: the side that has the traffic cannot answer, and the other one can a
+    /// little. Waiting for its full size would only cost requests.
+    fn has_nothing_to_lose(&self) -> bool {
+        if self.direction == Direction::Forward {
+            return false;
+        }
+        let snapshot = self.scene.now();
+        self.fronts.iter().all(|front| {
+            let is_dead = front.views.giving.pods(&snapshot).ready == 0;
+            is_dead && front.views.taking.pods(&snapshot).ready > 0
+        })
+    }
+}
+
+/// Which side is meant, as traffic moves now.
+#[derive(Clone, Copy, Debug)]
+enum Turn {
+    Taking,
+    Giving,
+}
+
+/// A recorded workload as the cluster crate names it; kinds without a size are left alone.
+pub(crate) fn workload_ref(object: &ObjectRef) -> Option<WorkloadRef> {
+    use switchyard_cluster::workloads::WorkloadKind;
+    let kind = WorkloadKind::parse(&object.kind)?;
+    match kind {
+        WorkloadKind::Deployment | WorkloadKind::StatefulSet => Some(WorkloadRef { kind, name: object.name.clone() }),
+        WorkloadKind::DaemonSet | WorkloadKind::Job => None,
+    }
+}

@@ -1,0 +1,370 @@
+//! Writing one route: planned, journalled, conditional on what was read, and read back.
+//! Refuses to repeat a write blindly: what is live decides.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{DynamicObject, Patch, PatchParams};
+use serde_json::Value;
+use switchyard_cluster::managers::{FieldStep, last_writer, manager_of};
+use switchyard_cluster::{Deadline, Error as ClusterError, FIELD_MANAGER};
+use switchyard_record::{Outcome, PlannedMutation, Settlement};
+use tokio::time::Instant;
+
+use super::fronts::to_value;
+use super::{Engine, Front, Stop, with_causes};
+use crate::machine::{Aim, TroubleKind};
+use crate::provider::service::overlap_selector;
+use crate::provider::{Goal, Marks, Owned, Provider, fence_of};
+use crate::routing::Routing;
+use crate::scene::carries;
+
+/// How often a write is decided anew when somebody touched other fields in between.
+const ATTEMPTS: u32 = 4;
+/// How long the object may take to be read.
+const READ_LIMIT: Duration = Duration::from_secs(15);
+/// How long a write that is under way is waited for after the process was told to end.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// What the live object says about a write whose answer was not a plain yes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ReadBack {
+    /// It is as it was to be.
+    Applied,
+    /// It is as it was.
+    NotApplied,
+    /// It is neither.
+    Foreign,
+    /// A newer process has put its fence on it.
+    Replaced,
+}
+
+/// Decides by what is live. Pure.
+pub(crate) fn read_back(live: &Routing, live_fence: u64, plan: &(Routing, Routing), fence: u64) -> ReadBack {
+    let (before, after) = plan;
+    if live_fence > fence {
+        ReadBack::Replaced
+    } else if live == after {
+        ReadBack::Applied
+    } else if live == before {
+        ReadBack::NotApplied
+    } else {
+        ReadBack::Foreign
+    }
+}
+
+impl Engine<'_> {
+    pub(crate) async fn write(&mut self, index: usize, aim: Aim) -> Result<(), Stop> {
+        for _attempt in 0..ATTEMPTS {
+            let owned = self.read_front(index).await?;
+            let Some(after) = self.aimed(index, aim, &owned)? else { return Ok(()) };
+            self.check_overlap(index, aim, &after)?;
+            self.remember_before(index).await;
+            if self.write_once(index, aim, after).await? {
+                return Ok(());
+            }
+            self.progress(format!("{}: somebody changed other fields in between, deciding anew", self.fronts[index].target));
+        }
+        Err(Stop::gate(
+            format!("{} was changed by somebody else again and again", self.fronts[index].target),
+            Some("stop the other writer, then run the step again"),
+        ))
+    }
+
+    /// Reads the object, and refuses it when it is not as this process knows it.
+    pub(crate) async fn read_front(&mut self, index: usize) -> Result<Owned, Stop> {
+        let deadline = self.limit(READ_LIMIT);
+        let front = &self.fronts[index];
+        let objects = self.cluster.dynamic_objects(&front.kind());
+        let live = objects.get(&front.target.name, deadline).await.map_err(|error| cluster_stop(&error))?;
+        let object = to_value(&live);
+        self.check_fence(index, &object)?;
+        let owned = read(&self.fronts[index], &object)?;
+        let front = &self.fronts[index];
+        if live.metadata.uid.as_deref() != Some(front.uid.as_str()) {
+            return Err(foreign(index, format!("{} was replaced by another object of this name", front.target), &live));
+        }
+        if owned.routing != front.routing {
+            let reason = format!(
+                "{} {}, and was left so that it {}: it was changed by {}",
+                front.target,
+                owned.routing.describe(),
+                front.routing.describe(),
+                writer_of(&live, front.target.provider.provider())
+            );
+            return Err(foreign(index, reason, &live));
+        }
+        self.fronts[index].object = object;
+        Ok(owned)
+    }
+
+    fn check_fence(&self, index: usize, object: &Value) -> Result<(), Stop> {
+        let (seen, ours) = (fence_of(object), self.session.fence());
+        if seen <= ours {
+            return Ok(());
+        }
+        Err(Stop::trouble(
+            TroubleKind::Replaced,
+            format!("{} has fence {seen}, this process has {ours}: a newer process has taken over", self.fronts[index].target),
+            Some("a newer run works on this application; nothing more was written by this one"),
+        ))
+    }
+
+    /// What the target is to be; nothing when it is so already, or when preparing has no point.
+    fn aimed(&mut self, index: usize, aim: Aim, owned: &Owned) -> Result<Option<Routing>, Stop> {
+        let snapshot = self.scene.now();
+        let front = &mut self.fronts[index];
+        // A giving side without endpoints has nothing to lose, and listing it may break the route.
+        let is_giving_dead = front.views.giving.routable(&snapshot, 1).addresses.is_empty();
+        let goal = match (aim, is_giving_dead) {
+            (Aim::Prepare, true) => {
+                front.is_unprepared = true;
+                return Ok(None);
+            }
+            (Aim::Prepare, false) => {
+                front.is_unprepared = false;
+                Goal::Prepare
+            }
+            (Aim::Share(share), true) | (Aim::Settle(share), _) => Goal::Settle(share),
+            (Aim::Share(share), false) => Goal::Share(share),
+            (Aim::Return, false) => Goal::Return(front.prior.clone()),
+            (Aim::Return, true) | (Aim::Restore, _) => Goal::Restore(front.prior.clone()),
+        };
+        let provider = front.target.provider.provider();
+        let after = provider.aim(owned, &goal, &front.roles).map_err(|refusal| Stop::gate(refusal.to_string(), Some(&refusal.hint())))?;
+        Ok((after != owned.routing).then_some(after))
+    }
+
+    /// An overlap must select the pods of both sides and nobody else's.
+    fn check_overlap(&self, index: usize, aim: Aim, after: &Routing) -> Result<(), Stop> {
+        let front = &self.fronts[index];
+        let is_overlap = matches!(after, Routing::Selector { keys } if keys.is_empty());
+        if !front.is_service() || aim != Aim::Prepare || !is_overlap {
+            return Ok(());
+        }
+        let refusal = |refusal: crate::provider::Refusal| Stop::gate(refusal.to_string(), Some(&refusal.hint()));
+        let labels = overlap_selector(&front.object).map_err(refusal)?;
+        let snapshot = self.scene.now();
+        let is_stranger = |pod: &&Pod| {
+            carries(pod, &labels)
+                && !carries(pod, &front.views.taking.labels)
+                && !carries(pod, &front.views.giving.labels)
+        };
+        match snapshot.pods.iter().find(is_stranger) {
+            None => Ok(()),
+            Some(pod) => Err(Stop::gate(
+                format!(
+                    "{}: selecting both sides would also select pod `{}`, which belongs to neither",
+                    front.target,
+                    pod.metadata.name.as_deref().unwrap_or_default()
+                ),
+                Some("give the Service's selector a label that only this application's pods carry"),
+            )),
+        }
+    }
+
+    /// Takes what a later judgement compares with.
+    async fn remember_before(&mut self, index: usize) {
+        if !self.fronts[index].is_service() {
+            return;
+        }
+        let samples = self.proxies.kube_proxy_samples().await;
+        let snapshot = self.scene.now();
+        let front = &mut self.fronts[index];
+        front.kube_before = samples.into_iter().filter_map(|(name, sample)| Some((name, sample.ok()?))).collect();
+        front.servers_before = front_servers(front, &snapshot);
+    }
+
+    /// Sends one write. `false`: it was not carried out, and may be decided anew.
+    async fn write_once(&mut self, index: usize, aim: Aim, after: Routing) -> Result<bool, Stop> {
+        let front = &self.fronts[index];
+        let before = front.routing.clone();
+        let marks = Marks { fence: self.session.fence(), deployment: self.session.id().to_string() };
+        let provider = front.target.provider.provider();
+        let patch = provider
+            .patch(&front.object, &after, &front.roles, &marks)
+            .map_err(|refusal| Stop::gate(refusal.to_string(), Some(&refusal.hint())))?;
+        let planned = PlannedMutation {
+            operation: format!("{OPERATION} {}", aim.word()),
+            target: front.reference.clone(),
+            target_uid: Some(front.uid.clone()),
+            precondition_resource_version: front.object.pointer("/metadata/resourceVersion").and_then(Value::as_str).map(str::to_owned),
+            before: before.projection(),
+            after: after.projection(),
+        };
+        let seq = self.session.plan_mutation(planned).await?;
+        let started = Instant::now();
+        let answer = self.send(index, &patch).await;
+        match answer {
+            None => Err(Stop::Cancelled),
+            Some(Ok(live)) => {
+                self.session.settle(seq, Outcome::Applied).await?;
+                self.written(index, aim, after, &live, started)?;
+                Ok(true)
+            }
+            Some(Err(error)) => self.settle_by_reading(index, aim, seq, (before, after), error, started).await,
+        }
+    }
+
+    /// Sends the patch once. Nothing when the process was told to end and no answer came: the
+    /// journal's entry stays pending, which is the truth.
+    async fn send(&self, index: usize, patch: &json_patch::Patch) -> Option<Result<DynamicObject, ClusterError>> {
+        let front = &self.fronts[index];
+        let objects = self.cluster.dynamic_objects(&front.kind());
+        let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        let patch: Patch<()> = Patch::Json(patch.clone());
+        let told_to_end = async {
+            self.cancel.cancelled().await;
+            tokio::time::sleep(GRACE).await;
+        };
+        tokio::select! {
+            biased;
+            answer = objects.patch(&front.target.name, &patch, &params) => Some(answer),
+            () = told_to_end => None,
+        }
+    }
+
+    fn written(&mut self, index: usize, aim: Aim, after: Routing, live: &DynamicObject, started: Instant) -> Result<(), Stop> {
+        let object = to_value(live);
+        let owned = read(&self.fronts[index], &object)?;
+        let front = &mut self.fronts[index];
+        if owned.routing != after {
+            return Err(foreign(
+                index,
+                format!("{} was accepted and reads back so that it {}", front.target, owned.routing.describe()),
+                live,
+            ));
+        }
+        front.object = object;
+        front.routing = after;
+        self.state.has_changed = true;
+        if aim.share().is_some() && self.state.share_written.is_none() {
+            self.state.share_written = Some(started);
+        }
+        let line = format!("{}: {} ({})", self.fronts[index].target, self.fronts[index].routing.describe(), aim.word());
+        self.progress(line);
+        Ok(())
+    }
+
+    /// A write that was refused, or whose answer was lost: what is live decides.
+    async fn settle_by_reading(
+        &mut self,
+        index: usize,
+        aim: Aim,
+        seq: u32,
+        plan: (Routing, Routing),
+        error: ClusterError,
+        started: Instant,
+    ) -> Result<bool, Stop> {
+        let deadline = Deadline::after(READ_LIMIT);
+        let front = &self.fronts[index];
+        let objects = self.cluster.dynamic_objects(&front.kind());
+        let live = tokio::select! {
+            biased;
+            live = objects.get(&front.target.name, deadline) => live,
+            () = async { self.cancel.cancelled().await; tokio::time::sleep(GRACE).await } => return Err(Stop::Cancelled),
+        };
+        let live = match live {
+            Ok(live) => live,
+            Err(unread) => {
+                self.session.settle(seq, Settlement::failed(Outcome::Unknown, &with_causes(&error))).await?;
+                return Err(Stop::remote(
+                    format!("whether {} was written is unknown: {}; and it cannot be read: {}", self.fronts[index].target, with_causes(&error), with_causes(&unread)),
+                    unread.hint(),
+                ));
+            }
+        };
+        let object = to_value(&live);
+        let owned = read(&self.fronts[index], &object)?;
+        let verdict = read_back(&owned.routing, fence_of(&object), &plan, self.session.fence());
+        let outcome = match verdict {
+            ReadBack::Applied => Outcome::Applied,
+            ReadBack::NotApplied => Outcome::NotApplied,
+            ReadBack::Foreign | ReadBack::Replaced => Outcome::Foreign,
+        };
+        if verdict == ReadBack::Replaced {
+            self.check_fence(index, &object)?;
+        }
+        self.session.settle(seq, Settlement::failed(outcome, &with_causes(&error))).await?;
+        match verdict {
+            ReadBack::Applied => self.written(index, aim, plan.1, &live, started).map(|()| true),
+            ReadBack::NotApplied if may_decide_anew(&error) => Ok(false),
+            ReadBack::NotApplied => Err(cluster_stop(&error)),
+            ReadBack::Foreign | ReadBack::Replaced => {
+                let front = &self.fronts[index];
+                let reason = format!(
+                    "{} was changed between read and write by {}: it {}, was to become {}",
+                    front.target,
+                    writer_of(&live, front.target.provider.provider()),
+                    owned.routing.describe(),
+                    plan.1.describe()
+                );
+                Err(foreign(index, reason, &live))
+            }
+        }
+    }
+}
+
+/// First word of the journal's operations that write routes.
+pub(crate) const OPERATION: &str = "route";
+
+/// Whether the object is as before although the write may be tried again: the precondition
+/// failed over fields of others, or no answer came.
+fn may_decide_anew(error: &ClusterError) -> bool {
+    let is_failed_test = matches!(error, ClusterError::Refused { message, .. } if message.contains("test"));
+    is_failed_test || matches!(error, ClusterError::Conflict { .. }) || error.is_transient() || error.leaves_outcome_unknown()
+}
+
+pub(crate) fn read(front: &Front, object: &Value) -> Result<Owned, Stop> {
+    let provider = front.target.provider.provider();
+    provider.read(object, &front.roles).map_err(|refusal| Stop::gate(refusal.to_string(), Some(&refusal.hint())))
+}
+
+/// Who wrote the owned fields last, as far as the object tells.
+pub(crate) fn writer_of(live: &DynamicObject, provider: &dyn Provider) -> String {
+    let path = FieldStep::fields(provider.owned_path().iter().copied());
+    let of_fields = manager_of(&live.metadata, &path).filter(|manager| manager != FIELD_MANAGER);
+    let writer = of_fields.or_else(|| last_writer(&live.metadata, FIELD_MANAGER));
+    writer.map_or_else(|| "somebody unknown".to_owned(), |writer| format!("`{writer}`"))
+}
+
+pub(crate) fn foreign(target: usize, reason: String, _live: &DynamicObject) -> Stop {
+    Stop::trouble(
+        TroubleKind::Foreign { target },
+        reason,
+        Some("agree on one writer of this object's traffic, put it right, then order `traffic-switch rollback` or start a new deployment"),
+    )
+}
+
+pub(crate) fn cluster_stop(error: &ClusterError) -> Stop {
+    Stop::remote(with_causes(error), error.hint())
+}
+
+/// The servers behind the front Service, whoever's they are.
+pub(crate) fn front_servers(front: &Front, snapshot: &crate::scene::Snapshot) -> BTreeSet<String> {
+    let view = &front.views.taking;
+    let own = view.routable(snapshot, 1);
+    let all: Vec<_> = own.addresses.iter().chain(own.others.iter().filter(|address| address.is_routable())).cloned().collect();
+    view.servers_of(&all)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn selects(slot: &str) -> Routing {
+        Routing::Selector { keys: BTreeMap::from([("slot".to_owned(), slot.to_owned())]) }
+    }
+
+    #[test]
+    fn what_is_live_decides_and_a_newer_fence_comes_first() {
+        let plan = (selects("blue"), selects("green"));
+        assert_eq!(read_back(&selects("green"), 3, &plan, 3), ReadBack::Applied);
+        assert_eq!(read_back(&selects("blue"), 3, &plan, 3), ReadBack::NotApplied);
+        assert_eq!(read_back(&selects("red"), 3, &plan, 3), ReadBack::Foreign);
+        assert_eq!(read_back(&selects("green"), 4, &plan, 3), ReadBack::Replaced);
+    }
+}
