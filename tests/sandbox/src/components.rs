@@ -55,10 +55,10 @@ impl Component {
     }
 
     /// Writes the component's configuration files and says how to start it. `programs` is the
-    /// folder of the Kubernetes programs and of Traefik; the others come from the system.
+    /// folder of etcd, the Kubernetes programs and Traefik; the others come from the system.
     pub(crate) fn launch(self, layout: &Layout, programs: &Path) -> Result<Launch> {
         match self {
-            Self::Etcd => etcd(layout),
+            Self::Etcd => etcd(layout, programs),
             Self::Containerd => containerd(layout),
             Self::Registry => registry(layout),
             Self::ApiServer => api_server(layout, programs),
@@ -132,11 +132,11 @@ impl<'a> Draft<'a> {
     }
 }
 
-fn etcd(layout: &Layout) -> Result<Launch> {
+fn etcd(layout: &Layout, programs: &Path) -> Result<Launch> {
     let (certificate, key) = pair(layout, "etcd");
     let url = "https://127.0.0.1:2379";
     let peer = "http://127.0.0.1:2380";
-    Ok(Draft::new(layout, Component::Etcd, "etcd".into())
+    Ok(Draft::new(layout, Component::Etcd, programs.join("etcd"))
         .flag("data-dir", layout.state.join("etcd"))
         // A sandbox that loses power is made anew: waiting for the disk buys nothing.
         .words(&["--unsafe-no-fsync", "--logger=zap", "--log-level=warn"])

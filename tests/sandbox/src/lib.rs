@@ -20,6 +20,8 @@ mod steps;
 mod up;
 
 pub mod cli;
+pub mod fault_proxy;
+pub mod load;
 /// Stand-ins for services that need an account.
 pub mod standins;
 

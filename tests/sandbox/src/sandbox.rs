@@ -18,6 +18,7 @@ use crate::{
     authority::{self, Authority, Credentials, Purpose, pair, token_of},
     definitions::{DEPLOYER_ROLE, Kubectl, documents},
     error::{Context as _, Result, SandboxError, read, write},
+    fault_proxy::FaultProxy,
     instance::{API_SERVER, InstanceName, Layout, REGISTRY, User, cache_root},
     network,
     up::{Description, Ending, restart_api_server},
@@ -101,6 +102,32 @@ impl Sandbox {
     #[must_use]
     pub fn kubeconfig(&self, user: User) -> PathBuf {
         self.layout.kubeconfig(user)
+    }
+
+    /// Writes a kubeconfig of a user that goes through a proxy, and returns its path.
+    ///
+    /// # Errors
+    /// The file cannot be made.
+    pub fn kubeconfig_through(&self, proxy: &FaultProxy, user: User) -> Result<PathBuf> {
+        let ca = read(&self.layout.ca_certificate())?;
+        let token = read(&token_of(&self.layout, user.name()))?;
+        let credentials = Credentials::Token(&token);
+        let config = authority::kubeconfig(&proxy.url(), &ca, user.name(), &credentials);
+        let name = format!("{}-through-{}.kubeconfig", user.name(), proxy.port());
+        let path = self.layout.state.join(name);
+        write(&path, config)?;
+        Ok(path)
+    }
+
+    /// A client for a user that goes through a proxy, without retries.
+    ///
+    /// # Panics
+    /// When the client cannot be made.
+    pub async fn client_through(&self, proxy: &FaultProxy, user: User) -> Client {
+        let client = async { client_of(&self.kubeconfig_through(proxy, user)?).await };
+        client
+            .await
+            .unwrap_or_else(|error| panic!("{}", error.chain()))
     }
 
     /// Writes a kubeconfig that does not work and returns its path.

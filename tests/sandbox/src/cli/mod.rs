@@ -1,6 +1,8 @@
 //! The command line of the sandbox. Reads arguments and the environment, prints, and leaves the
 //! work to the other modules.
 
+mod load;
+
 use std::{
     ffi::OsString,
     io::{Write as _, stderr, stdout},
@@ -48,6 +50,8 @@ enum Action {
     },
     /// Shows which components run; ends with 1 when one does not.
     Status,
+    /// Puts load on an address and reports what was lost, by version.
+    Load(load::LoadArguments),
     /// Ends the API server and starts it again.
     RestartApiserver {
         /// Kills it instead of asking it to end.
@@ -98,6 +102,7 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
         }
         Action::Exec { command } => return Err(exec(&layout, &command)?),
         Action::Status => return status(&layout),
+        Action::Load(given) => return load::load(&layout, given),
         Action::RestartApiserver { kill } => {
             let ending = if kill {
                 Ending::Killed
