@@ -48,6 +48,44 @@ impl Repository {
         Ok(repository)
     }
 
+    /// Adds the workflows of a folder, as those of another repository that calls ours.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn add_callers(&mut self, root: &Path, folder: &str) -> io::Result<()> {
+        let mut files = BTreeMap::new();
+        for name in names(&root.join(folder))? {
+            let path = format!("{folder}/{name}");
+            let text = fs::read_to_string(root.join(&path))?;
+            // Under `.github/`, which is what makes a file a workflow here.
+            files.insert(format!(".github/{path}"), text);
+        }
+        let callers = Self::from_files(&files);
+        self.workflows.extend(callers.workflows);
+        self.unreadable.extend(callers.unreadable);
+        Ok(())
+    }
+
+    /// The jobs of one of our workflows.
+    ///
+    /// # Panics
+    /// When there is no such workflow.
+    #[must_use]
+    pub fn jobs(&self, workflow: &str) -> &Value {
+        &self.workflow(workflow)["jobs"]
+    }
+
+    /// One of our workflows.
+    ///
+    /// # Panics
+    /// When there is no such workflow.
+    #[must_use]
+    pub fn workflow(&self, name: &str) -> &Value {
+        let path = format!(".github/workflows/{name}");
+        let found = self.workflows.get(&path);
+        found.unwrap_or_else(|| panic!("there is no {path}"))
+    }
+
     /// Takes files by path, as a test writes them down. A page tells that a program exists.
     #[must_use]
     pub fn from_files(files: &BTreeMap<String, String>) -> Self {

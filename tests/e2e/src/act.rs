@@ -212,6 +212,14 @@ impl Running {
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
+    /// The top-level steps that have ended, in order: job, outcome, name and time.
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    pub fn ended_steps(&self) -> Result<Vec<String>> {
+        Ok(self.log()?.lines().filter_map(ended_step).collect())
+    }
+
     /// Whether the run goes on.
     ///
     /// # Errors
@@ -248,6 +256,19 @@ impl Ended {
     }
 }
 
+/// `job  outcome  name [time]` of act's line about a step that ended. The inner step of a composite
+/// action has its script for a name and is left out.
+fn ended_step(line: &str) -> Option<String> {
+    let (title, rest) = line.strip_prefix('[')?.split_once(']')?;
+    let job = title.split('/').next_back()?.trim();
+    let rest = rest.trim();
+    let (outcome, name) = [("ok", "Success - Main "), ("FAILED", "Failure - Main ")]
+        .into_iter()
+        .find_map(|(outcome, mark)| Some((outcome, rest.split_once(mark)?.1)))?;
+    let is_inner = name.starts_with("exec ");
+    (!is_inner).then(|| format!("{job:8} {outcome:6} {name}"))
+}
+
 /// The references under which our workflows use the upload action.
 fn uploads(archive: &Path) -> Result<Vec<String>> {
     let folder = archive.join(".github/workflows");
@@ -277,4 +298,28 @@ fn unique_run_id() -> String {
         now.as_millis() * 100 + u128::from(std::process::id() % 100),
         count
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ended_steps_are_told_without_the_inner_ones() {
+        let told =
+            ended_step("[production/Deploy ]   ✅  Success - Main Back up what is live [15.3ms]");
+        assert_eq!(
+            told.as_deref(),
+            Some("Deploy   ok     Back up what is live [15.3ms]")
+        );
+        let failed = ended_step("[production/Deploy ]   ❌  Failure - Main Test [1s]");
+        assert_eq!(failed.as_deref(), Some("Deploy   FAILED Test [1s]"));
+        for line in [
+            "[production/Deploy ]   ✅  Success - Main exec \"$GITHUB\" [1s]",
+            "| text",
+            "[x] y",
+        ] {
+            assert_eq!(ended_step(line), None);
+        }
+    }
 }

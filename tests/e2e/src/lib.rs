@@ -7,9 +7,10 @@
 mod act;
 pub mod composite_step;
 mod consumer;
+pub mod demo;
 mod project;
 
-pub use act::{Ended, Run};
+pub use act::{Ended, Run, Running};
 pub use composite_step::Death;
 pub use consumer::{Consumer, Settings};
 pub use project::Project;

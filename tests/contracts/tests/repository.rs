@@ -1,0 +1,177 @@
+//! The contracts of this repository, and the order of steps that a deployment relies on.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a helper of a test that cannot go on panics"
+)]
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use switchyard_contracts::{Repository, check};
+
+const CALLED: [&str; 3] = ["deploy-blue-green.yml", "deploy-dev.yml", "rollback.yml"];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn repository() -> Repository {
+    let mut repository = Repository::read(&root()).unwrap();
+    repository
+        .add_callers(&root(), "tests/e2e/consumer/.github/workflows")
+        .unwrap();
+    repository
+}
+
+fn steps(job: &Value) -> &Vec<Value> {
+    job["steps"].as_array().unwrap()
+}
+
+/// The program of a step that uses one of our actions; the root action is `setup`.
+fn program(step: &Value) -> Option<&str> {
+    let uses = step["uses"]
+        .as_str()?
+        .strip_prefix("switchyard-ci/switchyard")?;
+    let name = uses.split('@').next()?;
+    Some(name.strip_prefix("/actions/").unwrap_or("setup"))
+}
+
+/// `program command` of each step that uses one of our actions, in order.
+fn order(job: &Value) -> Vec<String> {
+    let ours = steps(job).iter().filter_map(|step| {
+        let command = step["with"]["command"].as_str().unwrap_or_default();
+        Some(format!("{} {command}", program(step)?).trim().to_owned())
+    });
+    ours.collect()
+}
+
+#[test]
+fn every_contract_is_kept() {
+    let findings: Vec<String> = check(&repository())
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert!(findings.is_empty(), "{}", findings.join("\n"));
+}
+
+#[test]
+fn programs_are_prepared_before_anything_is_changed() {
+    let repository = repository();
+    for workflow in CALLED {
+        for (name, job) in repository.jobs(workflow).as_object().unwrap() {
+            let used = order(job);
+            let Some(first) = used.first() else { continue };
+            assert_eq!(first, "setup", "{workflow}, job {name}");
+            let prepared = steps(job)
+                .iter()
+                .find(|step| program(step) == Some("setup"))
+                .unwrap();
+            let prepared = prepared["with"]["programs"].as_str().unwrap();
+            for step in steps(job)
+                .iter()
+                .filter_map(program)
+                .filter(|name| *name != "setup")
+            {
+                assert!(
+                    prepared.split(',').any(|name| name.trim() == step),
+                    "{workflow}, job {name}: `{step}` is not among `{prepared}`"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn blue_green_goes_through_its_stages_in_order() {
+    let repository = repository();
+    assert_eq!(
+        order(&repository.jobs("deploy-blue-green.yml")["deploy"]),
+        [
+            "setup",
+            "rollout backup",
+            "notify",
+            "rollout apply",
+            "health-wait rollout",
+            "rollout annotate",
+            "health-wait forward",
+            "traffic-switch switch",
+            "health-wait watch",
+            "rollout apply",
+            "health-wait watch",
+            "rollout scale",
+            "rollout finish",
+            "traffic-switch rescue",
+        ]
+    );
+}
+
+#[test]
+fn what_fails_after_the_safety_period_sends_no_traffic_back() {
+    let repository = repository();
+    let undo = steps(&repository.jobs("deploy-blue-green.yml")["deploy"])
+        .iter()
+        .find(|step| step["with"]["command"] == "rescue");
+    assert_eq!(
+        undo.unwrap()["if"],
+        "(failure() || cancelled()) && steps.safety.outcome != 'success'"
+    );
+}
+
+#[test]
+fn the_rescue_job_outlives_the_runner_of_the_deployment() {
+    let repository = repository();
+    let rescue = &repository.jobs("deploy-blue-green.yml")["rescue"];
+    assert_eq!(rescue["needs"], "deploy");
+    assert_eq!(rescue["if"], "always() && needs.deploy.result != 'success'");
+    // A cancelled run is given five minutes.
+    assert_eq!(rescue["timeout-minutes"], 4);
+    assert_eq!(
+        rescue["environment"],
+        "${{ inputs.rescue-environment || format('{0}-rollback', inputs.environment) }}"
+    );
+    assert_eq!(order(rescue), ["setup", "traffic-switch rescue"]);
+    // It reads the record and nothing that the other job made.
+    assert!(
+        !serde_json::to_string(&rescue["steps"])
+            .unwrap()
+            .contains("needs.")
+    );
+}
+
+#[test]
+fn a_rollback_waits_for_no_deployment_and_nothing_cancels_either() {
+    let repository = repository();
+    let group = |workflow: &str| {
+        let concurrency = &repository.workflow(workflow)["concurrency"];
+        assert_eq!(concurrency["cancel-in-progress"], false, "{workflow}");
+        concurrency["group"].as_str().unwrap().to_owned()
+    };
+    assert_ne!(group("rollback.yml"), group("deploy-blue-green.yml"));
+    assert_eq!(group("deploy-dev.yml"), group("deploy-blue-green.yml"));
+}
+
+#[test]
+fn the_kubeconfig_is_written_for_its_owner_alone_and_removed() {
+    let repository = repository();
+    for workflow in CALLED {
+        for (name, job) in repository.jobs(workflow).as_object().unwrap() {
+            let Some(login) = steps(job).iter().find(|step| step["id"] == "login") else {
+                continue;
+            };
+            assert!(
+                login["run"].as_str().unwrap().starts_with("umask 077\n"),
+                "{workflow} {name}"
+            );
+            let last = steps(job).last().unwrap();
+            assert_eq!(
+                last["run"], "rm -f -- \"$KUBECONFIG_FILE\"",
+                "{workflow} {name}"
+            );
+            assert!(
+                last["if"].as_str().unwrap().starts_with("always()"),
+                "{workflow} {name}"
+            );
+        }
+    }
+}
