@@ -112,8 +112,11 @@ impl Cluster {
         permissions: &[Permission],
         deadline: Deadline,
     ) -> Result<AccessReport> {
-        let answers: Vec<bool> = stream::iter(permissions)
+        let reviews = permissions.iter();
+        let reviews: Vec<_> = reviews
             .map(|permission| self.is_allowed(permission, deadline))
+            .collect();
+        let answers: Vec<bool> = stream::iter(reviews)
             .buffered(CONCURRENCY)
             .try_collect()
             .await?;

@@ -1,7 +1,13 @@
 //! One watch per kind, kept alive: relist on 410, reconnect on a closed or dead connection, an
 //! in-memory copy of what matters. It refuses to know what the objects mean.
 
-use std::{collections::HashMap, fmt::Debug, pin::Pin, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    fmt::Debug,
+    pin::Pin,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use futures::{Stream, StreamExt};
 use kube::{
@@ -66,9 +72,12 @@ pub enum Change<K> {
     Interrupted(Error),
 }
 
+type EventStream<K> = Pin<Box<dyn Stream<Item = watcher::Result<watcher::Event<K>>> + Send>>;
+
 /// A watch and its copy of the objects.
 pub struct KindWatch<K> {
-    stream: Pin<Box<dyn Stream<Item = watcher::Result<watcher::Event<K>>> + Send>>,
+    // Never locked: the mutex only makes the watch `Sync`, so that tasks may share what it knows.
+    stream: Mutex<EventStream<K>>,
     options: WatchOptions<K>,
     operation: Operation,
     objects: HashMap<String, Arc<K>>,
@@ -95,7 +104,7 @@ where
         config.label_selector.clone_from(&options.labels);
         config.field_selector.clone_from(&options.fields);
         Self {
-            stream: Box::pin(watcher(api, config)),
+            stream: Mutex::new(Box::pin(watcher(api, config))),
             options,
             operation,
             objects: HashMap::new(),
@@ -134,7 +143,9 @@ where
                 self.resume_at = None;
             }
             // The library's stream never ends; were it to, that is a lost connection.
-            let event = self.stream.next().await;
+            let stream = self.stream.get_mut();
+            let stream = stream.unwrap_or_else(|poisoned| poisoned.into_inner());
+            let event = stream.next().await;
             match event {
                 Some(Ok(event)) => {
                     self.failing_since = None;

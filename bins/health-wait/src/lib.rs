@@ -1,0 +1,60 @@
+//! `health-wait`: waits until a new version is healthy, runs tests against it, and watches it.
+//!
+//! It owns health checks over HTTP and the verdict of a watch. It refuses to know traffic providers
+//! and how objects are applied, and it changes nothing but the deployment record.
+
+mod checks;
+mod connection;
+mod diagnosis;
+mod forward;
+mod inputs;
+mod preflight;
+mod record;
+mod report;
+mod rollout;
+mod soak;
+mod version;
+
+use switchyard_runner::{Action, Context, Failure, Output};
+
+use inputs::HealthCommand;
+pub use inputs::HealthWait;
+
+impl Action for HealthWait {
+    const NAME: &'static str = "health-wait";
+    const DEFAULT_COMMAND: Option<&'static str> = Some("rollout");
+    const OUTPUTS: &'static [Output] = &[
+        Output {
+            name: "healthy",
+            description: "`true` when everything that was asked for was seen to be healthy, else `false`",
+        },
+        Output {
+            name: "reason",
+            description: "Why not, or what was seen, in one sentence",
+        },
+        Output {
+            name: "failed-check",
+            description: "Name of the check, workload or command that failed",
+        },
+        Output {
+            name: "report",
+            description: "What was seen of every workload, check and version, as JSON",
+        },
+        Output {
+            name: "elapsed-seconds",
+            description: "How long it took, in whole seconds",
+        },
+        Output {
+            name: "restarts",
+            description: "Container restarts since the step began",
+        },
+    ];
+
+    async fn run(self, context: &mut Context) -> Result<(), Failure> {
+        match self.command {
+            HealthCommand::Rollout(inputs) => rollout::run(*inputs, context).await,
+            HealthCommand::Forward(inputs) => forward::run(*inputs, context).await,
+            HealthCommand::Watch(inputs) => soak::run(*inputs, context).await,
+        }
+    }
+}

@@ -1,0 +1,338 @@
+//! `rollout`: workloads first, then the start delay, then the HTTP checks, then the warm-up, all
+//! the while watching the workloads. It refuses to apply or change anything.
+
+use std::time::{Duration, Instant};
+
+use switchyard_cluster::rollout::{RolloutTarget, RolloutWait, Status, WaitEvent};
+use switchyard_cluster::{Cluster, Deadline};
+use switchyard_http::Client;
+use switchyard_record::Phase;
+use switchyard_runner::{Console, Context, Failure, Kind, values};
+
+use crate::checks::{Checker, warm_up};
+use crate::connection::{connect, failure, http_client};
+use crate::diagnosis::diagnose;
+use crate::inputs::{RolloutInputs, WorkloadInputs};
+use crate::preflight::{Needs, require_access};
+use crate::record::Recorder;
+use crate::report::Report;
+use crate::version::VersionRule;
+
+const TITLE: &str = "health-wait rollout";
+/// How often a wait in which nothing changes says that it goes on.
+const HEARTBEAT: Duration = Duration::from_secs(30);
+
+/// Runs the subcommand.
+///
+/// # Errors
+/// The verdict, and whatever keeps it from being reached.
+pub(crate) async fn run(inputs: RolloutInputs, context: &Context) -> Result<(), Failure> {
+    refuse_nonsense(&inputs)?;
+    let started = Instant::now();
+    let deadline = Deadline::after(inputs.timeout);
+    let cluster = connect(&inputs.deployment, &context.environment).await?;
+    let http = http_client(context, inputs.timeout)?;
+    let mut report = Report::default();
+    let mut recorder = tokio::select! {
+        recorder = prepare(&inputs, &cluster, context, deadline) => recorder?,
+        signal = context.cancel.cancelled() => return Err(cancelled(signal)),
+    };
+    let step = Step {
+        inputs: &inputs,
+        cluster: &cluster,
+        http: &http,
+        console: &context.console,
+        deadline,
+    };
+    let stop = recorder.ordered_to_stop();
+    let ended = tokio::select! {
+        ended = step.wait(&mut report) => ended,
+        order = stop => Err(order),
+        signal = context.cancel.cancelled() => Err(cancelled(signal)),
+    };
+    let ended = match ended {
+        Ok(()) if report.healthy => recorder.advance(Phase::Ready, context).await,
+        other => other,
+    };
+    recorder.close().await;
+    match ended {
+        Ok(()) => report.conclude(TITLE, started, context),
+        Err(failure) => Err(report.conclude_failed(failure, TITLE, started, context)),
+    }
+}
+
+async fn prepare(
+    inputs: &RolloutInputs,
+    cluster: &Cluster,
+    context: &Context,
+    deadline: Deadline,
+) -> Result<Recorder, Failure> {
+    let targets = inputs.checks.checks.iter();
+    let needs = Needs {
+        workloads: &inputs.workloads.workloads,
+        by_selector: inputs.workloads.selector.is_some(),
+        targets: targets
+            .filter_map(|check| Some(check.target.in_cluster()?.0))
+            .collect(),
+    };
+    require_access(cluster, &needs, deadline).await?;
+    Recorder::open(&inputs.deployment, cluster, context).await
+}
+
+pub(crate) fn cancelled(signal: switchyard_runner::Signal) -> Failure {
+    let text = format!("{} while waiting; nothing was changed", signal.name());
+    Failure::message(Kind::Cancelled(signal), text)
+}
+
+fn refuse_nonsense(inputs: &RolloutInputs) -> Result<(), Failure> {
+    let has_workloads = names_workloads(&inputs.workloads);
+    if !has_workloads && inputs.checks.checks.is_empty() {
+        return Err(Failure::message(
+            Kind::Input,
+            "nothing to wait for: none of `workloads`, `selector`, `checks` is given",
+        ));
+    }
+    if inputs.warm_up > 0 && !inputs.checks.checks.reach_into_the_cluster() {
+        return Err(Failure::message(
+            Kind::Input,
+            "input `warm-up` needs a check with a target in the cluster",
+        )
+        .hint("a check such as `service/web-green:http/` says where the requests go"));
+    }
+    Ok(())
+}
+
+/// Whether the inputs name workloads at all.
+pub(crate) fn names_workloads(inputs: &WorkloadInputs) -> bool {
+    !inputs.workloads.is_empty() || inputs.selector.is_some()
+}
+
+/// What to wait for, out of the inputs.
+pub(crate) fn target(inputs: &WorkloadInputs) -> RolloutTarget {
+    RolloutTarget {
+        workloads: inputs.workloads.to_vec(),
+        selector: inputs.selector.as_ref().map(|selector| selector.0.clone()),
+        max_restarts: inputs.max_restarts,
+    }
+}
+
+struct Step<'run> {
+    inputs: &'run RolloutInputs,
+    cluster: &'run Cluster,
+    http: &'run Client,
+    console: &'run Console,
+    deadline: Deadline,
+}
+
+impl Step<'_> {
+    /// Waits for everything; the verdict goes into the report.
+    async fn wait(&self, report: &mut Report) -> Result<(), Failure> {
+        let mut wait = None;
+        if names_workloads(&self.inputs.workloads) {
+            let target = target(&self.inputs.workloads);
+            let begun = RolloutWait::begin(self.cluster, target, self.deadline).await;
+            wait = Some(begun.map_err(failure)?);
+        }
+        let passed = match &mut wait {
+            Some(wait) => self.roll_out(wait, report).await?,
+            None => true,
+        };
+        let passed = passed && self.check(&mut wait, report).await?;
+        if let Some(wait) = &wait {
+            report.take_workloads(wait);
+            if !passed {
+                let lines = self.inputs.workloads.log_lines;
+                report.diagnoses = diagnose(self.cluster, wait, lines).await;
+            }
+        }
+        report.healthy = passed;
+        if passed {
+            report.reason = self.success(report);
+        }
+        Ok(())
+    }
+
+    fn success(&self, report: &Report) -> String {
+        let elapsed = values::show_duration(self.deadline.elapsed());
+        let (workloads, checks) = (report.workloads.len(), report.checks.len());
+        let of = |count: usize, one: &str, many: &str| match count {
+            1 => format!("1 {one}"),
+            _ => format!("{count} {many}"),
+        };
+        let mut parts = Vec::new();
+        if workloads > 0 {
+            parts.push(format!(
+                "{} rolled out",
+                of(workloads, "workload", "workloads")
+            ));
+        }
+        if checks > 0 {
+            parts.push(format!("{} passed", of(checks, "check", "checks")));
+        }
+        format!("{} after {elapsed}", parts.join(", "))
+    }
+
+    /// Waits until all workloads are done. `false`: the report says why not.
+    async fn roll_out(&self, wait: &mut RolloutWait, report: &mut Report) -> Result<bool, Failure> {
+        for (workload, status) in wait.states() {
+            self.console.progress(format_args!("{workload}: {status}"));
+        }
+        loop {
+            if let Some((workload, lost)) = wait.failure() {
+                report.fail(workload.to_string(), lost.reason.clone());
+                return Ok(false);
+            }
+            if wait.is_done() {
+                return Ok(true);
+            }
+            if self.deadline.has_passed() {
+                self.time_is_up(wait, report);
+                return Ok(false);
+            }
+            self.step(wait, HEARTBEAT).await?;
+        }
+    }
+
+    fn time_is_up(&self, wait: &RolloutWait, report: &mut Report) {
+        let open: Vec<_> = wait
+            .states()
+            .filter(|(_, status)| **status != Status::Done)
+            .collect();
+        let limit = values::show_duration(self.deadline.allowed());
+        let (what, why) = open.first().map_or_else(
+            || (String::new(), String::new()),
+            |(workload, status)| (workload.to_string(), status.to_string()),
+        );
+        let others = match open.len() {
+            0 | 1 => String::new(),
+            more => format!(" (and {} more)", more - 1),
+        };
+        report.fail(what, format!("not done within {limit}: {why}{others}"));
+    }
+
+    /// Waits for the next change, at most for `limit`, and tells it.
+    async fn step(&self, wait: &mut RolloutWait, limit: Duration) -> Result<(), Failure> {
+        let event = wait.next(self.deadline.at_most(limit)).await;
+        match event.map_err(failure)? {
+            WaitEvent::Changed(changed) if changed.is_empty() => {
+                let open = wait.states().filter(|(_, status)| !status.is_final());
+                if let Some((workload, status)) = open.into_iter().next() {
+                    let elapsed = values::show_duration(self.deadline.elapsed());
+                    self.console
+                        .debug(format_args!("{workload}: {status} (waiting for {elapsed})"));
+                }
+            }
+            WaitEvent::Changed(changed) => {
+                for state in changed {
+                    self.console
+                        .progress(format_args!("{}: {}", state.workload, state.status));
+                }
+            }
+            WaitEvent::Interrupted(error) => {
+                let text = format_args!("the watch is interrupted, taking it up again: {error}");
+                self.console.progress(text);
+            }
+        }
+        Ok(())
+    }
+
+    /// The start delay, the checks in their order, and the warm-up. Ends early when a workload is
+    /// lost meanwhile. `false`: the report says why.
+    async fn check(
+        &self,
+        wait: &mut Option<RolloutWait>,
+        report: &mut Report,
+    ) -> Result<bool, Failure> {
+        if self.inputs.checks.checks.is_empty() {
+            return Ok(true);
+        }
+        let mut reports = Vec::new();
+        let mut notes = Vec::new();
+        let checks = self.check_all(&mut reports, &mut notes);
+        let lost = async {
+            match wait.as_mut() {
+                Some(wait) => self.until_lost(wait).await,
+                None => std::future::pending().await,
+            }
+        };
+        let failed = tokio::select! {
+            failed = checks => failed,
+            lost = lost => {
+                let (workload, reason) = lost?;
+                Some((workload, format!("lost while it was being checked: {reason}")))
+            }
+        };
+        report.checks = reports;
+        report.notes = notes;
+        if let Some((what, reason)) = failed {
+            report.fail(what, reason);
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    /// Runs delay, checks and warm-up; gives what failed and why.
+    async fn check_all(
+        &self,
+        reports: &mut Vec<crate::checks::CheckReport>,
+        notes: &mut Vec<String>,
+    ) -> Option<(String, String)> {
+        let delay = self.inputs.start_delay.min(self.deadline.remaining());
+        if !delay.is_zero() {
+            let shown = values::show_duration(delay);
+            self.console.progress(format_args!("start delay: {shown}"));
+            tokio::time::sleep(delay).await;
+        }
+        let version = VersionRule {
+            header: self.inputs.checks.version_header.clone(),
+            expected: self.inputs.checks.expect_version.clone(),
+        };
+        let checker = Checker {
+            cluster: self.cluster,
+            http: self.http,
+            console: self.console,
+            version: &version,
+            each_pod: self.inputs.checks.each_pod,
+            deadline: self.deadline,
+        };
+        for check in self.inputs.checks.checks.iter() {
+            let result = checker.run(check).await;
+            let verdict = if result.passed { "passed" } else { "failed" };
+            self.console.progress(format_args!(
+                "check `{}` {verdict}: {}",
+                result.name, result.detail
+            ));
+            let failed = (!result.passed).then(|| (result.name.clone(), result.detail.clone()));
+            reports.push(result);
+            if failed.is_some() {
+                return failed;
+            }
+        }
+        if self.inputs.warm_up > 0 {
+            let checks = &self.inputs.checks.checks;
+            match warm_up(self.cluster, checks, self.inputs.warm_up, self.deadline).await {
+                Ok(lines) => {
+                    for line in lines {
+                        self.console.progress(format_args!("warm-up: {line}"));
+                        notes.push(format!("warm-up: {line}"));
+                    }
+                }
+                Err(problem) => return Some(("warm-up".to_owned(), problem)),
+            }
+        }
+        None
+    }
+
+    async fn until_lost(&self, wait: &mut RolloutWait) -> Result<(String, String), Failure> {
+        loop {
+            if let Some((workload, lost)) = wait.failure() {
+                return Ok((workload.to_string(), lost.reason.clone()));
+            }
+            if self.deadline.has_passed() {
+                // The checks see the same deadline and tell it better.
+                std::future::pending::<()>().await;
+            }
+            self.step(wait, HEARTBEAT).await?;
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! Have pods been lost since the watch began? Pure.
+
+use switchyard_cluster::rollout::Size;
+use switchyard_cluster::workloads::WorkloadRef;
+
+/// A workload and its pods at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SizeOf {
+    /// The workload.
+    pub(crate) workload: WorkloadRef,
+    /// Its pods.
+    pub(crate) size: Size,
+}
+
+/// The first workload that has fewer ready pods than it should: as many as it wanted when the
+/// watch began, or as it wants now where an autoscaler has since taken some away. Pods that are
+/// coming up on top are nobody's loss.
+pub(crate) fn lost_pods(before: &[SizeOf], now: &[SizeOf]) -> Option<(WorkloadRef, String)> {
+    before.iter().find_map(|start| {
+        let current = now.iter().find(|one| one.workload == start.workload);
+        let Some(current) = current else {
+            return Some((start.workload.clone(), "it is gone".to_owned()));
+        };
+        let needed = start.size.wanted.min(current.size.wanted);
+        (current.size.ready < needed).then(|| {
+            let reason = format!("{} of {needed} pods are ready", current.size.ready);
+            (start.workload.clone(), reason)
+        })
+    })
+}
+
+/// Why the workloads are nothing to watch.
+pub(crate) fn nothing_to_watch(start: &[SizeOf]) -> Option<(WorkloadRef, String)> {
+    let empty = start.iter().find(|one| one.size.wanted == 0)?;
+    Some((
+        empty.workload.clone(),
+        "it has no pods, so there is nothing to watch".to_owned(),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(wanted: usize, ready: usize) -> Vec<SizeOf> {
+        vec![SizeOf {
+            workload: "deployment/web".parse().unwrap(),
+            size: Size { wanted, ready },
+        }]
+    }
+
+    #[test]
+    fn a_pod_that_is_no_longer_ready_is_a_loss() {
+        let (_, reason) = lost_pods(&at(3, 3), &at(3, 2)).unwrap();
+        assert_eq!(reason, "2 of 3 pods are ready");
+        assert!(lost_pods(&at(3, 3), &[]).is_some());
+        assert_eq!(lost_pods(&at(3, 3), &at(3, 3)), None);
+    }
+
+    #[test]
+    fn an_autoscaler_at_work_is_no_loss() {
+        assert_eq!(lost_pods(&at(3, 3), &at(5, 3)), None, "two are coming up");
+        assert_eq!(lost_pods(&at(3, 3), &at(2, 2)), None, "one was taken away");
+    }
+
+    #[test]
+    fn a_workload_without_pods_cannot_pass() {
+        assert!(nothing_to_watch(&at(0, 0)).is_some());
+        assert!(nothing_to_watch(&at(1, 0)).is_none());
+    }
+}
