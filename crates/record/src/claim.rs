@@ -17,7 +17,9 @@ pub enum Intent {
     Deploy(Opening),
     /// Go on with this run's own deployment, which an earlier step began.
     Continue,
-    /// Take the active deployment back, whoever's it is; when none is active, undo the live one.
+    /// Take the active deployment back, whoever's it is; when none is active, undo the live one
+    /// by a deployment of kind [`Kind::Rollback`]. What is resumed may be either: the record's
+    /// kind tells.
     RollBack(Opening),
     /// Take this run's own deployment back, if there is anything to take back.
     Rescue,
@@ -148,6 +150,16 @@ pub enum Refusal {
         /// The order.
         preempt: Preempt,
     },
+    /// The run has something else under way.
+    #[error("deployment `{id}` of this run is a {kind}, not a {wanted}")]
+    OtherKind {
+        /// The deployment.
+        id: DeploymentId,
+        /// What it is for.
+        kind: Kind,
+        /// What was wanted.
+        wanted: Kind,
+    },
     /// The deployment is on its way back.
     #[error("deployment `{id}` is being taken back (phase {phase})")]
     GoingBack {
@@ -207,6 +219,9 @@ impl Refusal {
             Self::Preempted { .. } => {
                 "the rollback goes on elsewhere; start a new run when it has ended".to_owned()
             }
+            Self::OtherKind { .. } => {
+                "let that end first (`rollout finish`, or `traffic-switch rescue`)".to_owned()
+            }
             Self::GoingBack { .. } => {
                 "let `traffic-switch rescue` finish that, then start a new run".to_owned()
             }
@@ -229,7 +244,7 @@ impl Refusal {
 #[must_use]
 pub fn decide(known: Known<'_>, id: &DeploymentId, request: &ClaimRequest) -> Claim {
     match &request.intent {
-        Intent::Deploy(_) => decide_deploy(known, id, request),
+        Intent::Deploy(opening) => decide_deploy(known, id, request, opening.kind),
         Intent::Continue => decide_continue(known, id),
         Intent::RollBack(_) => decide_roll_back(known, id, request),
         Intent::Rescue => decide_rescue(known, id),
@@ -242,7 +257,12 @@ fn is_ours(active: &DeploymentRecord, id: &DeploymentId) -> bool {
     active.id.is_same_run(id) && (id.repeat() == 1 || id == &active.id)
 }
 
-fn decide_deploy(known: Known<'_>, id: &DeploymentId, request: &ClaimRequest) -> Claim {
+fn decide_deploy(
+    known: Known<'_>,
+    id: &DeploymentId,
+    request: &ClaimRequest,
+    wanted: Kind,
+) -> Claim {
     let Some(active) = known.active else {
         return begin(known, id, request, None);
     };
@@ -258,6 +278,13 @@ fn decide_deploy(known: Known<'_>, id: &DeploymentId, request: &ClaimRequest) ->
     }
     if let Some(refusal) = stopped(known.application, active) {
         return Claim::Refuse(refusal);
+    }
+    if active.kind != wanted {
+        return Claim::Refuse(Refusal::OtherKind {
+            id: active.id.clone(),
+            kind: active.kind,
+            wanted,
+        });
     }
     if active.phase.is_backward() {
         return Claim::Refuse(Refusal::GoingBack {
@@ -291,6 +318,9 @@ fn decide_roll_back(known: Known<'_>, id: &DeploymentId, request: &ClaimRequest)
     if let Some(active) = known.active {
         return if is_ours(active, id) {
             resume(active)
+        } else if active.kind == Kind::Rollback && active.phase != Phase::NeedsPerson {
+            // Somebody rolls back already; undoing that would make the bad version live.
+            Claim::Refuse(active_of_another(known.application, active))
         } else {
             Claim::TakeOver {
                 id: active.id.clone(),

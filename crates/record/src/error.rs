@@ -268,10 +268,25 @@ impl RecordError {
         let Self::Api { source, .. } = self else {
             return matches!(self, Self::NoAnswer { .. });
         };
-        match source.as_ref() {
-            kube::Error::Api(status) => status.code == 429 || status.code >= 500,
-            error => matches!(error, kube::Error::HyperError(_) | kube::Error::Service(_)),
+        if let kube::Error::Api(status) = source.as_ref() {
+            return status.code == 429 || status.code >= 500;
         }
+        matches!(
+            source.as_ref(),
+            kube::Error::HyperError(_) | kube::Error::Service(_)
+        )
+    }
+
+    /// How long the API server asks to wait before the next attempt.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        let Self::Api { source, .. } = self else {
+            return None;
+        };
+        let kube::Error::Api(status) = source.as_ref() else {
+            return None;
+        };
+        let seconds = status.details.as_ref()?.retry_after_seconds;
+        (seconds > 0).then(|| Duration::from_secs(u64::from(seconds)))
     }
 }
 

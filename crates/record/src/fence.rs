@@ -7,15 +7,15 @@ use kube::api::{
     Api, ApiResource, DynamicObject, GroupVersionKind, ObjectMeta, Patch, PatchParams, TypeMeta,
 };
 use serde_json::{Value, json};
-use switchyard_cluster::FIELD_MANAGER;
+use switchyard_cluster::{FIELD_MANAGER, names};
 use thiserror::Error;
 
 use crate::error::{RecordError, Result};
 use crate::journal::ObjectRef;
-use crate::store::api_error;
+use crate::store::{api_error, no_answer, within};
 
 /// Annotation that holds the fence of the latest process that may write the object.
-pub const FENCE_ANNOTATION: &str = "switchyard.dev/fence";
+pub const FENCE_ANNOTATION: &str = names::FENCE;
 /// How often a raise is tried again after somebody else wrote the object in between.
 const RAISE_ATTEMPTS: u32 = 5;
 
@@ -88,12 +88,12 @@ pub enum Raised {
 pub async fn raise_fence(client: &kube::Client, object: &ObjectRef, fence: u64) -> Result<Raised> {
     let api = dynamic_api(client, object);
     let name = object.to_string();
-    let mut attempt = 1;
-    loop {
-        let live = match api.get_opt(&object.name).await {
-            Ok(Some(live)) => live,
-            Ok(None) => return Ok(Raised::Absent),
-            Err(error) => return Err(api_error("read", &name, error)),
+    for _attempt in 0..RAISE_ATTEMPTS {
+        let live = match within(api.get_opt(&object.name)).await {
+            Some(Ok(Some(live))) => live,
+            Some(Ok(None)) => return Ok(Raised::Absent),
+            Some(Err(error)) => return Err(api_error("read", &name, error)),
+            None => return Err(no_answer("read", &name)),
         };
         check_fence(object, &live.metadata, fence)?;
         if fence_of(&live.metadata) == Some(fence) {
@@ -109,23 +109,18 @@ pub async fn raise_fence(client: &kube::Client, object: &ObjectRef, fence: u64) 
             field_manager: Some(FIELD_MANAGER.to_owned()),
             ..PatchParams::default()
         };
-        match api
-            .patch(&object.name, &params, &Patch::Merge(&patch))
-            .await
-        {
-            Ok(live) => return Ok(Raised::Under(Box::new(live))),
-            Err(kube::Error::Api(status)) if status.code == 409 && attempt < RAISE_ATTEMPTS => {
-                attempt += 1;
-            }
-            Err(kube::Error::Api(status)) if status.code == 409 => {
-                return Err(RecordError::Changed {
-                    object: name,
-                    writer: "another writer, again and again,".to_owned(),
-                });
-            }
-            Err(error) => return Err(api_error("raise the fence on", &name, error)),
+        let patch = Patch::Merge(&patch);
+        match within(api.patch(&object.name, &params, &patch)).await {
+            Some(Ok(live)) => return Ok(Raised::Under(Box::new(live))),
+            Some(Err(kube::Error::Api(status))) if status.code == 409 => {}
+            Some(Err(error)) => return Err(api_error("raise the fence on", &name, error)),
+            None => return Err(no_answer("raise the fence on", &name)),
         }
     }
+    Err(RecordError::Changed {
+        object: name,
+        writer: "another writer, again and again,".to_owned(),
+    })
 }
 
 fn dynamic_api(client: &kube::Client, object: &ObjectRef) -> Api<DynamicObject> {

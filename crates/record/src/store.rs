@@ -28,6 +28,8 @@ pub const RECORD_KEY: &str = "record.json";
 pub const RECORD_LABEL: &str = "switchyard.dev/record";
 /// Label of the application that a record belongs to.
 const RECORD_OF_LABEL: &str = "switchyard.dev/record-of";
+/// How often a notice's key is tried again after the holder was faster with a write.
+const NOTICE_ATTEMPTS: u32 = 10;
 /// How long one request may take.
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -100,12 +102,7 @@ pub(crate) enum Write<T> {
     /// Somebody else has written since: 409, or the object is gone.
     Conflict,
     /// It may or may not have been written, or can be tried again after a read.
-    Unclear {
-        /// What happened.
-        error: RecordError,
-        /// How long the server asks to wait.
-        retry_after: Option<Duration>,
-    },
+    Unclear(RecordError),
 }
 
 /// The records of one namespace.
@@ -150,6 +147,59 @@ impl Store {
     /// The API server fails or refuses, or the record cannot be believed.
     pub async fn deployment(&self, id: &DeploymentId) -> Result<Option<Stored<DeploymentRecord>>> {
         self.read(&id.record_name()).await
+    }
+
+    /// Reads the record of the latest deployment of a run, whichever of its deployments that is.
+    ///
+    /// # Errors
+    /// The API server fails or refuses, or a record cannot be believed.
+    pub async fn latest_of_run(
+        &self,
+        id: &DeploymentId,
+    ) -> Result<Option<Stored<DeploymentRecord>>> {
+        let Some(application) = self.application(id.application()).await? else {
+            return Ok(None);
+        };
+        match application.record.latest_of_run(id) {
+            Some(entry) => self.deployment(&entry.deployment).await,
+            None => Ok(None),
+        }
+    }
+
+    /// Remembers under which key a notice was posted to a channel, so that the next one updates
+    /// it. Needs no lease and no open deployment: whoever holds the lease takes it in.
+    ///
+    /// # Errors
+    /// There is no such record, or the API server fails or refuses.
+    pub async fn remember_notice(&self, id: &DeploymentId, channel: &str, key: &str) -> Result<()> {
+        for _attempt in 0..NOTICE_ATTEMPTS {
+            let stored = self
+                .deployment(id)
+                .await?
+                .ok_or_else(|| RecordError::Missing {
+                    object: self.describe(&id.record_name()),
+                })?;
+            let mut record = stored.record.clone();
+            record
+                .notify_keys
+                .insert(channel.to_owned(), key.to_owned());
+            if record == stored.record {
+                return Ok(());
+            }
+            // The fence stays the holder's.
+            match self
+                .replace(&stored, &record, stored.fence.unwrap_or(0))
+                .await?
+            {
+                Write::Done(_) => return Ok(()),
+                Write::Conflict => {}
+                Write::Unclear(error) => return Err(error),
+            }
+        }
+        Err(RecordError::Changed {
+            object: self.describe(&id.record_name()),
+            writer: "its holder, again and again,".to_owned(),
+        })
     }
 
     /// For messages: the ConfigMap of this name.
@@ -217,10 +267,7 @@ impl Store {
     ) -> Result<Write<T>> {
         let object = self.describe(name);
         match answer {
-            None => Ok(Write::Unclear {
-                error: no_answer(operation, &object),
-                retry_after: None,
-            }),
+            None => Ok(Write::Unclear(no_answer(operation, &object))),
             Some(Ok(map)) => parse(&object, name, &map).map(Write::Done),
             Some(Err(kube::Error::Api(status))) if status.code == 409 => Ok(Write::Conflict),
             // A PUT of something that was deleted: its uid no longer exists.
@@ -232,13 +279,7 @@ impl Store {
             {
                 Err(api_error(operation, &object, kube::Error::Api(status)))
             }
-            Some(Err(error)) => {
-                let retry_after = retry_after(&error);
-                Ok(Write::Unclear {
-                    error: api_error(operation, &object, error),
-                    retry_after,
-                })
-            }
+            Some(Err(error)) => Ok(Write::Unclear(api_error(operation, &object, error))),
         }
     }
 
@@ -366,11 +407,11 @@ fn latest_writer(metadata: &ObjectMeta) -> Option<String> {
     latest.manager.clone()
 }
 
-async fn within<T>(request: impl Future<Output = T>) -> Option<T> {
+pub(crate) async fn within<T>(request: impl Future<Output = T>) -> Option<T> {
     tokio::time::timeout(REQUEST_TIMEOUT, request).await.ok()
 }
 
-fn no_answer(operation: &'static str, object: &str) -> RecordError {
+pub(crate) fn no_answer(operation: &'static str, object: &str) -> RecordError {
     RecordError::NoAnswer {
         operation,
         object: object.to_owned(),
@@ -384,12 +425,4 @@ pub(crate) fn api_error(operation: &'static str, object: &str, source: kube::Err
         object: object.to_owned(),
         source: Box::new(source),
     }
-}
-
-fn retry_after(error: &kube::Error) -> Option<Duration> {
-    let kube::Error::Api(status) = error else {
-        return None;
-    };
-    let seconds = status.details.as_ref()?.retry_after_seconds;
-    (seconds > 0).then(|| Duration::from_secs(u64::from(seconds)))
 }

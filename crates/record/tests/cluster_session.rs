@@ -568,3 +568,83 @@ async fn a_reader_without_rights_is_told_which_ones_are_needed() {
         "{error}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_key_of_a_notice_is_remembered_while_somebody_works_and_after_the_end() {
+    let app = Application::new("session-notice").await;
+    let mut session = app.deploying("1001").await;
+    let store = app.store().await;
+    store
+        .remember_notice(session.id(), "slack", "C1/17.1")
+        .await
+        .unwrap();
+    session.advance(Phase::BackedUp).await.unwrap();
+    assert_eq!(session.record().unwrap().notify_keys["slack"], "C1/17.1");
+    session.advance(Phase::Switching(1)).await.unwrap();
+    session.advance(Phase::Soaking).await.unwrap();
+    session.finish(succeeded()).await.unwrap();
+    session.close().await;
+    store
+        .remember_notice(&app.id("1001"), "github", "41")
+        .await
+        .unwrap();
+    let record = store
+        .latest_of_run(&app.id("1001"))
+        .await
+        .unwrap()
+        .unwrap()
+        .record;
+    let keys: Vec<_> = record
+        .notify_keys
+        .iter()
+        .map(|(channel, key)| (channel.as_str(), key.as_str()))
+        .collect();
+    assert_eq!(keys, [("github", "41"), ("slack", "C1/17.1")]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_rollback_restores_cannot_be_overwritten_by_a_resumed_step() {
+    let app = Application::new("session-prior").await;
+    let mut session = app.deploying("1001").await;
+    let target = |slot: &str| switchyard_record::Target {
+        object: switchyard_record::ObjectRef::namespaced("v1", "Service", "shop", "web"),
+        uid: "u1".to_owned(),
+        owned_paths: vec!["/spec/selector".to_owned()],
+        prior: [("/spec/selector".to_owned(), json!({"slot": slot}))].into(),
+    };
+    session
+        .amend(|record| record.targets.push(target("blue")))
+        .await
+        .unwrap();
+    let error = session
+        .amend(|record| record.targets = vec![target("green")])
+        .await
+        .unwrap_err();
+    assert!(matches!(error, RecordError::Protected { field: "targets" }));
+    assert_eq!(error.class(), ErrorClass::Bug);
+    session.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scope_that_fails_releases_the_lease() {
+    let app = Application::new("session-scope").await;
+    let session = app.open("1001").await;
+    let failed: Result<(), RecordError> = session
+        .scope(async |session: &mut Session| session.advance(Phase::BackedUp).await.map(drop))
+        .await;
+    assert!(matches!(failed, Err(RecordError::NotClaimed)));
+    app.open("1002").await.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_namespace_that_does_not_exist_is_said() {
+    let app = Application::new("session-nowhere").await;
+    let id: switchyard_record::DeploymentId = "acme/shop/1/production/sandbox/there-is-no-such/web"
+        .parse()
+        .unwrap();
+    let error = Session::open(app.client().await, id, options("1").0)
+        .await
+        .unwrap_err();
+    assert_eq!(error.class(), ErrorClass::Remote);
+    assert!(error.hint().is_some(), "{error}");
+}

@@ -453,3 +453,27 @@ fn the_re_run_of_a_run_that_the_index_has_forgotten_is_refused() {
         Claim::New { .. }
     ));
 }
+
+#[test]
+fn a_rollback_that_is_under_way_is_not_rolled_back() {
+    let mut active = record(Chain::Slots);
+    active.kind = Kind::Rollback;
+    let application = claimed_by(&active);
+    assert!(matches!(
+        refused(claim(&application, Some(&active), "1002", &roll_back())),
+        Refusal::Active { .. }
+    ));
+    // Its own run goes on with it, but does not deploy under its name.
+    assert!(matches!(
+        claim(&application, Some(&active), "1001", &roll_back()),
+        Claim::Resume { .. }
+    ));
+    assert!(matches!(
+        refused(claim(&application, Some(&active), "1001", &deploy("aa"))),
+        Refusal::OtherKind {
+            kind: Kind::Rollback,
+            wanted: Kind::Deploy,
+            ..
+        }
+    ));
+}

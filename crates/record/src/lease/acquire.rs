@@ -51,7 +51,7 @@ pub(crate) async fn acquire(how: &Acquire) -> Result<Taken> {
             Ok(Look::Take(seen)) => match take(how, seen.as_deref()).await {
                 Ok(Some(lease)) => return Ok(Taken { lease, at }),
                 // Somebody was faster: look again.
-                Ok(None) => continue,
+                Ok(None) => (None, None),
                 Err(error) => (Some(error), None),
             },
             Ok(Look::Held(seen, holder)) => {
@@ -62,7 +62,7 @@ pub(crate) async fn acquire(how: &Acquire) -> Result<Taken> {
                     ));
                     match take(how, Some(&seen)).await {
                         Ok(Some(lease)) => return Ok(Taken { lease, at }),
-                        Ok(None) => continue,
+                        Ok(None) => (None, None),
                         Err(error) => (Some(error), Some(holder)),
                     }
                 } else {

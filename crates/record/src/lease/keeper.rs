@@ -18,6 +18,8 @@ use crate::store::Store;
 
 /// How often the record is looked at for an order to stop.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// How long such a look may take: it must not hold up a renewal.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a release may take: a cancelled process has seven seconds for everything.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a renewal may take.
@@ -242,7 +244,7 @@ impl Keeping {
     /// contact.
     async fn look_for_orders(&self) {
         let read = self.parts.store.application(&self.parts.application);
-        if let Ok(Some(stored)) = read.await
+        if let Ok(Ok(Some(stored))) = tokio::time::timeout(LOOK_TIMEOUT, read).await
             && let Some(preempt) = stored.record.preempt
         {
             self.held.told_to_stop(preempt);

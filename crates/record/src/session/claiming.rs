@@ -1,7 +1,8 @@
 //! Claiming the application: the decision of `claim`, carried out.
 
 use super::Session;
-use crate::application::ApplicationRecord;
+use super::patience::Patience;
+use super::writes::read_patiently;
 use crate::claim::{Claim, ClaimRequest, Intent, Known, decide};
 use crate::deployment::{
     Attempt, DeploymentRecord, DeploymentResult, Opening, PhaseEntry, Run, SCHEMA, Sides, Verdict,
@@ -89,7 +90,7 @@ impl Session {
         }
         if matches!(request.intent, Intent::RollBack(_)) {
             // The order to stop was this one, and it is being carried out.
-            self.update_application(|application| application.preempt = None)
+            self.write_application(|application| application.preempt = None)
                 .await?;
         }
         Ok(())
@@ -114,7 +115,7 @@ impl Session {
         self.active = Some(stored);
         self.is_claimed = true;
         self.id = id;
-        self.update_application(|application| application.claim(&record, at))
+        self.write_application(|application| application.claim(&record, at))
             .await
     }
 
@@ -172,13 +173,15 @@ impl Session {
 
     /// Creates the record, or takes the place of one that a crash left without a claim.
     async fn create_deployment(
-        &mut self,
+        &self,
         record: DeploymentRecord,
     ) -> Result<Stored<DeploymentRecord>> {
         let name = record.id.record_name();
-        for _attempt in 0..4 {
+        let patience = Patience::new(&self.options);
+        loop {
             self.ensure_held()?;
-            let write = match self.store.read::<DeploymentRecord>(&name).await? {
+            let left = read_patiently::<DeploymentRecord>(&self.store, &name, &patience).await?;
+            let write = match left {
                 None => self.store.create(&record, self.fence).await?,
                 Some(orphan) if is_untouched(&orphan.record) => {
                     self.store.replace(&orphan, &record, self.fence).await?
@@ -192,16 +195,16 @@ impl Session {
             };
             match write {
                 Write::Done(stored) => return Ok(stored),
-                Write::Conflict => {}
-                Write::Unclear { error, retry_after } => {
-                    super::open::pause(&self.options, error, retry_after).await?;
+                Write::Conflict => {
+                    let changed = || RecordError::Changed {
+                        object: self.store.describe(&name),
+                        writer: "another writer, again and again,".to_owned(),
+                    };
+                    patience.wait_for_turn(changed).await?;
                 }
+                Write::Unclear(error) => patience.wait(error).await?,
             }
         }
-        Err(RecordError::Changed {
-            object: self.store.describe(&name),
-            writer: "another writer, again and again,".to_owned(),
-        })
     }
 
     /// Ends a deployment that a person has settled.
@@ -218,14 +221,6 @@ impl Session {
         self.is_claimed = false;
         self.active = None;
         ended.map(drop)
-    }
-
-    /// Changes the application's record: [`Session::claim`] and what follows a phase.
-    pub(super) async fn update_application(
-        &mut self,
-        change: impl Fn(&mut ApplicationRecord),
-    ) -> Result<()> {
-        self.write_application(change).await
     }
 }
 

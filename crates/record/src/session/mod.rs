@@ -5,6 +5,7 @@
 
 mod claiming;
 mod open;
+mod patience;
 mod preempt;
 mod writes;
 
@@ -17,7 +18,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::application::{ApplicationRecord, Preempt};
 use crate::clock::{Clock, SystemClock};
-use crate::deployment::{DeploymentRecord, DeploymentResult, Evidence, PhaseStep, WeightsEntry};
+use crate::deployment::{
+    DeploymentRecord, DeploymentResult, Evidence, PhaseStep, SideState, WeightsEntry,
+};
 use crate::error::{RecordError, Result};
 use crate::fault::{FaultInjection, FaultPoint, Happening};
 use crate::fence::{Raised, raise_fence};
@@ -25,6 +28,8 @@ use crate::identity::DeploymentId;
 use crate::journal::{ObjectRef, PlannedMutation, Settlement};
 use crate::lease::{Keeper, LeaseTimes};
 use crate::phase::{Advance, Phase};
+use patience::Patience;
+
 use crate::store::{MAX_RECORD_BYTES, Store, Stored, size_of};
 
 pub use claiming::Claimed;
@@ -278,8 +283,9 @@ impl Session {
     /// keys of notices. Nothing is written when nothing changed.
     ///
     /// # Errors
-    /// The change touched the identity, phases, journal or result, or unfixed a resolved side;
-    /// the lease is lost, or the record cannot be written.
+    /// The change touched the identity, phases, journal or result, another side than the one
+    /// that was resolved, or what a rollback restores (targets and sizes once written: add to
+    /// them, never change them); the lease is lost, or the record cannot be written.
     pub async fn amend(&mut self, change: impl FnOnce(&mut DeploymentRecord)) -> Result<()> {
         let before = &self.claimed()?.record;
         let mut record = before.clone();
@@ -320,8 +326,14 @@ impl Session {
     /// # Errors
     /// The object belongs to a newer process, the lease is lost, or the API server fails.
     pub async fn raise_fence(&self, object: &ObjectRef) -> Result<Raised> {
-        self.ensure_held()?;
-        raise_fence(&self.client, object, self.fence).await
+        let patience = Patience::new(&self.options);
+        loop {
+            self.ensure_held()?;
+            match raise_fence(&self.client, object, self.fence).await {
+                Ok(raised) => return Ok(raised),
+                Err(error) => patience.wait(error).await?,
+            }
+        }
     }
 
     /// Ends the claimed deployment, frees the application and deletes records that are too old.
@@ -342,6 +354,21 @@ impl Session {
         Ok(moved)
     }
 
+    /// Does some work and closes the session whatever comes of it. The work must come to its end
+    /// by itself when the caller cancels: a future that is dropped in the middle cannot wait for
+    /// the release.
+    ///
+    /// # Errors
+    /// Those of the work.
+    pub async fn scope<T, E>(
+        mut self,
+        work: impl AsyncFnOnce(&mut Self) -> std::result::Result<T, E>,
+    ) -> std::result::Result<T, E> {
+        let done = work(&mut self).await;
+        self.close().await;
+        done
+    }
+
     /// Releases the lease. Never fails: a lease that could not be released runs out by itself.
     pub async fn close(self) {
         self.keeper.release().await;
@@ -357,13 +384,6 @@ impl Session {
 
 /// What an amendment must leave alone.
 fn check_amendment(before: &DeploymentRecord, after: &DeploymentRecord) -> Result<()> {
-    let is_side_kept = |before: &Option<crate::SideState>, after: &Option<crate::SideState>| {
-        before.as_ref().is_none_or(|before| {
-            after
-                .as_ref()
-                .is_some_and(|after| after.side == before.side)
-        })
-    };
     let checks = [
         ("schema", before.schema == after.schema),
         ("id", before.id == after.id),
@@ -372,19 +392,45 @@ fn check_amendment(before: &DeploymentRecord, after: &DeploymentRecord) -> Resul
         ("reverts", before.reverts == after.reverts),
         ("run", before.run == after.run),
         ("inputs_hash", before.inputs_hash == after.inputs_hash),
+        ("previous", before.previous == after.previous),
         ("phase", before.phase == after.phase),
         ("phases", before.phases == after.phases),
         ("journal", before.journal == after.journal),
         ("result", before.result == after.result),
-        // Resolved once per deployment: the slot that `auto` chose is never another one later.
         (
             "sides.from",
-            is_side_kept(&before.sides.from, &after.sides.from),
+            is_kept(before.sides.from.as_ref(), after.sides.from.as_ref()),
         ),
-        ("sides.to", is_side_kept(&before.sides.to, &after.sides.to)),
+        (
+            "sides.to",
+            is_same_side(before.sides.to.as_ref(), after.sides.to.as_ref()),
+        ),
+        // A resumed step reads what the step before has changed: that is not what was before.
+        (
+            "targets",
+            before
+                .targets
+                .iter()
+                .all(|target| after.targets.contains(target)),
+        ),
     ];
     match checks.into_iter().find(|(_, is_kept)| !is_kept) {
         Some((field, _)) => Err(RecordError::Protected { field }),
         None => Ok(()),
     }
+}
+
+/// Resolved once per deployment: the slot that `auto` chose is never another one later.
+fn is_same_side(before: Option<&SideState>, after: Option<&SideState>) -> bool {
+    before.is_none_or(|before| after.is_some_and(|after| after.side == before.side))
+}
+
+/// The side that a rollback goes back to keeps the sizes that it was found with.
+fn is_kept(before: Option<&SideState>, after: Option<&SideState>) -> bool {
+    let keeps_workloads = |before: &SideState, after: &SideState| {
+        let mut workloads = before.workloads.iter();
+        workloads.all(|workload| after.workloads.contains(workload))
+    };
+    is_same_side(before, after)
+        && before.is_none_or(|before| after.is_some_and(|after| keeps_workloads(before, after)))
 }

@@ -3,18 +3,17 @@
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::Api;
 
+use super::patience::Patience;
 use super::preempt::{PreemptAnswer, PreemptOrder, request_preempt};
+use super::writes::{read_again, read_patiently};
 use super::{Session, SessionOptions};
 use crate::application::ApplicationRecord;
 use crate::deployment::DeploymentRecord;
 use crate::error::{RecordError, Result};
 use crate::fault::FaultInjection;
-use crate::identity::{DeploymentId, lease_name};
+use crate::identity::{DeploymentId, application_record_name, lease_name};
 use crate::lease::{Acquire, Claimant, Keeper, KeeperParts, acquire};
 use crate::store::{Store, Stored, Write};
-
-/// How often a write that somebody was faster with is tried again.
-const ATTEMPTS: u32 = 8;
 
 impl Session {
     /// Takes the lease (waiting for a live holder), raises the fence, and reads the records.
@@ -111,46 +110,31 @@ async fn read_under_fence(
     id: &DeploymentId,
     options: &SessionOptions,
 ) -> Result<Records> {
-    let application = raise(store, id, options).await?;
+    let patience = Patience::new(options);
+    let application = raise(store, id.application(), options, &patience).await?;
     let fence = application.record.fence;
     let Some(active) = &application.record.active else {
         return Ok((application, None));
     };
-    let name = active.deployment.record_name();
-    for _attempt in 0..ATTEMPTS {
-        let stored: Stored<DeploymentRecord> =
-            store
-                .read(&name)
-                .await?
-                .ok_or_else(|| RecordError::Missing {
-                    object: store.describe(&name),
-                })?;
-        match store.replace(&stored, &stored.record, fence).await? {
-            Write::Done(stored) => {
-                let application = heal(store, application, &stored.record).await?;
-                let active = Some(stored).filter(|_| application.record.active.is_some());
-                return Ok((application, active));
-            }
-            Write::Conflict => {}
-            Write::Unclear { error, retry_after } => pause(options, error, retry_after).await?,
-        }
-    }
-    Err(changed(store, &name))
+    let active = fence_off(store, &active.deployment.record_name(), fence, &patience).await?;
+    let application = heal(store, application, &active.record, &patience).await?;
+    let active = Some(active).filter(|_| application.record.active.is_some());
+    Ok((application, active))
 }
 
+/// Adds one to the fence of the application's record, creating the record where there is none.
 async fn raise(
     store: &Store,
-    id: &DeploymentId,
+    application: &str,
     options: &SessionOptions,
+    patience: &Patience<'_>,
 ) -> Result<Stored<ApplicationRecord>> {
-    let application = id.application();
-    let mut name = String::new();
-    for _attempt in 0..ATTEMPTS {
-        let write = match store.application(application).await? {
+    let name = application_record_name(application);
+    loop {
+        let write = match read_patiently::<ApplicationRecord>(store, &name, patience).await? {
             Some(stored) => {
                 let mut record = stored.record.clone();
                 record.fence += 1;
-                name.clone_from(&stored.name);
                 store.replace(&stored, &record, record.fence).await?
             }
             None => {
@@ -161,12 +145,56 @@ async fn raise(
         };
         match write {
             Write::Done(stored) => return Ok(stored),
-            Write::Conflict => {}
+            Write::Conflict => patience.wait_for_turn(|| changed(store, &name)).await?,
             // Raising it once too often does no harm.
-            Write::Unclear { error, retry_after } => pause(options, error, retry_after).await?,
+            Write::Unclear(error) => patience.wait(error).await?,
         }
     }
-    Err(changed(store, &name))
+}
+
+/// Puts the fence on the record of the active deployment, unchanged otherwise.
+async fn fence_off(
+    store: &Store,
+    name: &str,
+    fence: u64,
+    patience: &Patience<'_>,
+) -> Result<Stored<DeploymentRecord>> {
+    loop {
+        let stored: Stored<DeploymentRecord> = read_again(store, name, patience).await?;
+        match store.replace(&stored, &stored.record, fence).await? {
+            Write::Done(stored) => return Ok(stored),
+            Write::Conflict => patience.wait_for_turn(|| changed(store, name)).await?,
+            Write::Unclear(error) => patience.wait(error).await?,
+        }
+    }
+}
+
+/// Completes what a process that died between the two writes of a phase has left.
+async fn heal(
+    store: &Store,
+    mut stored: Stored<ApplicationRecord>,
+    active: &DeploymentRecord,
+    patience: &Patience<'_>,
+) -> Result<Stored<ApplicationRecord>> {
+    let fence = stored.record.fence;
+    loop {
+        let mut record = stored.record.clone();
+        if !record.follow(active) {
+            return Ok(stored);
+        }
+        match store.replace(&stored, &record, fence).await? {
+            Write::Done(stored) => return Ok(stored),
+            Write::Conflict => {
+                let changed = || changed(store, &stored.name);
+                patience.wait_for_turn(changed).await?;
+            }
+            Write::Unclear(error) => patience.wait(error).await?,
+        }
+        stored = read_again(store, &stored.name, patience).await?;
+        if stored.record.fence != fence {
+            return Err(changed(store, &stored.name));
+        }
+    }
 }
 
 /// The fence of an application without a record. Its objects may carry the fences of a record
@@ -176,39 +204,6 @@ fn first_fence(options: &SessionOptions) -> u64 {
     u64::try_from(options.clock.now().as_second())
         .unwrap_or(1)
         .max(1)
-}
-
-/// Completes what a process that died between the two writes of a phase has left.
-async fn heal(
-    store: &Store,
-    stored: Stored<ApplicationRecord>,
-    active: &DeploymentRecord,
-) -> Result<Stored<ApplicationRecord>> {
-    let mut record = stored.record.clone();
-    if !record.follow(active) {
-        return Ok(stored);
-    }
-    match store.replace(&stored, &record, record.fence).await? {
-        Write::Done(stored) => Ok(stored),
-        Write::Conflict => Err(changed(store, &stored.name)),
-        Write::Unclear { error, .. } => Err(error),
-    }
-}
-
-/// Waits before another attempt, as long as the server asks for.
-pub(super) async fn pause(
-    options: &SessionOptions,
-    error: RecordError,
-    retry_after: Option<std::time::Duration>,
-) -> Result<()> {
-    let pause = retry_after.unwrap_or(std::time::Duration::from_millis(500));
-    (options.progress)(&format!("{error}, trying again"));
-    tokio::select! {
-        () = options.cancel.cancelled() => Err(RecordError::Cancelled {
-            what: "the API server".to_owned(),
-        }),
-        () = tokio::time::sleep(pause) => Ok(()),
-    }
 }
 
 fn changed(store: &Store, name: &str) -> RecordError {

@@ -1,16 +1,14 @@
 //! Ordering another process to stop, without holding the lease.
 
 use super::SessionOptions;
-use super::open::pause;
-use crate::application::Preempt;
+use super::patience::Patience;
+use super::writes::read_patiently;
+use crate::application::{ApplicationRecord, Preempt};
 use crate::deployment::DeploymentRecord;
 use crate::error::{RecordError, Result};
-use crate::identity::DeploymentId;
+use crate::identity::{DeploymentId, application_record_name};
 use crate::journal::one_line;
-use crate::store::{Store, Stored, Write};
-
-/// How often the order is tried again after the holder was faster with a write.
-const ATTEMPTS: u32 = 20;
+use crate::store::{Store, Write};
 
 /// Who rolls back, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,16 +48,19 @@ pub async fn request_preempt(
         reason: one_line(&order.reason),
         at: options.clock.now(),
     };
-    for _attempt in 0..ATTEMPTS {
-        let Some(stored) = store.application(id.application()).await? else {
+    let patience = Patience::new(options);
+    let name = application_record_name(id.application());
+    loop {
+        let stored = read_patiently::<ApplicationRecord>(store, &name, &patience).await?;
+        let Some(stored) = stored else {
             return Ok(PreemptAnswer::NothingActive);
         };
         let Some(active) = &stored.record.active else {
             return Ok(PreemptAnswer::NothingActive);
         };
-        let deployment: Option<Stored<DeploymentRecord>> =
-            store.read(&active.deployment.record_name()).await?;
-        if deployment.is_some_and(|deployment| deployment.record.phase.is_backward()) {
+        let active = active.deployment.record_name();
+        let active = read_patiently::<DeploymentRecord>(store, &active, &patience).await?;
+        if active.is_some_and(|active| active.record.phase.is_backward()) {
             return Ok(PreemptAnswer::AlreadyGoingBack);
         }
         let mut record = stored.record.clone();
@@ -67,12 +68,14 @@ pub async fn request_preempt(
         // The fence stays the holder's: an order does not take over.
         match store.replace(&stored, &record, record.fence).await? {
             Write::Done(_) => return Ok(PreemptAnswer::Ordered),
-            Write::Conflict => {}
-            Write::Unclear { error, retry_after } => pause(options, error, retry_after).await?,
+            Write::Conflict => {
+                let changed = || RecordError::Changed {
+                    object: store.describe(&name),
+                    writer: "its holder, again and again,".to_owned(),
+                };
+                patience.wait_for_turn(changed).await?;
+            }
+            Write::Unclear(error) => patience.wait(error).await?,
         }
     }
-    Err(RecordError::Changed {
-        object: store.describe(&crate::identity::application_record_name(id.application())),
-        writer: "its holder, again and again,".to_owned(),
-    })
 }

@@ -3,18 +3,13 @@
 //! A write that was refused or whose answer was lost is never blindly repeated: the record is
 //! read again and compared with what was known and what was to be.
 
-use std::time::Duration;
-
 use super::Session;
-use super::open::pause;
+use super::patience::Patience;
 use crate::application::ApplicationRecord;
 use crate::deployment::DeploymentRecord;
 use crate::error::{RecordError, Result};
 use crate::fence::StaleHolder;
-use crate::store::{MAX_RECORD_BYTES, Record, Stored, Write, size_of};
-
-/// How long a write is tried while the API server cannot be reached or is overloaded.
-const WRITE_LIMIT: Duration = Duration::from_secs(30);
+use crate::store::{MAX_RECORD_BYTES, Record, Store, Stored, Write, size_of};
 
 impl Session {
     /// Writes the claimed deployment's record over the state of it that is known.
@@ -23,7 +18,8 @@ impl Session {
             next.compact();
         }
         let mut known = self.claimed()?.clone();
-        let started = self.options.clock.monotonic();
+        let options = self.options.clone();
+        let patience = Patience::new(&options);
         loop {
             self.ensure_held()?;
             match self.store.replace(&known, &next, self.fence).await? {
@@ -32,21 +28,23 @@ impl Session {
                     return Ok(());
                 }
                 Write::Conflict => {}
-                Write::Unclear { error, retry_after } => {
-                    self.pause_within(started, error, retry_after).await?;
-                }
+                Write::Unclear(error) => patience.wait(error).await?,
             }
-            let live: Stored<DeploymentRecord> = self.read_again(&known.name, started).await?;
-            self.check_fence_of(&live)?;
+            let live: Stored<DeploymentRecord> =
+                read_again(&self.store, &known.name, &patience).await?;
+            if let Some(seen) = live.fence.filter(|seen| *seen > self.fence) {
+                return Err(self.stale(&live.name, seen));
+            }
             if live.record == next && live.fence == Some(self.fence) {
                 // The answer was lost, the write was not.
                 self.active = Some(live);
                 return Ok(());
             }
-            if live.record != known.record {
+            take_in_notices(&known.record, &live.record, &mut next);
+            if !is_same_but_notices(&live.record, &known.record) {
                 return Err(self.changed(&live));
             }
-            // Somebody touched labels or annotations only.
+            // Somebody touched labels, annotations or keys of notices only.
             known = live;
         }
     }
@@ -59,7 +57,8 @@ impl Session {
     ) -> Result<()> {
         let active = self.application.record.active.clone();
         let mut known = self.application.clone();
-        let started = self.options.clock.monotonic();
+        let options = self.options.clone();
+        let patience = Patience::new(&options);
         loop {
             self.ensure_held()?;
             let mut next = known.record.clone();
@@ -74,11 +73,9 @@ impl Session {
                     return Ok(());
                 }
                 Write::Conflict => {}
-                Write::Unclear { error, retry_after } => {
-                    self.pause_within(started, error, retry_after).await?;
-                }
+                Write::Unclear(error) => patience.wait(error).await?,
             }
-            known = self.read_again(&known.name, started).await?;
+            known = read_again(&self.store, &known.name, &patience).await?;
             if known.record.fence > self.fence {
                 return Err(self.stale(&known.name, known.record.fence));
             }
@@ -116,42 +113,6 @@ impl Session {
         Ok(())
     }
 
-    async fn read_again<T: Record>(&self, name: &str, started: Duration) -> Result<Stored<T>> {
-        loop {
-            match self.store.read(name).await {
-                Ok(Some(stored)) => return Ok(stored),
-                Ok(None) => {
-                    return Err(RecordError::Missing {
-                        object: self.store.describe(name),
-                    });
-                }
-                Err(error) if error.is_passing() => self.pause_within(started, error, None).await?,
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
-    /// Waits before another attempt, unless the time for attempts is over.
-    async fn pause_within(
-        &self,
-        started: Duration,
-        error: RecordError,
-        retry_after: Option<Duration>,
-    ) -> Result<()> {
-        let tried = self.options.clock.monotonic().saturating_sub(started);
-        if tried >= WRITE_LIMIT {
-            return Err(error);
-        }
-        pause(&self.options, error, retry_after).await
-    }
-
-    fn check_fence_of<T>(&self, live: &Stored<T>) -> Result<()> {
-        match live.fence {
-            Some(seen) if seen > self.fence => Err(self.stale(&live.name, seen)),
-            Some(_) | None => Ok(()),
-        }
-    }
-
     fn stale(&self, name: &str, seen: u64) -> RecordError {
         RecordError::Stale(StaleHolder {
             object: self.store.describe(name),
@@ -165,6 +126,50 @@ impl Session {
         RecordError::Changed {
             object: self.store.describe(&live.name),
             writer: writer.map_or_else(|| "somebody".to_owned(), |writer| format!("`{writer}`")),
+        }
+    }
+}
+
+/// Reads a record that must be there.
+pub(super) async fn read_again<T: Record>(
+    store: &Store,
+    name: &str,
+    patience: &Patience<'_>,
+) -> Result<Stored<T>> {
+    read_patiently(store, name, patience)
+        .await?
+        .ok_or_else(|| RecordError::Missing {
+            object: store.describe(name),
+        })
+}
+
+/// Reads a record, with further attempts while that fails in passing.
+pub(super) async fn read_patiently<T: Record>(
+    store: &Store,
+    name: &str,
+    patience: &Patience<'_>,
+) -> Result<Option<Stored<T>>> {
+    loop {
+        match store.read(name).await {
+            Ok(stored) => return Ok(stored),
+            Err(error) => patience.wait(error).await?,
+        }
+    }
+}
+
+/// Whether two states differ in nothing but the keys of notices, which are written without the
+/// lease.
+fn is_same_but_notices(live: &DeploymentRecord, known: &DeploymentRecord) -> bool {
+    let mut live = live.clone();
+    live.notify_keys.clone_from(&known.notify_keys);
+    live == *known
+}
+
+/// Keeps the keys of notices that somebody has written since.
+fn take_in_notices(known: &DeploymentRecord, live: &DeploymentRecord, next: &mut DeploymentRecord) {
+    for (channel, key) in &live.notify_keys {
+        if known.notify_keys.get(channel) != Some(key) {
+            next.notify_keys.insert(channel.clone(), key.clone());
         }
     }
 }
