@@ -116,7 +116,7 @@ impl<'a> Run<'a> {
         std::fs::create_dir_all(&home).doing(|| "make the run's folder".into())?;
         let log = folder.join("log");
         let file = File::create(&log).doing(|| "make the log".into())?;
-        let mut act = Command::new(self.consumer.project.tools.join("act"));
+        let mut act = self.with_hosts(&folder)?;
         act.args(self.arguments(&folder)?)
             .current_dir(&self.consumer.checkout)
             .env_clear()
@@ -127,6 +127,25 @@ impl<'a> Run<'a> {
             .stdout(file);
         let act = act.spawn().doing(|| "start act".into())?;
         Ok(Running { act, log })
+    }
+
+    /// act with a `/etc/hosts` of its own: the cluster's network has no name server, and the steps know
+    /// the front door by its host.
+    fn with_hosts(&self, folder: &Path) -> Result<Command> {
+        let settings = &self.consumer.settings;
+        let hosts = folder.join("hosts");
+        let text = format!(
+            "127.0.0.1 localhost\n{} {}\n",
+            settings.address, settings.host
+        );
+        std::fs::write(&hosts, text).doing(|| "write the hosts".into())?;
+        let mut command = Command::new("unshare");
+        command
+            .args(["--mount", "--propagation", "private", "sh", "-c"])
+            .arg("mount --bind \"$0\" /etc/hosts && exec \"$@\"")
+            .arg(hosts)
+            .arg(self.consumer.project.tools.join("act"));
+        Ok(command)
     }
 
     fn arguments(&self, folder: &Path) -> Result<Vec<String>> {

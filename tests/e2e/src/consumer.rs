@@ -14,8 +14,12 @@ pub struct Settings {
     pub namespace: String,
     /// The host of the front door, for `shop.example.com`.
     pub host: String,
-    /// The address of the front door, for `https://shop.example.com`.
-    pub front_door: String,
+    /// The address of the node that is to answer for the host.
+    pub address: String,
+    /// The port of the front door there.
+    pub port: u16,
+    /// The address of Traefik's API, for `https://traefik.example.com`.
+    pub traefik_api: String,
     /// The registry of the images, for `registry.example.com/shop`.
     pub registry: String,
     /// How long the switch is watched, for `2m`.
@@ -109,8 +113,10 @@ impl Consumer {
 
     fn filled_in(&self, text: &str) -> String {
         let settings = &self.settings;
+        let front_door = format!("http://{}:{}", settings.host, settings.port);
         let replacements = [
-            ("https://shop.example.com", &settings.front_door),
+            ("https://shop.example.com", &front_door),
+            ("https://traefik.example.com", &settings.traefik_api),
             ("shop.example.com", &settings.host),
             ("registry.example.com/shop", &settings.registry),
         ];

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use switchyard_sandbox::load::{KeepAlive, LoadPlan, LoadReport, RunningLoad};
-use switchyard_sandbox::{Sandbox, TestNamespace, User};
+use switchyard_sandbox::{FRONT_DOOR_PORT, NODE_ADDRESS, Sandbox, TestNamespace, User};
 
 use crate::act::Running;
 use crate::{Consumer, Doing as _, Project, Result, Settings};
@@ -211,7 +211,9 @@ impl Settings {
         Self {
             namespace: namespace.to_owned(),
             host: host.to_owned(),
-            front_door: sandbox.front_door().to_owned(),
+            address: NODE_ADDRESS.into(),
+            port: FRONT_DOOR_PORT,
+            traefik_api: sandbox.traefik_api().to_owned(),
             registry,
             watch: "5s".into(),
             safety_period: "3s".into(),
