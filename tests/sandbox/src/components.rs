@@ -2,15 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::{Value, json};
+use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use crate::{
-    authority::{component_kubeconfig, pair, service_account_keys, token_file, token_of},
-    error::{Context as _, Result, create_dir, write},
+    authority::{component_kubeconfig, pair, service_account_keys, token_file},
+    error::{Result, create_dir, write},
     images::PAUSE_IMAGE,
-    instance::{API_SERVER, FRONT_DOOR_PORT, Layout, NODE_ADDRESS, NODE_NAME, REGISTRY},
+    instance::{Layout, NODE_ADDRESS, NODE_NAME, REGISTRY},
     process::Launch,
+    traefik::Settings,
 };
 
 /// The names of the components, in the order in which they are started.
@@ -66,32 +67,34 @@ impl Component {
             Self::Scheduler => scheduler(layout, programs),
             Self::Kubelet => kubelet(layout, programs),
             Self::KubeProxy => kube_proxy(layout, programs),
-            Self::Traefik => traefik(layout, programs),
+            Self::Traefik => {
+                Settings::own(layout, self.name(), NODE_ADDRESS).launch(layout, programs)
+            }
         }
     }
 }
 
 /// Collects one launch: flags, and the configuration files that they name.
-struct Draft<'a> {
+pub(crate) struct Draft<'a> {
     layout: &'a Layout,
-    component: Component,
+    name: &'a str,
     program: PathBuf,
     arguments: Vec<String>,
     digest: Sha256,
 }
 
 impl<'a> Draft<'a> {
-    fn new(layout: &'a Layout, component: Component, program: PathBuf) -> Self {
+    pub(crate) fn new(layout: &'a Layout, name: &'a str, program: PathBuf) -> Self {
         Self {
             layout,
-            component,
+            name,
             program,
             arguments: Vec::new(),
             digest: Sha256::new(),
         }
     }
 
-    fn flag(mut self, name: &str, value: impl AsRef<Path>) -> Self {
+    pub(crate) fn flag(mut self, name: &str, value: impl AsRef<Path>) -> Self {
         self.arguments
             .push(format!("--{name}={}", value.as_ref().display()));
         self
@@ -104,7 +107,7 @@ impl<'a> Draft<'a> {
     }
 
     /// Writes a configuration file below the state folder; a change of it restarts the component.
-    fn file(mut self, relative: &str, content: &str) -> Result<(Self, PathBuf)> {
+    pub(crate) fn file(mut self, relative: &str, content: &str) -> Result<(Self, PathBuf)> {
         let path = self.layout.state.join(relative);
         if let Some(folder) = path.parent() {
             create_dir(folder)?;
@@ -114,7 +117,7 @@ impl<'a> Draft<'a> {
         Ok((self, path))
     }
 
-    fn done(mut self) -> Launch {
+    pub(crate) fn done(mut self) -> Launch {
         self.digest
             .update(self.program.as_os_str().as_encoded_bytes());
         for argument in &self.arguments {
@@ -123,7 +126,7 @@ impl<'a> Draft<'a> {
         }
         let digest = self.digest.finalize();
         Launch {
-            name: self.component.name(),
+            name: self.name.to_owned(),
             program: self.program,
             arguments: self.arguments,
             environment: Vec::new(),
@@ -136,20 +139,22 @@ fn etcd(layout: &Layout, programs: &Path) -> Result<Launch> {
     let (certificate, key) = pair(layout, "etcd");
     let url = "https://127.0.0.1:2379";
     let peer = "http://127.0.0.1:2380";
-    Ok(Draft::new(layout, Component::Etcd, programs.join("etcd"))
-        .flag("data-dir", layout.state.join("etcd"))
-        // A sandbox that loses power is made anew: waiting for the disk buys nothing.
-        .words(&["--unsafe-no-fsync", "--logger=zap", "--log-level=warn"])
-        .flag("listen-client-urls", url)
-        .flag("advertise-client-urls", url)
-        .flag("listen-peer-urls", peer)
-        .flag("initial-advertise-peer-urls", peer)
-        .flag("initial-cluster", format!("default={peer}"))
-        .flag("cert-file", certificate)
-        .flag("key-file", key)
-        .flag("trusted-ca-file", layout.ca_certificate())
-        .words(&["--client-cert-auth=true"])
-        .done())
+    Ok(
+        Draft::new(layout, Component::Etcd.name(), programs.join("etcd"))
+            .flag("data-dir", layout.state.join("etcd"))
+            // A sandbox that loses power is made anew: waiting for the disk buys nothing.
+            .words(&["--unsafe-no-fsync", "--logger=zap", "--log-level=warn"])
+            .flag("listen-client-urls", url)
+            .flag("advertise-client-urls", url)
+            .flag("listen-peer-urls", peer)
+            .flag("initial-advertise-peer-urls", peer)
+            .flag("initial-cluster", format!("default={peer}"))
+            .flag("cert-file", certificate)
+            .flag("key-file", key)
+            .flag("trusted-ca-file", layout.ca_certificate())
+            .words(&["--client-cert-auth=true"])
+            .done(),
+    )
 }
 
 fn containerd(layout: &Layout) -> Result<Launch> {
@@ -204,7 +209,7 @@ state = "{state}/containerd-state"
         socket = layout.containerd_socket().display(),
         snapshotter = snapshotter(&layout.state),
     );
-    let draft = Draft::new(layout, Component::Containerd, "containerd".into());
+    let draft = Draft::new(layout, Component::Containerd.name(), "containerd".into());
     let (draft, _) = draft.file("cni/10-bridge.conflist", &format!("{network:#}\n"))?;
     let (draft, _) = draft.file(&format!("registries/{REGISTRY}/hosts.toml"), &registry)?;
     let (draft, path) = draft.file("containerd.toml", &config)?;
@@ -234,7 +239,7 @@ fn registry(layout: &Layout) -> Result<Launch> {
         },
         "http": {"addr": REGISTRY, "tls": {"certificate": certificate, "key": key}},
     });
-    let draft = Draft::new(layout, Component::Registry, "docker-registry".into());
+    let draft = Draft::new(layout, Component::Registry.name(), "docker-registry".into());
     let (draft, path) = draft.file("registry.json", &format!("{config:#}\n"))?;
     let path = path.display().to_string();
     Ok(draft.words(&["serve", &path]).done())
@@ -248,7 +253,7 @@ fn api_server(layout: &Layout, programs: &Path) -> Result<Launch> {
     let ca = layout.ca_certificate();
     Ok(Draft::new(
         layout,
-        Component::ApiServer,
+        Component::ApiServer.name(),
         programs.join("kube-apiserver"),
     )
     .flag("etcd-servers", "https://127.0.0.1:2379")
@@ -279,31 +284,33 @@ fn controller_manager(layout: &Layout, programs: &Path) -> Result<Launch> {
     let (ca, ca_key) = pair(layout, "ca");
     let kubeconfig = component_kubeconfig(layout, "controller-manager");
     let program = programs.join("kube-controller-manager");
-    Ok(Draft::new(layout, Component::ControllerManager, program)
-        .flag("kubeconfig", &kubeconfig)
-        .flag("authentication-kubeconfig", &kubeconfig)
-        .flag("authorization-kubeconfig", &kubeconfig)
-        .flag("root-ca-file", &ca)
-        .flag("cluster-signing-cert-file", &ca)
-        .flag("cluster-signing-key-file", ca_key)
-        .flag(
-            "service-account-private-key-file",
-            service_account_keys(layout).1,
-        )
-        .words(&[
-            "--use-service-account-credentials=true",
-            "--leader-elect=false",
-            "--bind-address=127.0.0.1",
-            // Addresses of pods come from the bridge plugin, and there is no cloud.
-            "--controllers=*,-nodeipam,-node-route-controller,-cloud-node-lifecycle-controller",
-        ])
-        .done())
+    Ok(
+        Draft::new(layout, Component::ControllerManager.name(), program)
+            .flag("kubeconfig", &kubeconfig)
+            .flag("authentication-kubeconfig", &kubeconfig)
+            .flag("authorization-kubeconfig", &kubeconfig)
+            .flag("root-ca-file", &ca)
+            .flag("cluster-signing-cert-file", &ca)
+            .flag("cluster-signing-key-file", ca_key)
+            .flag(
+                "service-account-private-key-file",
+                service_account_keys(layout).1,
+            )
+            .words(&[
+                "--use-service-account-credentials=true",
+                "--leader-elect=false",
+                "--bind-address=127.0.0.1",
+                // Addresses of pods come from the bridge plugin, and there is no cloud.
+                "--controllers=*,-nodeipam,-node-route-controller,-cloud-node-lifecycle-controller",
+            ])
+            .done(),
+    )
 }
 
 fn scheduler(layout: &Layout, programs: &Path) -> Result<Launch> {
     let kubeconfig = component_kubeconfig(layout, "scheduler");
     let program = programs.join("kube-scheduler");
-    Ok(Draft::new(layout, Component::Scheduler, program)
+    Ok(Draft::new(layout, Component::Scheduler.name(), program)
         .flag("kubeconfig", &kubeconfig)
         .flag("authentication-kubeconfig", &kubeconfig)
         .flag("authorization-kubeconfig", &kubeconfig)
@@ -343,7 +350,7 @@ fn kubelet(layout: &Layout, programs: &Path) -> Result<Launch> {
         "crashLoopBackOff": {"maxContainerRestartPeriod": "10s"},
         "featureGates": {"KubeletCrashLoopBackOffMax": true},
     });
-    let draft = Draft::new(layout, Component::Kubelet, programs.join("kubelet"));
+    let draft = Draft::new(layout, Component::Kubelet.name(), programs.join("kubelet"));
     let (draft, path) = draft.file("kubelet.json", &format!("{config:#}\n"))?;
     Ok(draft
         .flag("kubeconfig", component_kubeconfig(layout, "kubelet"))
@@ -355,7 +362,11 @@ fn kubelet(layout: &Layout, programs: &Path) -> Result<Launch> {
 }
 
 fn kube_proxy(layout: &Layout, programs: &Path) -> Result<Launch> {
-    let draft = Draft::new(layout, Component::KubeProxy, programs.join("kube-proxy"));
+    let draft = Draft::new(
+        layout,
+        Component::KubeProxy.name(),
+        programs.join("kube-proxy"),
+    );
     Ok(draft
         .flag("kubeconfig", component_kubeconfig(layout, "proxy"))
         .flag("hostname-override", NODE_NAME)
@@ -370,43 +381,4 @@ fn kube_proxy(layout: &Layout, programs: &Path) -> Result<Launch> {
             "--conntrack-tcp-timeout-close-wait=0s",
         ])
         .done())
-}
-
-fn traefik(layout: &Layout, programs: &Path) -> Result<Launch> {
-    let cluster = || -> Value {
-        json!({
-            "endpoint": API_SERVER,
-            "token": token_of(layout, "traefik"),
-            "certAuthFilePath": layout.ca_certificate(),
-        })
-    };
-    let config = json!({
-        "global": {"checkNewVersion": false, "sendAnonymousUsage": false},
-        "log": {"level": "INFO"},
-        "entryPoints": {
-            "web": {"address": format!(":{FRONT_DOOR_PORT}")},
-            "traefik": {"address": format!("{NODE_ADDRESS}:8080")},
-            "metrics": {"address": format!("{NODE_ADDRESS}:9100")},
-        },
-        "api": {"insecure": true, "dashboard": false},
-        "ping": {},
-        "providers": {
-            "kubernetesCRD": cluster(),
-            "kubernetesGateway": cluster(),
-            "kubernetesIngressNGINX": cluster(),
-        },
-        "metrics": {
-            "prometheus": {
-                "entryPoint": "metrics",
-                "addEntryPointsLabels": true,
-                "addRoutersLabels": true,
-                "addServicesLabels": true,
-            },
-        },
-    });
-    let draft = Draft::new(layout, Component::Traefik, programs.join("traefik"));
-    // Traefik reads a file by its ending; YAML is a superset of JSON.
-    let content = serde_json::to_string_pretty(&config).context(|| "cannot encode traefik.yaml")?;
-    let (draft, path) = draft.file("traefik.yaml", &content)?;
-    Ok(draft.flag("configFile", path).done())
 }

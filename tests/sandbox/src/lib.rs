@@ -17,6 +17,7 @@ mod network;
 mod process;
 mod sandbox;
 mod steps;
+mod traefik;
 mod up;
 
 pub mod cli;
@@ -31,4 +32,5 @@ pub use instance::{
     FRONT_DOOR_PORT, InstanceName, NODE_ADDRESS, NODE_NAME, SANDBOX_NAMESPACE, User,
 };
 pub use sandbox::{BrokenKubeconfig, KEEP_VARIABLE, SANDBOX_VARIABLE, Sandbox, TestNamespace};
+pub use traefik::TraefikReplica;
 pub use up::Ending;

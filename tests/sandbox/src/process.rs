@@ -29,7 +29,7 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 /// How to start a component.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Launch {
-    pub(crate) name: &'static str,
+    pub(crate) name: String,
     pub(crate) program: PathBuf,
     pub(crate) arguments: Vec<String>,
     pub(crate) environment: Vec<(&'static str, String)>,
@@ -73,7 +73,7 @@ impl ProcessRecord {
 /// Starts a component in a session of its own, its output in its own log file, and records it.
 /// It runs in the network namespace of the calling thread.
 pub(crate) fn start(layout: &Layout, launch: &Launch) -> Result<ProcessRecord> {
-    let log_path = layout.log(launch.name);
+    let log_path = layout.log(&launch.name);
     let mut open = fs::OpenOptions::new();
     let log = open.create(true).append(true).open(&log_path);
     let log = log.context(|| format!("cannot open {}", log_path.display()))?;
@@ -108,7 +108,7 @@ pub(crate) fn start(layout: &Layout, launch: &Launch) -> Result<ProcessRecord> {
     };
     create_dir(&layout.state.join("processes"))?;
     let json = serde_json::to_vec(&record).context(|| "cannot encode a process record")?;
-    write(&layout.process_record(launch.name), json)?;
+    write(&layout.process_record(&launch.name), json)?;
     Ok(record)
 }
 
@@ -123,7 +123,7 @@ pub(crate) enum Ensured {
 
 /// Starts a component unless it already runs as described.
 pub(crate) fn ensure(layout: &Layout, launch: &Launch) -> Result<Ensured> {
-    match ProcessRecord::load(layout, launch.name).filter(ProcessRecord::is_alive) {
+    match ProcessRecord::load(layout, &launch.name).filter(ProcessRecord::is_alive) {
         Some(record) if record.digest == launch.digest => Ok(Ensured::AlreadyRunning),
         Some(record) => {
             stop(&record, Signal::SIGTERM, Duration::from_secs(10))?;

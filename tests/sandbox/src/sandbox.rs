@@ -228,6 +228,10 @@ impl Sandbox {
         restart_api_server(&self.layout, ending).await
     }
 
+    pub(crate) fn programs(&self) -> &Path {
+        &self.description.programs
+    }
+
     pub(crate) fn layout(&self) -> &Layout {
         &self.layout
     }

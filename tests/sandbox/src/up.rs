@@ -128,6 +128,7 @@ fn require_root() -> Result<()> {
 
 fn require_programs(options: &UpOptions) -> Result<()> {
     let files = [
+        "etcd",
         "kube-apiserver",
         "kubelet",
         "kubectl",
