@@ -1,9 +1,9 @@
 use proptest::prelude::*;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::testing::{at, entered, evidence, record};
-use crate::{Outcome, Projection};
+use crate::{ObjectRef, Outcome, Projection, Side};
 
 fn planned(before: &Value, after: &Value) -> PlannedMutation {
     PlannedMutation {
