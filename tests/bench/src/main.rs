@@ -1,0 +1,88 @@
+//! `bench`: what the programs cost, against the tools that people use today, in one run.
+//!
+//! Prints a table and exits with 1 when a goal is missed. Started by `scripts/bench` inside the sandbox.
+
+mod loss;
+mod measure;
+mod sizes;
+mod status;
+mod table;
+mod wait;
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, ValueEnum};
+use switchyard_sandbox::Sandbox;
+
+use crate::table::Table;
+
+/// Measures the programs against their peers
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// Folder of the release binaries
+    #[arg(long)]
+    binaries: PathBuf,
+    /// What to measure; everything when it is not given
+    #[arg(long, value_enum)]
+    only: Vec<Part>,
+    /// Requests per second of the load in the loss benchmark
+    #[arg(long, default_value_t = 4000)]
+    rate: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    Sizes,
+    Status,
+    Wait,
+    Loss,
+}
+
+/// What every benchmark needs.
+struct Bench {
+    binaries: PathBuf,
+    sandbox: Sandbox,
+    rate: u32,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<ExitCode> {
+    let Arguments {
+        binaries,
+        only,
+        rate,
+    } = Arguments::parse();
+    let bench = Bench {
+        binaries,
+        sandbox: Sandbox::shared(),
+        rate,
+    };
+    let mut table = Table::default();
+    for part in Part::value_variants() {
+        if !only.is_empty() && !only.contains(part) {
+            continue;
+        }
+        let figures = match part {
+            Part::Sizes => sizes::measure(&bench)?,
+            Part::Status => status::measure(&bench).await?,
+            Part::Wait => wait::measure(&bench).await?,
+            Part::Loss => loss::measure(&bench).await?,
+        };
+        table.0.extend(figures);
+    }
+    let all_met = table.0.iter().all(table::Figure::is_met);
+    write!(std::io::stdout(), "\n{table}")?;
+    Ok(if all_met {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Says what is being measured, so that minutes of silence have a reason.
+fn progress(text: &str) {
+    // A closed standard error is no reason to stop measuring.
+    let _ = writeln!(std::io::stderr(), "bench: {text}");
+}
