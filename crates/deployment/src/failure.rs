@@ -11,14 +11,22 @@ use switchyard_runner::{Failure, Kind, Signal};
 #[must_use]
 pub fn cluster_failure(error: Error) -> Failure {
     let hint = error.hint();
-    let failure = match &error {
-        Error::NamespaceMissing { .. } | Error::UnknownKind { .. } => Failure::input(error),
-        Error::Conflict { .. } | Error::Unsuitable { .. } | Error::Refused { .. } => {
-            Failure::gate(error)
-        }
-        other if other.is_bad_input() => Failure::input(error),
-        // The enum is open to new remote failures.
-        _ => Failure::remote(error),
+    // The enum is open to new remote failures, so it is asked what it is, not matched.
+    let is_wrong_input = error.is_bad_input()
+        || matches!(
+            &error,
+            Error::NamespaceMissing { .. } | Error::UnknownKind { .. }
+        );
+    let is_refusal = matches!(
+        &error,
+        Error::Conflict { .. } | Error::Unsuitable { .. } | Error::Refused { .. }
+    );
+    let failure = if is_wrong_input {
+        Failure::input(error)
+    } else if is_refusal {
+        Failure::gate(error)
+    } else {
+        Failure::remote(error)
     };
     failure.maybe_hint(hint)
 }

@@ -51,27 +51,50 @@ impl Redaction {
         }
         if let Some(template) = pods::template_mut(kind, &mut value) {
             pods::each_container_mut(template, &mut |container| {
-                self.redact_environment(container)
+                for variable in secret_variables(container) {
+                    *variable = self.digest(variable);
+                }
             });
         }
         value
     }
+}
 
-    fn redact_environment(&self, container: &mut Value) {
-        let variables = container.get_mut("env").and_then(Value::as_array_mut);
-        for variable in variables.into_iter().flatten() {
-            let speaks = variable
-                .get("name")
-                .and_then(Value::as_str)
-                .is_some_and(speaks_of_a_secret);
-            if let Some(Value::String(text)) = variable.get_mut("value")
-                && speaks
-                && !text.is_empty()
-            {
-                *text = self.digest(text);
+/// The object with the values of secrets blanked, for hashes that are kept: a hash over a short secret
+/// and otherwise known text would give it away.
+#[must_use]
+pub fn without_secrets(kind: Kind, value: &Value) -> Value {
+    let mut value = value.clone();
+    if kind == Kind::Secret {
+        for part in ["data", "stringData"] {
+            if let Some(data) = value.get_mut(part).and_then(Value::as_object_mut) {
+                data.values_mut().for_each(|entry| *entry = Value::Null);
             }
         }
     }
+    if let Some(template) = pods::template_mut(kind, &mut value) {
+        pods::each_container_mut(template, &mut |container| {
+            for variable in secret_variables(container) {
+                *variable = String::new();
+            }
+        });
+    }
+    value
+}
+
+/// The values of environment variables whose name speaks of a secret.
+fn secret_variables(container: &mut Value) -> impl Iterator<Item = &mut String> {
+    let variables = container.get_mut("env").and_then(Value::as_array_mut);
+    variables.into_iter().flatten().filter_map(|variable| {
+        let speaks = variable
+            .get("name")
+            .and_then(Value::as_str)
+            .is_some_and(speaks_of_a_secret);
+        match variable.get_mut("value") {
+            Some(Value::String(text)) if speaks && !text.is_empty() => Some(text),
+            Some(_) | None => None,
+        }
+    })
 }
 
 /// Names under which people put secrets into plain environment variables.

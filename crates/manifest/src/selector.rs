@@ -79,6 +79,17 @@ impl LabelSelector {
                 .all(|expression| expression.matches(labels))
     }
 
+    /// The selector without what it asks of one label.
+    #[must_use]
+    pub fn without(&self, key: &str) -> Self {
+        let mut selector = self.clone();
+        selector.match_labels.remove(key);
+        selector
+            .expressions
+            .retain(|expression| expression.key != key);
+        selector
+    }
+
     /// Whether the selector asks for a value of this label.
     #[must_use]
     pub fn names_label(&self, key: &str) -> bool {

@@ -1,0 +1,95 @@
+//! May we do all of this? Asked in one go, before the lease is taken and anything is read.
+
+use switchyard_cluster::access::Permission;
+use switchyard_cluster::{DynamicKind, Operation, Verb};
+use switchyard_deployment::cluster_failure;
+use switchyard_manifest::slotting::{self, SlottingOptions};
+use switchyard_manifest::{Object, Slot};
+use switchyard_runner::{Failure, Kind as FailureKind};
+
+use super::Applying;
+use crate::inputs::StageChoice;
+use crate::permissions;
+
+impl Applying<'_> {
+    /// Refuses a plan of which a part is not allowed, with all gaps in one report.
+    pub(super) async fn check_permissions(&self, slot: Option<Slot>) -> Result<(), Failure> {
+        let mut wanted = Vec::new();
+        for object in &self.slotted_for(slot)? {
+            let kind = self.kind_of(object).await?;
+            wanted.extend(self.to_apply(object, &kind));
+        }
+        if slot.is_some() {
+            let namespace = self.connection.cluster.namespace();
+            wanted.extend(permissions::to_survey(namespace));
+        }
+        if !self.args.plan && self.args.deployment.application.is_some() {
+            wanted.extend(permissions::to_record(self.connection.cluster.namespace()));
+        }
+        permissions::check(&self.connection.cluster, wanted, self.objects.deadline()).await
+    }
+
+    /// Apply needs `patch`, and `create` where the object is not there (the API server asks for both).
+    fn to_apply(&self, object: &Object, kind: &DynamicKind) -> Vec<Permission> {
+        let namespace = kind
+            .is_namespaced
+            .then(|| self.connection.cluster.namespace());
+        let operation = |verb| Operation::on_dynamic(verb, &kind.resource, namespace);
+        let name = object.name();
+        vec![
+            Permission::to(operation(Verb::Get).named(name)),
+            Permission::to(operation(Verb::Patch).named(name)),
+            // A rule for named objects never covers creating them, so no name is asked for.
+            Permission::to(operation(Verb::Create)),
+        ]
+    }
+
+    pub(super) async fn kind_of(&self, object: &Object) -> Result<DynamicKind, Failure> {
+        self.objects
+            .kind_of(&object.identity())
+            .await
+            .map_err(|error| {
+                let hint = error.hint();
+                let text = format!("{} ({})", object.identity(), object.origin());
+                match &error {
+                    switchyard_cluster::Error::UnknownKind { .. } => {
+                        Failure::input(anyhow::Error::new(error).context(text)).maybe_hint(hint)
+                    }
+                    _ => cluster_failure(error),
+                }
+            })
+    }
+
+    /// The objects of this stage as they are named in a slot, before live state has any part in them.
+    pub(super) fn slotted_for(&self, slot: Option<Slot>) -> Result<Vec<Object>, Failure> {
+        let Some(slot) = slot else {
+            return Ok(self.manifest.clone());
+        };
+        let slotted = self.slot_manifest(slot)?;
+        Ok(match self.args.stage {
+            StageChoice::BeforeSwitch => slotted.objects,
+            StageChoice::AfterSwitch => slotted.after_switch,
+        })
+    }
+
+    pub(super) fn slot_manifest(&self, slot: Slot) -> Result<slotting::Slotted, Failure> {
+        let options = SlottingOptions {
+            slot,
+            application: self.args.deployment.application.clone(),
+            front: self.args.front.iter().cloned().collect(),
+            after_switch: self.args.after_switch.iter().cloned().collect(),
+            per_slot: self.args.per_slot.iter().cloned().collect(),
+        };
+        let slotted = slotting::slot(&self.manifest, &options).map_err(|error| {
+            let hint = error.hint();
+            Failure::input(error).maybe_hint(hint)
+        })?;
+        if self.args.stage == StageChoice::AfterSwitch && slotted.after_switch.is_empty() {
+            return Err(Failure::message(
+                FailureKind::Input,
+                "input `stage` is `after-switch`, but no object is declared so",
+            ));
+        }
+        Ok(slotted)
+    }
+}

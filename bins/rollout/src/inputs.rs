@@ -1,0 +1,379 @@
+//! The inputs of every subcommand: the only place where they are declared.
+//!
+//! Values are parsed into types that cannot hold nonsense; what they mean is decided by the commands.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{ArgAction, Args, Subcommand, ValueEnum};
+use switchyard_manifest::{ImageOverride, ObjectName, Slot};
+use switchyard_runner::{DeploymentArgs, List, values};
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Apply manifests, in place or into the idle slot
+    Apply(ApplyArgs),
+    /// Change the size of a side's workloads
+    Scale(ScaleArgs),
+    /// Write version, commit, run and deployer onto the workloads
+    Annotate(AnnotateArgs),
+    /// Save the live side's objects to a file
+    Backup(BackupArgs),
+    /// Bring back a backup, or the previous revision of workloads
+    Restore(RestoreArgs),
+    /// Take an application without slots into care as the old side
+    Adopt(AdoptArgs),
+    /// Show sides, sizes, versions and who takes traffic
+    Status(StatusArgs),
+    /// Verify the live state and mark the deployment as succeeded
+    Finish(FinishArgs),
+}
+
+/// Where manifests come from.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ManifestArgs {
+    /// Manifest files, folders or glob patterns
+    ///
+    /// A folder stands for its `.yaml`, `.yml` and `.json` files, without its subfolders.
+    #[arg(long, default_value = "")]
+    pub(crate) files: List<String>,
+    /// Folder of a kustomization, rendered by `kustomize build` or `kubectl kustomize`
+    #[arg(long)]
+    pub(crate) kustomization: Option<PathBuf>,
+    /// Helm chart (folder, archive or reference), rendered by `helm template` without hooks
+    #[arg(long)]
+    pub(crate) chart: Option<String>,
+    /// Values files of the chart
+    #[arg(long, default_value = "", requires = "chart")]
+    pub(crate) values: List<String>,
+    /// Release name of the chart; the application's name when it is not given
+    #[arg(long, requires = "chart")]
+    pub(crate) release: Option<String>,
+    /// Images to replace, `name=reference`: a whole reference, `:tag` or `@sha256:…`
+    #[arg(long, default_value = "")]
+    pub(crate) images: List<ImageOverride>,
+}
+
+/// Which slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SlotChoice {
+    /// In place: no slots.
+    None,
+    /// The slot that takes no traffic; fixed for the whole deployment.
+    Auto,
+    /// The blue slot.
+    Blue,
+    /// The green slot.
+    Green,
+}
+
+/// Which objects of a slotted manifest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum StageChoice {
+    /// The slot's objects, shared ones and fronts.
+    BeforeSwitch,
+    /// What was declared `after-switch`, in place.
+    AfterSwitch,
+}
+
+/// Inputs of `apply`.
+#[derive(Debug, Args)]
+pub(crate) struct ApplyArgs {
+    /// Which deployment.
+    #[command(flatten)]
+    pub(crate) deployment: DeploymentArgs,
+    /// Which manifests.
+    #[command(flatten)]
+    pub(crate) manifests: ManifestArgs,
+    /// Where the objects go: in place, or into a slot
+    #[arg(long, value_enum, default_value = "none")]
+    pub(crate) slot: SlotChoice,
+    /// Services that decide where traffic goes (`service/web`); never suffixed, traffic fields kept
+    ///
+    /// Routes (Ingress, HTTPRoute, TraefikService, IngressRoute, VirtualService) always are fronts.
+    #[arg(long, default_value = "")]
+    pub(crate) front: List<ObjectName>,
+    /// Workloads without a Service that stand once and are changed after the switch
+    #[arg(long, default_value = "")]
+    pub(crate) after_switch: List<ObjectName>,
+    /// Workloads without a Service that may run in both slots at once
+    #[arg(long, default_value = "")]
+    pub(crate) per_slot: List<ObjectName>,
+    /// Which objects of a slotted manifest to apply
+    #[arg(long, value_enum, default_value = "before-switch")]
+    pub(crate) stage: StageChoice,
+    /// Version that is deployed, for the record
+    #[arg(long)]
+    pub(crate) version: Option<String>,
+    /// Take fields over that another field manager owns
+    #[arg(long, value_parser = values::boolean, default_value = "false", num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
+    pub(crate) force_conflicts: bool,
+    /// Show what would change, and change nothing
+    #[arg(long, value_parser = values::boolean, default_value = "false", num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
+    pub(crate) plan: bool,
+    /// Longest time for the whole command
+    #[arg(long, value_parser = values::duration, default_value = "5m")]
+    pub(crate) timeout: Duration,
+}
+
+/// A side as inputs name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SideChoice {
+    /// The side that was live when the deployment began.
+    Old,
+    /// The side that the deployment made.
+    New,
+    /// The blue slot.
+    Blue,
+    /// The green slot.
+    Green,
+}
+
+/// How many pods.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Replicas {
+    /// This many.
+    Count(u16),
+    /// As many as there are: only the record moves on.
+    Keep,
+}
+
+impl FromStr for Replicas {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "keep" {
+            return Ok(Self::Keep);
+        }
+        text.parse()
+            .map(Self::Count)
+            .map_err(|_| "a number from 0 to 65535, or `keep`".to_owned())
+    }
+}
+
+/// Inputs of `scale`.
+#[derive(Debug, Args)]
+pub(crate) struct ScaleArgs {
+    /// Which deployment.
+    #[command(flatten)]
+    pub(crate) deployment: DeploymentArgs,
+    /// Side to scale: old, new, blue or green
+    #[arg(long, value_enum, required_unless_present = "workloads")]
+    pub(crate) side: Option<SideChoice>,
+    /// Workloads to scale instead of a side (`deployment/web`)
+    #[arg(long, default_value = "", conflicts_with = "side")]
+    pub(crate) workloads: List<ObjectName>,
+    /// Number of pods of each workload, or `keep`
+    #[arg(long)]
+    pub(crate) replicas: Replicas,
+    /// Wait until the pods are there, or gone
+    #[arg(long, value_parser = values::boolean, default_value = "true", num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
+    pub(crate) wait: bool,
+    /// Longest time for the whole command
+    #[arg(long, value_parser = values::duration, default_value = "5m")]
+    pub(crate) timeout: Duration,
+}
+
+/// Inputs of `annotate`.
+#[derive(Debug, Args)]
+pub(crate) struct AnnotateArgs {
+    /// Which deployment.
+    #[command(flatten)]
+    pub(crate) deployment: DeploymentArgs,
+    /// Side to annotate: old, new, blue or green; the deployment's new side when nothing is given
+    #[arg(long, value_enum)]
+    pub(crate) side: Option<SideChoice>,
+    /// Workloads to annotate instead of a side (`deployment/web`)
+    #[arg(long, default_value = "", conflicts_with = "side")]
+    pub(crate) workloads: List<ObjectName>,
+    /// Version that runs
+    #[arg(long)]
+    pub(crate) version: Option<String>,
+    /// Commit that it was built from; the workflow's commit when it is not given
+    #[arg(long)]
+    pub(crate) commit: Option<String>,
+    /// Link to the workflow run; this run's when it is not given
+    #[arg(long)]
+    pub(crate) run_url: Option<String>,
+    /// Who deploys; the workflow's actor when it is not given
+    #[arg(long)]
+    pub(crate) deployer: Option<String>,
+    /// Text for `kubernetes.io/change-cause`; made of the others when it is not given
+    #[arg(long)]
+    pub(crate) change_cause: Option<String>,
+    /// Longest time for the whole command
+    #[arg(long, value_parser = values::duration, default_value = "2m")]
+    pub(crate) timeout: Duration,
+}
+
+/// Inputs of `backup`.
+#[derive(Debug, Args)]
+pub(crate) struct BackupArgs {
+    /// Which deployment.
+    #[command(flatten)]
+    pub(crate) deployment: DeploymentArgs,
+    /// How the deployment that begins here will be applied: in place, or into a slot
+    #[arg(long, value_enum, default_value = "none")]
+    pub(crate) slot: SlotChoice,
+    /// Workloads to save (`deployment/web`), with what belongs to them; those of the live side when nothing is given
+    #[arg(long, default_value = "")]
+    pub(crate) workloads: List<ObjectName>,
+    /// File to write
+    ///
+    /// `switchyard-backup-APPLICATION.yaml` in the runner's temporary folder when it is not given.
+    #[arg(long)]
+    pub(crate) backup_file: Option<PathBuf>,
+    /// Version that the deployment brings, for the record
+    #[arg(long)]
+    pub(crate) version: Option<String>,
+    /// Longest time for the whole command
+    #[arg(long, value_parser = values::duration, default_value = "5m")]
+    pub(crate) timeout: Duration,
+}
+
+/// Inputs of `restore`.
+#[derive(Debug, Args)]
+pub(crate) struct RestoreArgs {
+    /// Which deployment.
+    #[command(flatten)]
+    pub(crate) deployment: DeploymentArgs,
+    /// Backup to restore
+    #[arg(long)]
+    pub(crate) backup_file: Option<PathBuf>,
+    /// SHA-256 digest that the backup must have (`sha256:…`); the record's when it is not given
+    #[arg(long, requires = "backup_file")]
+    pub(crate) digest: Option<BackupDigest>,
+    /// Workloads whose previous revision to bring back (`deployment/web`)
+    #[arg(long, default_value = "", conflicts_with = "backup_file")]
+    pub(crate) workloads: List<ObjectName>,
+    /// Revision to bring back; the one before the current when it is not given
+    #[arg(long, conflicts_with = "backup_file")]
+    pub(crate) to_revision: Option<u64>,
+    /// Show what would change, and change nothing
+    #[arg(long, value_parser = values::boolean, default_value = "false", num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
+    pub(crate) plan: bool,
+    /// Longest time for the whole command
+    #[arg(long, value_parser = values::duration, default_value = "5m")]
+    pub(crate) timeout: Duration,
+}
+
+/// A digest of a backup: `sha256:` and 64 hexadecimal digits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct BackupDigest(String);
+
+impl BackupDigest {
+    /// The digest of these bytes.
+    #[must_use]
+    pub(crate) fn of(bytes: &[u8]) -> Self {
+        Self(format!(
+            "sha256:{}",
+            switchyard_manifest::config_digest::sha256(bytes)
+        ))
+    }
+
+    /// With its `sha256:`.
+    #[must_use]
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for BackupDigest {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let digits = text.strip_prefix("sha256:").unwrap_or_default();
+        if digits.len() == 64 && digits.chars().all(|digit| digit.is_ascii_hexdigit()) {
+            Ok(Self(text.to_lowercase()))
+        } else {
+            Err("a digest is `sha256:` and 64 hexadecimal digits".to_owned())
+        }
+    }
+}
+
+/// Inputs of `adopt`.
+#[derive(Debug, Args)]
+pub(crate) struct AdoptArgs {
+    /// Which deployment.
+    #[command(flatten)]
+    pub(crate) deployment: DeploymentArgs,
+    /// Deployments that are live now (`deployment/web`)
+    #[arg(long)]
+    pub(crate) workloads: List<ObjectName>,
+    /// Version that runs, for the record
+    #[arg(long)]
+    pub(crate) version: Option<String>,
+    /// Show what would change, and change nothing
+    #[arg(long, value_parser = values::boolean, default_value = "false", num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
+    pub(crate) plan: bool,
+    /// Longest time for the whole command
+    #[arg(long, value_parser = values::duration, default_value = "2m")]
+    pub(crate) timeout: Duration,
+}
+
+/// Inputs of `status`.
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    /// Which deployment.
+    #[command(flatten)]
+    pub(crate) deployment: DeploymentArgs,
+    /// Print JSON to standard output instead of a table
+    #[arg(long, value_parser = values::boolean, default_value = "false", num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
+    pub(crate) json: bool,
+    /// Longest time for the whole command
+    #[arg(long, value_parser = values::duration, default_value = "1m")]
+    pub(crate) timeout: Duration,
+}
+
+/// Inputs of `finish`.
+#[derive(Debug, Args)]
+pub(crate) struct FinishArgs {
+    /// Which deployment.
+    #[command(flatten)]
+    pub(crate) deployment: DeploymentArgs,
+    /// Minutes that each stage may take, `stage=minutes`
+    ///
+    /// Stages: validation, deploy, test, switch, monitor, safety, cleanup. The defaults are those of
+    /// the blue-green workflow.
+    #[arg(long, default_value = "")]
+    pub(crate) budgets: List<String>,
+    /// Longest time for the whole command
+    #[arg(long, value_parser = values::duration, default_value = "2m")]
+    pub(crate) timeout: Duration,
+}
+
+impl SlotChoice {
+    /// The slot that is asked for by name.
+    #[must_use]
+    pub(crate) const fn named(self) -> Option<Slot> {
+        match self {
+            Self::None | Self::Auto => None,
+            Self::Blue => Some(Slot::Blue),
+            Self::Green => Some(Slot::Green),
+        }
+    }
+
+    /// The word of the input.
+    #[must_use]
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Auto => "auto",
+            Self::Blue => "blue",
+            Self::Green => "green",
+        }
+    }
+}
+
+impl StageChoice {
+    /// The word of the input.
+    #[must_use]
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::BeforeSwitch => "before-switch",
+            Self::AfterSwitch => "after-switch",
+        }
+    }
+}

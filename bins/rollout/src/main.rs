@@ -1,0 +1,5 @@
+//! The `rollout` program.
+
+fn main() -> std::process::ExitCode {
+    switchyard_runner::main::<rollout::Rollout>()
+}

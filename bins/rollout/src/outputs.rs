@@ -1,0 +1,45 @@
+//! The outputs of the action, declared once, and the one that every command sets alike.
+
+use switchyard_runner::{Context, Failure, Output};
+
+use crate::ledger::Ledger;
+
+/// Every output of every subcommand.
+pub(crate) const ALL: &[Output] = &[
+    Output {
+        name: "slot",
+        description: "Slot that was written or read: `blue`, `green` or `none`",
+    },
+    Output {
+        name: "previous-slot",
+        description: "Side that is live beside it: `blue`, `green`, `unslotted` or empty",
+    },
+    Output {
+        name: "applied",
+        description: "Number of objects that are in the cluster as planned",
+    },
+    Output {
+        name: "changed",
+        description: "Number of objects that are different from before",
+    },
+    Output {
+        name: "backup",
+        description: "Path of the backup file",
+    },
+    Output {
+        name: "revision",
+        description: "Revision of the workload, or one `workload=revision` a line",
+    },
+    Output {
+        name: "deployment-id",
+        description: "Identity of the deployment, for later steps and jobs",
+    },
+];
+
+/// Puts the deployment's identity out, where there is one.
+pub(crate) fn deployment_id(context: &Context, ledger: &Ledger) -> Result<(), Failure> {
+    match ledger.id() {
+        Some(id) => context.outputs.set("deployment-id", id),
+        None => Ok(()),
+    }
+}

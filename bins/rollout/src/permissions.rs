@@ -1,0 +1,73 @@
+//! What a command needs to be allowed, asked before it begins, with all gaps in one report.
+
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{ConfigMap, Service};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use switchyard_cluster::access::Permission;
+use switchyard_cluster::{Cluster, Deadline, Operation, Verb};
+use switchyard_deployment::cluster_failure;
+use switchyard_runner::{Failure, Kind};
+
+/// Asks for all permissions at once.
+///
+/// # Errors
+/// A failure of kind gate that names every gap, with rules to paste.
+pub(crate) async fn check(
+    cluster: &Cluster,
+    mut wanted: Vec<Permission>,
+    deadline: Deadline,
+) -> Result<(), Failure> {
+    let mut seen: Vec<Permission> = Vec::new();
+    wanted.retain(|permission| {
+        let is_new = !seen.contains(permission);
+        if is_new {
+            seen.push(permission.clone());
+        }
+        is_new
+    });
+    let report = cluster
+        .review_access(&wanted, deadline)
+        .await
+        .map_err(cluster_failure)?;
+    if report.is_complete() {
+        return Ok(());
+    }
+    Err(Failure::message(
+        Kind::Gate,
+        format!(
+            "{} of {} permissions that this plan needs are missing: {}",
+            report.missing.len(),
+            report.asked,
+            report.gaps().join("; ")
+        ),
+    )
+    .hint(format!(
+        "add these rules to the role of this user, then run the step again:\n{}",
+        report.rules()
+    )))
+}
+
+/// What keeping the record needs: its ConfigMaps and its Lease.
+pub(crate) fn to_record(namespace: &str) -> Vec<Permission> {
+    let records = [Verb::Get, Verb::Create, Verb::Update]
+        .map(|verb| Permission::to(Operation::on::<ConfigMap>(verb, namespace)));
+    let leases = [Verb::Get, Verb::Create, Verb::Update]
+        .map(|verb| Permission::to(Operation::on::<Lease>(verb, namespace)));
+    records.into_iter().chain(leases).collect()
+}
+
+/// What seeing all selectors of a namespace needs.
+pub(crate) fn to_survey(namespace: &str) -> Vec<Permission> {
+    vec![
+        Permission::to(Operation::on::<Service>(Verb::List, namespace)),
+        Permission::to(Operation::on::<PodDisruptionBudget>(Verb::List, namespace)),
+        Permission::to(Operation::on::<HorizontalPodAutoscaler>(
+            Verb::List,
+            namespace,
+        )),
+        Permission::to(Operation::on::<Deployment>(Verb::List, namespace)),
+        Permission::to(Operation::on::<StatefulSet>(Verb::List, namespace)),
+    ]
+}

@@ -1,0 +1,190 @@
+//! Which pods live traffic can reach: the Services and routes of the namespace, read together.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use switchyard_manifest::{Kind, LabelSelector, Slot, front, names, object};
+
+/// A live object with the kind that it was read as.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct LiveObject {
+    /// What this project knows the kind as.
+    pub kind: Kind,
+    /// `kind/name`, for messages.
+    pub title: String,
+    /// The object.
+    pub value: Value,
+}
+
+impl LiveObject {
+    /// A live object; its title is made of its own kind and name.
+    pub(crate) fn new(kind: Kind, kind_name: &str, value: Value) -> Self {
+        let title = format!("{}/{}", kind_name.to_lowercase(), name_of(&value));
+        Self { kind, title, value }
+    }
+
+    /// The object's name.
+    pub(crate) fn name(&self) -> &str {
+        name_of(&self.value)
+    }
+}
+
+/// `metadata.name` of a value.
+pub(crate) fn name_of(value: &Value) -> &str {
+    value
+        .pointer("/metadata/name")
+        .and_then(Value::as_str)
+        .unwrap_or_default()
+}
+
+/// One way by which live traffic reaches pods.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Entry {
+    /// The object that decides, `kind/name`.
+    pub decided_by: String,
+    /// The Service that selects the pods.
+    pub service: String,
+    selector: LabelSelector,
+}
+
+impl Entry {
+    /// Whether it reaches one slot only.
+    pub(crate) fn asks_for_slot(&self) -> bool {
+        self.selector.names_label(names::SLOT)
+    }
+}
+
+/// All ways by which live traffic reaches pods of a namespace.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct TrafficView {
+    entries: Vec<Entry>,
+}
+
+impl TrafficView {
+    /// Reads Services and routes. A Service of no slot takes traffic by itself: anybody may call it by
+    /// name. One of a slot takes traffic where a route sends it more than none.
+    pub(crate) fn of(services: &[Value], routes: &[LiveObject]) -> Self {
+        let mut entries = Vec::new();
+        for service in services {
+            let Some(selector) = LabelSelector::of_service(service) else {
+                continue;
+            };
+            let name = name_of(service).to_owned();
+            let is_per_slot = object::metadata_entry(service, "labels", names::SLOT).is_some();
+            let deciders: Vec<String> = if is_per_slot {
+                routes
+                    .iter()
+                    .filter(|route| sends_traffic_to(route, &name))
+                    .map(|route| route.title.clone())
+                    .collect()
+            } else {
+                vec![format!("service/{name}")]
+            };
+            entries.extend(deciders.into_iter().map(|decided_by| Entry {
+                decided_by,
+                service: name.clone(),
+                selector: selector.clone(),
+            }));
+        }
+        Self { entries }
+    }
+
+    /// The first way by which traffic reaches pods with these labels.
+    pub(crate) fn reaches(&self, labels: &BTreeMap<String, String>) -> Option<&Entry> {
+        self.entries
+            .iter()
+            .find(|entry| entry.selector.matches(labels))
+    }
+
+    /// As [`Self::reaches`], for pods of a workload without slots of which only the template is known:
+    /// a Service that is pinned to one ReplicaSet counts, one that asks for a slot does not.
+    pub(crate) fn reaches_unslotted(&self, labels: &BTreeMap<String, String>) -> Option<&Entry> {
+        self.entries.iter().find(|entry| {
+            !entry.selector.names_label(names::SLOT)
+                && entry
+                    .selector
+                    .without(names::POD_TEMPLATE_HASH)
+                    .matches(labels)
+        })
+    }
+}
+
+fn sends_traffic_to(route: &LiveObject, service: &str) -> bool {
+    front::backends(route.kind, &route.value)
+        .iter()
+        .any(|backend| backend.service == service && backend.takes_traffic())
+}
+
+/// Labels of a workload's pods as they are in a slot.
+pub(crate) fn labels_in_slot(
+    labels: &BTreeMap<String, String>,
+    slot: Slot,
+) -> BTreeMap<String, String> {
+    let mut labels = labels.clone();
+    labels.insert(names::SLOT.to_owned(), slot.as_str().to_owned());
+    labels
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use serde_json::json;
+
+    pub(crate) fn service(name: &str, labels: &Value, selector: &Value) -> Value {
+        json!({"metadata": {"name": name, "labels": labels}, "spec": {"selector": selector}})
+    }
+
+    pub(crate) fn traefik(name: &str, backends: &[(&str, u64)]) -> LiveObject {
+        let services: Vec<Value> = backends
+            .iter()
+            .map(|(name, weight)| json!({"name": name, "weight": weight}))
+            .collect();
+        LiveObject::new(
+            Kind::TraefikService,
+            "TraefikService",
+            json!({"metadata": {"name": name}, "spec": {"weighted": {"services": services}}}),
+        )
+    }
+
+    pub(crate) fn web() -> BTreeMap<String, String> {
+        BTreeMap::from([("app".to_owned(), "web".to_owned())])
+    }
+
+    fn per_slot(slot: &str) -> Value {
+        service(
+            &format!("web-{slot}"),
+            &json!({"switchyard.dev/slot": slot}),
+            &json!({"app": "web", "switchyard.dev/slot": slot}),
+        )
+    }
+
+    #[test]
+    fn a_per_slot_service_takes_traffic_only_where_a_route_sends_some() {
+        let services = [per_slot("blue"), per_slot("green")];
+        let route = traefik("shop", &[("web-blue", 100), ("web-green", 0)]);
+        let view = TrafficView::of(&services, &[route]);
+        let decided = |slot| {
+            view.reaches(&labels_in_slot(&web(), slot))
+                .map(|entry| entry.decided_by.as_str())
+        };
+        assert_eq!(decided(Slot::Blue), Some("traefikservice/shop"));
+        assert_eq!(decided(Slot::Green), None);
+    }
+
+    #[test]
+    fn a_service_of_no_slot_takes_traffic_by_itself() {
+        let selector = json!({"app": "web", "switchyard.dev/slot": "green"});
+        let view = TrafficView::of(&[service("web", &json!({}), &selector)], &[]);
+        assert!(view.reaches(&labels_in_slot(&web(), Slot::Green)).is_some());
+        assert!(view.reaches(&labels_in_slot(&web(), Slot::Blue)).is_none());
+        assert!(view.reaches_unslotted(&web()).is_none());
+    }
+
+    #[test]
+    fn a_pinned_service_reaches_the_unslotted_side() {
+        let selector = json!({"app": "web", "pod-template-hash": "abc"});
+        let view = TrafficView::of(&[service("web", &json!({}), &selector)], &[]);
+        assert!(view.reaches_unslotted(&web()).is_some());
+        assert!(view.reaches(&labels_in_slot(&web(), Slot::Blue)).is_none());
+    }
+}
