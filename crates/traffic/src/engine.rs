@@ -16,7 +16,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use switchyard_cluster::{Cluster, Deadline};
 use switchyard_record::{
-    ConfirmedReplicas, DeploymentResult, Evidence, EvidenceLevel, Phase, RecordError, Session, Verdict,
+    ConfirmedReplicas, DeploymentResult, Evidence, EvidenceLevel, Phase, RecordError, Session,
+    Verdict,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -27,7 +28,10 @@ use crate::proxies::Proxies;
 use crate::quiet::Quiet;
 use crate::scene::Scene;
 
-pub use fronts::{Front, FrontError, SidePair, front_reference, load_fronts, roles_of, scene_of};
+pub use confirm::side_shares;
+pub use fronts::{
+    Front, FrontError, SidePair, front_reference, kind_of, load_fronts, roles_of, scene_of,
+};
 pub use resume::{Foreign, priors, take_up};
 
 /// Something to tell people while it happens.
@@ -84,23 +88,39 @@ impl Stop {
     }
 
     fn remote(reason: impl Into<String>, hint: Option<String>) -> Self {
-        Self::Trouble(Trouble { kind: TroubleKind::Remote, reason: reason.into(), hint })
+        Self::Trouble(Trouble {
+            kind: TroubleKind::Remote,
+            reason: reason.into(),
+            hint,
+        })
     }
 
     fn trouble(kind: TroubleKind, reason: impl Into<String>, hint: Option<&str>) -> Self {
-        Self::Trouble(Trouble { kind, reason: reason.into(), hint: hint.map(str::to_owned) })
+        Self::Trouble(Trouble {
+            kind,
+            reason: reason.into(),
+            hint: hint.map(str::to_owned),
+        })
     }
 }
 
 impl From<RecordError> for Stop {
     fn from(error: RecordError) -> Self {
         let kind = match &error {
-            RecordError::Stale(_) | RecordError::LeaseLost { .. } | RecordError::Changed { .. } => TroubleKind::Replaced,
+            RecordError::Stale(_) | RecordError::LeaseLost { .. } | RecordError::Changed { .. } => {
+                TroubleKind::Replaced
+            }
             RecordError::Cancelled { .. } => return Self::Cancelled,
-            RecordError::Missing { .. } | RecordError::Api { .. } | RecordError::NoAnswer { .. } => TroubleKind::Remote,
+            RecordError::Missing { .. }
+            | RecordError::Api { .. }
+            | RecordError::NoAnswer { .. } => TroubleKind::Remote,
             _refusal => TroubleKind::Gate,
         };
-        Self::Trouble(Trouble { kind, hint: error.hint(), reason: with_causes(&error) })
+        Self::Trouble(Trouble {
+            kind,
+            hint: error.hint(),
+            reason: with_causes(&error),
+        })
     }
 }
 
@@ -171,7 +191,11 @@ pub(crate) struct State {
 
 impl fmt::Debug for Engine<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Engine").field("fronts", &self.fronts.len()).field("direction", &self.direction).finish_non_exhaustive()
+        formatter
+            .debug_struct("Engine")
+            .field("fronts", &self.fronts.len())
+            .field("direction", &self.direction)
+            .finish_non_exhaustive()
     }
 }
 
@@ -228,18 +252,26 @@ impl<'run> Engine<'run> {
     }
 
     /// The targets as they stand now.
-    pub fn fronts(&self) -> &[Front] {
-        &self.fronts
+    pub fn into_fronts(self) -> Vec<Front> {
+        self.fronts
     }
 
     /// Runs a machine to its end.
     pub async fn run(&mut self, machine: &mut Machine) -> Report {
         if let Err(reason) = self.first_look().await {
-            let trouble = Trouble { kind: TroubleKind::Remote, reason, hint: None };
+            let trouble = Trouble {
+                kind: TroubleKind::Remote,
+                reason,
+                hint: None,
+            };
             return self.report(Ending::Refused(trouble));
         }
         let mut event = Event::Started;
         loop {
+            if let (Event::Failed(trouble), Direction::Forward) = (&event, machine.direction()) {
+                // Becomes the cause in the record when the machine turns back because of it.
+                self.settings.reason = Some(trouble.reason.clone());
+            }
             let next = machine.next(event);
             self.face(machine.direction());
             match next {
@@ -256,7 +288,10 @@ impl<'run> Engine<'run> {
         let limit = Duration::from_secs(30);
         match tokio::time::timeout(limit, self.scene.complete()).await {
             Ok(complete) => complete,
-            Err(_) => Err(format!("pods and EndpointSlices could not be listed within {}s", limit.as_secs())),
+            Err(_) => Err(format!(
+                "pods and EndpointSlices could not be listed within {}s",
+                limit.as_secs()
+            )),
         }
     }
 
@@ -298,11 +333,15 @@ impl<'run> Engine<'run> {
         let reason = self.settings.reason.clone();
         match phase {
             Phase::RolledBack => {
-                let result = DeploymentResult { verdict: Verdict::RolledBack, cause: reason, by: self.settings.by.clone() };
+                let result = DeploymentResult {
+                    verdict: Verdict::RolledBack,
+                    cause: reason,
+                    by: self.settings.by.clone(),
+                };
                 self.session.finish(result).await?;
             }
             Phase::Reverting | Phase::NeedsPerson => {
-                let reason = reason.unwrap_or_else(|| self.state.last_note.clone());
+                let reason = reason.unwrap_or_else(|| "no reason was given".to_owned());
                 self.session.advance_because(phase, &reason).await?;
             }
             _forward => {
@@ -322,28 +361,42 @@ impl<'run> Engine<'run> {
         }
         let evidence = self.evidence_entry();
         if let Err(error) = self.session.evidence(evidence).await {
-            self.warn(format!("the evidence could not be written into the record: {}", with_causes(&error)));
+            self.warn(format!(
+                "the evidence could not be written into the record: {}",
+                with_causes(&error)
+            ));
         }
     }
 
     fn evidence_entry(&self) -> Evidence {
         let counts = self.prober.map(Prober::total).unwrap_or_default();
         let level = self.level();
-        let replicas = self.state.evidence.iter().flat_map(|target| &target.proxies);
-        let (confirmed, of) = replicas.fold((0, 0), |(confirmed, of), one| (confirmed + one.confirmed, of + one.of));
+        let replicas = self
+            .state
+            .evidence
+            .iter()
+            .flat_map(|target| &target.proxies);
+        let (confirmed, of) = replicas.fold((0, 0), |(confirmed, of), one| {
+            (confirmed + one.confirmed, of + one.of)
+        });
         let count = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
         Evidence {
             at: Timestamp::now(),
             step: self.settings.step.clone(),
             verification: match level {
                 Level::None => switchyard_record::Verification::Pending,
-                Level::Endpoints | Level::DataPlane | Level::FrontDoor => switchyard_record::Verification::Verified,
+                Level::Endpoints | Level::DataPlane | Level::FrontDoor => {
+                    switchyard_record::Verification::Verified
+                }
             },
             level: recorded(level),
             probes: counts.probes(),
             lost: counts.lost_total(),
             bound: (counts.probes() > 0).then(|| counts.loss_bound()),
-            replicas: (of > 0).then(|| ConfirmedReplicas { confirmed: count(confirmed), of: count(of) }),
+            replicas: (of > 0).then(|| ConfirmedReplicas {
+                confirmed: count(confirmed),
+                of: count(of),
+            }),
         }
     }
 

@@ -97,8 +97,9 @@ pub struct Itinerary {
     pub stages: Vec<StagePlan>,
     /// Whether an earlier process of this deployment has already moved traffic.
     pub has_moved: bool,
-    /// Whether the side that is to get traffic has to be brought to size first.
-    pub scale_up_first: bool,
+    /// Whether this undoes an ended deployment: the side that is to get traffic has to be brought
+    /// to size first, and the other one may be taken to 0 at the end.
+    pub is_rollback: bool,
 }
 
 /// What came of the last task.
@@ -319,7 +320,7 @@ fn forward_tasks(itinerary: &Itinerary) -> Vec<Task> {
     let mut tasks = Vec::new();
     let last = itinerary.stages.len().saturating_sub(1);
     for (position, stage) in itinerary.stages.iter().enumerate() {
-        if position == 0 && itinerary.scale_up_first {
+        if position == 0 && itinerary.is_rollback {
             tasks.push(Task::ScaleUp);
         }
         tasks.push(Task::Capacity(stage.share));
@@ -332,6 +333,9 @@ fn forward_tasks(itinerary: &Itinerary) -> Vec<Task> {
                 tasks.push(Task::Quiet);
                 tasks.extend(write_all(itinerary.targets, Aim::Settle(stage.share), &[]));
                 tasks.push(Task::Enter(Phase::Soaking));
+                if itinerary.is_rollback {
+                    tasks.push(Task::ScaleDown);
+                }
             }
             (true | false, _) => {
                 tasks.extend([Task::Enter(Phase::Holding(stage.index)), Task::Hold])
@@ -424,7 +428,7 @@ mod tests {
             targets,
             stages: stages_left(&percents(shares), None),
             has_moved: false,
-            scale_up_first: false,
+            is_rollback: false,
         }
     }
 

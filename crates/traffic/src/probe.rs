@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use switchyard_http::{Client, DisplaySafeUrl, HeaderName, Repeat, Request};
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
@@ -15,7 +16,7 @@ use crate::statistic::{self, ShareVerdict};
 /// A probe that takes longer is lost.
 const PROBE_LIMIT: Duration = Duration::from_secs(5);
 /// Probes under way at once; a front door that hangs must not pile them up without end.
-const MOST_UNDER_WAY: usize = 256;
+const MOST_UNDER_WAY: u32 = 256;
 
 /// What is probed.
 #[derive(Clone, Debug)]
@@ -98,6 +99,7 @@ struct Finished {
 pub struct Prober {
     finished: Arc<Mutex<Vec<Finished>>>,
     stop: CancellationToken,
+    places: Arc<Semaphore>,
     plan: ProbePlan,
 }
 
@@ -106,15 +108,18 @@ impl Prober {
     pub fn start(client: Client, plan: ProbePlan) -> Self {
         let finished = Arc::new(Mutex::new(Vec::new()));
         let stop = CancellationToken::new();
-        tokio::spawn(run(
+        let places = Arc::new(Semaphore::new(MOST_UNDER_WAY as usize));
+        let running = Running {
             client,
-            plan.clone(),
-            Arc::clone(&finished),
-            stop.clone(),
-        ));
+            plan: plan.clone(),
+            finished: Arc::clone(&finished),
+            places: Arc::clone(&places),
+        };
+        tokio::spawn(running.run(stop.clone()));
         Self {
             finished,
             stop,
+            places,
             plan,
         }
     }
@@ -134,9 +139,12 @@ impl Prober {
         self.counts(Some(since))
     }
 
-    /// Starts no more probes; those under way are still counted when they end.
-    pub fn stop(&self) {
+    /// Starts no more probes, and waits until those under way have ended and are counted.
+    pub async fn finish(&self) {
         self.stop.cancel();
+        let all = self.places.acquire_many(MOST_UNDER_WAY);
+        // Probes end by their own limit; whatever does not is not counted.
+        let _ = tokio::time::timeout(PROBE_LIMIT + Duration::from_secs(1), all).await;
     }
 
     fn counts(&self, since: Option<Instant>) -> Counts {
@@ -165,33 +173,35 @@ impl Drop for Prober {
     }
 }
 
-async fn run(
+struct Running {
     client: Client,
     plan: ProbePlan,
     finished: Arc<Mutex<Vec<Finished>>>,
-    stop: CancellationToken,
-) {
-    let mut tick = tokio::time::interval(Duration::from_secs(1) / plan.rate.max(1));
-    // After a stall the missed probes are not sent in one burst: that would be another load.
-    tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    let places = Arc::new(tokio::sync::Semaphore::new(MOST_UNDER_WAY));
-    loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            _ = tick.tick() => {}
+    places: Arc<Semaphore>,
+}
+
+impl Running {
+    async fn run(self, stop: CancellationToken) {
+        let mut tick = tokio::time::interval(Duration::from_secs(1) / self.plan.rate.max(1));
+        // After a stall the missed probes are not sent in one burst: that would be another load.
+        tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = tick.tick() => self.send(),
+            }
         }
+    }
+
+    fn send(&self) {
         let started = Instant::now();
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-            record(
-                &finished,
-                Finished {
-                    started,
-                    answer: Err("no answer, too many waiting".to_owned()),
-                },
-            );
-            continue;
+        let finished = Arc::clone(&self.finished);
+        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+            let answer = Err("no answer, too many waiting".to_owned());
+            record(&finished, Finished { started, answer });
+            return;
         };
-        let (client, plan, finished) = (client.clone(), plan.clone(), Arc::clone(&finished));
+        let (client, plan) = (self.client.clone(), self.plan.clone());
         tokio::spawn(async move {
             let answer = probe(&client, &plan).await;
             record(&finished, Finished { started, answer });

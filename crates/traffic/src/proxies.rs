@@ -47,13 +47,25 @@ impl FromStr for ProxySource {
 
     fn from_str(text: &str) -> Result<Self, BadProxySource> {
         let given = text.trim();
-        let bad = |problem: String| BadProxySource { given: given.to_owned(), problem };
+        let bad = |problem: String| BadProxySource {
+            given: given.to_owned(),
+            problem,
+        };
         if given.contains("://") {
-            return DisplaySafeUrl::parse(given).map(Self::Url).map_err(|error| bad(error.to_string()));
+            return DisplaySafeUrl::parse(given)
+                .map(Self::Url)
+                .map_err(|error| bad(error.to_string()));
         }
-        let (namespace, rest) = given.split_once('/').ok_or_else(|| bad("there is no `/`".to_owned()))?;
-        let target = rest.parse().map_err(|error: switchyard_cluster::port_forward::ForwardTargetError| bad(error.to_string()))?;
-        Ok(Self::Pods { namespace: namespace.to_owned(), target })
+        let (namespace, rest) = given
+            .split_once('/')
+            .ok_or_else(|| bad("there is no `/`".to_owned()))?;
+        let target = rest.parse().map_err(
+            |error: switchyard_cluster::port_forward::ForwardTargetError| bad(error.to_string()),
+        )?;
+        Ok(Self::Pods {
+            namespace: namespace.to_owned(),
+            target,
+        })
     }
 }
 
@@ -120,15 +132,23 @@ impl Proxies {
         for source in sources {
             match source {
                 ProxySource::Url(url) => {
-                    replicas.push(Replica { name: url.host(), reach: Reach::Url(url.clone()) });
+                    replicas.push(Replica {
+                        name: url.host(),
+                        reach: Reach::Url(url.clone()),
+                    });
                 }
                 ProxySource::Pods { namespace, target } => {
                     let cluster = self.cluster.in_namespace(namespace);
-                    let found = cluster.pod_ports(target, Deadline::after(ANSWER_LIMIT)).await;
+                    let found = cluster
+                        .pod_ports(target, Deadline::after(ANSWER_LIMIT))
+                        .await;
                     let pods = found.map_err(|error| format!("{source}: {error}"))?;
                     replicas.extend(pods.into_iter().map(|pod| Replica {
                         name: pod.pod.clone(),
-                        reach: Reach::Pod { cluster: cluster.clone(), pod },
+                        reach: Reach::Pod {
+                            cluster: cluster.clone(),
+                            pod,
+                        },
                     }));
                 }
             }
@@ -138,15 +158,24 @@ impl Proxies {
 
     /// What every Traefik replica has loaded.
     pub async fn traefik_services(&self) -> Vec<(String, Result<Vec<ApiService>, String>)> {
-        self.each(&self.traefik_api, |replica| async move { self.services_of(&replica).await }).await
+        self.each(&self.traefik_api, |replica| async move {
+            self.services_of(&replica).await
+        })
+        .await
     }
 
     /// Requests finished by service, of every Traefik replica.
     pub async fn traefik_counters(&self) -> Vec<(String, Result<BTreeMap<String, f64>, String>)> {
-        let sources = if self.traefik_metrics.is_empty() { &self.traefik_api } else { &self.traefik_metrics };
+        let sources = if self.traefik_metrics.is_empty() {
+            &self.traefik_api
+        } else {
+            &self.traefik_metrics
+        };
         self.each(sources, |replica| async move {
             let text = self.text(&replica, "metrics").await?;
-            if text.contains("traefik_config_reloads_total") || crate::traefik_api::counts_services(&text) {
+            if text.contains("traefik_config_reloads_total")
+                || crate::traefik_api::counts_services(&text)
+            {
                 Ok(finished_requests(&text))
             } else {
                 Err("its metrics are not Traefik's".to_owned())
@@ -157,15 +186,22 @@ impl Proxies {
 
     /// What every kube-proxy says of its synchronisation.
     pub async fn kube_proxy_samples(&self) -> Vec<(String, Result<KubeProxySample, String>)> {
-        let KubeProxies::At(sources) = &self.kube_proxy else { return Vec::new() };
+        let KubeProxies::At(sources) = &self.kube_proxy else {
+            return Vec::new();
+        };
         self.each(sources, |replica| async move {
             let text = self.text(&replica, "metrics").await?;
-            KubeProxySample::parse(&text).ok_or_else(|| "its metrics do not tell when rules were written".to_owned())
+            KubeProxySample::parse(&text)
+                .ok_or_else(|| "its metrics do not tell when rules were written".to_owned())
         })
         .await
     }
 
-    async fn each<T, F, Fut>(&self, sources: &[ProxySource], ask: F) -> Vec<(String, Result<T, String>)>
+    async fn each<T, F, Fut>(
+        &self,
+        sources: &[ProxySource],
+        ask: F,
+    ) -> Vec<(String, Result<T, String>)>
     where
         F: Fn(Replica) -> Fut,
         Fut: Future<Output = Result<T, String>>,
@@ -189,7 +225,8 @@ impl Proxies {
         loop {
             let path = format!("api/http/services?per_page={PAGE}&page={page}");
             let answer = self.ask(replica, &path).await?;
-            let parsed = parse_services(&answer.body).map_err(|error| format!("it answers something else: {error}"))?;
+            let parsed = parse_services(&answer.body)
+                .map_err(|error| format!("it answers something else: {error}"))?;
             services.extend(parsed);
             match next_page(answer.next_page.as_deref(), page) {
                 Some(next) => page = next,
@@ -216,24 +253,47 @@ impl Proxies {
         url.set_query(Some(query).filter(|query| !query.is_empty()));
         let url = DisplaySafeUrl::parse(url.as_str()).map_err(|error| error.to_string())?;
         let request = Request::get(url).repeat(Repeat::Never).within(ANSWER_LIMIT);
-        let response = self.client.send(&request).await.map_err(|error| error.to_string())?;
+        let response = self
+            .client
+            .send(&request)
+            .await
+            .map_err(|error| error.to_string())?;
         if !response.status().is_success() {
             return Err(format!("it answers {}", response.status()));
         }
-        let next_page = response.headers().get("X-Next-Page").and_then(|value| value.to_str().ok()).map(str::to_owned);
-        Ok(Answer { next_page, body: response.body().to_vec() })
+        let next_page = response
+            .headers()
+            .get("X-Next-Page")
+            .and_then(|value| value.to_str().ok())
+            .map(str::to_owned);
+        Ok(Answer {
+            next_page,
+            body: response.body().to_vec(),
+        })
     }
 }
 
 async fn ask_pod(cluster: &Cluster, pod: &PodPort, path: &str) -> Result<Answer, String> {
-    let request = http::Request::get(format!("/{path}")).header("Host", "localhost").body(http_body_util::Full::default());
+    let request = http::Request::get(format!("/{path}"))
+        .header("Host", "localhost")
+        .body(http_body_util::Full::default());
     let request = request.map_err(|error| error.to_string())?;
-    let response = cluster.http_through_pod(pod, request, ANSWER_LIMIT).await.map_err(|error| error.to_string())?;
+    let response = cluster
+        .http_through_pod(pod, request, ANSWER_LIMIT)
+        .await
+        .map_err(|error| error.to_string())?;
     if !response.status().is_success() {
         return Err(format!("it answers {}", response.status()));
     }
-    let next_page = response.headers().get("X-Next-Page").and_then(|value| value.to_str().ok()).map(str::to_owned);
-    Ok(Answer { next_page, body: response.body().to_vec() })
+    let next_page = response
+        .headers()
+        .get("X-Next-Page")
+        .and_then(|value| value.to_str().ok())
+        .map(str::to_owned);
+    Ok(Answer {
+        next_page,
+        body: response.body().to_vec(),
+    })
 }
 
 #[cfg(test)]
@@ -242,10 +302,19 @@ mod tests {
 
     #[test]
     fn a_proxy_is_a_url_or_the_pods_behind_an_object() {
-        assert!(matches!("http://10.0.0.1:8080".parse(), Ok(ProxySource::Url(_))));
+        assert!(matches!(
+            "http://10.0.0.1:8080".parse(),
+            Ok(ProxySource::Url(_))
+        ));
         let pods: ProxySource = "traefik/deployment/traefik:8080".parse().unwrap();
         assert_eq!(pods.to_string(), "traefik/deployment/traefik:8080");
-        for nonsense in ["", "traefik", "traefik/x/y", "ftp://x", "kube-system/daemonset/kube-proxy"] {
+        for nonsense in [
+            "",
+            "traefik",
+            "traefik/x/y",
+            "ftp://x",
+            "kube-system/daemonset/kube-proxy",
+        ] {
             assert!(nonsense.parse::<ProxySource>().is_err(), "{nonsense}");
         }
     }

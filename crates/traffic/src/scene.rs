@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use switchyard_cluster::endpoints::{Address, PortRef, Routable, SideQuestion, routable, service_port};
+use switchyard_cluster::endpoints::{
+    Address, PortRef, Routable, SideQuestion, routable, service_port,
+};
 use switchyard_cluster::rollout::{is_ready, is_terminating};
 use switchyard_cluster::watch::{Change, KindWatch, WatchOptions};
 use switchyard_cluster::{Cluster, Error};
@@ -52,8 +54,15 @@ impl SideView {
         if !self.ports.is_empty() {
             return self.ports.clone();
         }
-        let ports = self.service.spec.as_ref().and_then(|spec| spec.ports.as_deref()).unwrap_or_default();
-        let numbers = ports.iter().filter_map(|port| u16::try_from(port.port).ok());
+        let ports = self
+            .service
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.ports.as_deref())
+            .unwrap_or_default();
+        let numbers = ports
+            .iter()
+            .filter_map(|port| u16::try_from(port.port).ok());
         numbers.map(PortRef::Number).collect()
     }
 
@@ -71,7 +80,9 @@ impl SideView {
             })
         };
         let answers = self.asked_ports().into_iter().map(|port| ask(Some(&port)));
-        answers.min_by_key(|answer| (answer.is_enough(), answer.addresses.len())).unwrap_or_else(|| ask(None))
+        answers
+            .min_by_key(|answer| (answer.is_enough(), answer.addresses.len()))
+            .unwrap_or_else(|| ask(None))
     }
 
     /// Servers as a proxy that sends to pods would list them, for the first port.
@@ -83,7 +94,9 @@ impl SideView {
     /// These addresses as a proxy would list them.
     pub fn servers_of(&self, addresses: &[Address]) -> BTreeSet<String> {
         let ports = self.asked_ports();
-        let name = service_port(&self.service, ports.first()).and_then(|port| port.name.clone()).unwrap_or_default();
+        let name = service_port(&self.service, ports.first())
+            .and_then(|port| port.name.clone())
+            .unwrap_or_default();
         let server = |address: &Address| {
             let port = address.ports.get(&name)?;
             Some(server_address(&address.ip, *port))
@@ -93,7 +106,10 @@ impl SideView {
 
     /// Pods of the side that are not on their way out, and how many of them are ready.
     pub fn pods(&self, snapshot: &Snapshot) -> PodCount {
-        let own = snapshot.pods.iter().filter(|pod| carries(pod, &self.labels) && !is_terminating(pod));
+        let own = snapshot
+            .pods
+            .iter()
+            .filter(|pod| carries(pod, &self.labels) && !is_terminating(pod));
         let mut count = PodCount::default();
         for pod in own {
             count.all += 1;
@@ -104,7 +120,10 @@ impl SideView {
 
     /// UIDs of the side's ready pods.
     pub fn ready_uids(&self, snapshot: &Snapshot) -> BTreeSet<String> {
-        let own = snapshot.pods.iter().filter(|pod| carries(pod, &self.labels) && !is_terminating(pod) && is_ready(pod));
+        let own = snapshot
+            .pods
+            .iter()
+            .filter(|pod| carries(pod, &self.labels) && !is_terminating(pod) && is_ready(pod));
         own.filter_map(|pod| pod.metadata.uid.clone()).collect()
     }
 }
@@ -127,13 +146,20 @@ impl Snapshot {
 }
 
 fn service_of(slice: &EndpointSlice) -> Option<&str> {
-    slice.metadata.labels.as_ref()?.get(SERVICE_NAME).map(String::as_str)
+    slice
+        .metadata
+        .labels
+        .as_ref()?
+        .get(SERVICE_NAME)
+        .map(String::as_str)
 }
 
 /// Whether a pod carries all of these labels.
 pub fn carries(pod: &Pod, labels: &BTreeMap<String, String>) -> bool {
     let own = pod.metadata.labels.as_ref();
-    labels.iter().all(|(key, value)| own.and_then(|own| own.get(key)) == Some(value))
+    labels
+        .iter()
+        .all(|(key, value)| own.and_then(|own| own.get(key)) == Some(value))
 }
 
 /// A running pair of watches. Dropping it ends them.
@@ -163,7 +189,9 @@ impl Scene {
         let slices = KindWatch::new(
             &cluster.objects::<EndpointSlice>(),
             WatchOptions {
-                keep: Box::new(move |slice: &EndpointSlice| service_of(slice).is_some_and(|name| services.contains(name))),
+                keep: Box::new(move |slice: &EndpointSlice| {
+                    service_of(slice).is_some_and(|name| services.contains(name))
+                }),
                 trim: |slice| slice.metadata.managed_fields = None,
                 ..WatchOptions::default()
             },
@@ -181,7 +209,11 @@ impl Scene {
             },
         );
         tokio::spawn(run(slices, pods, sender, failed, stop.clone()));
-        Self { receiver, failure, _stop: stop.drop_guard() }
+        Self {
+            receiver,
+            failure,
+            _stop: stop.drop_guard(),
+        }
     }
 
     /// What is known now.
@@ -243,7 +275,10 @@ async fn run(
         };
         let snapshot = Snapshot {
             pods: pods.objects().map(|pod| pod.as_ref().clone()).collect(),
-            slices: slices.objects().map(|slice| slice.as_ref().clone()).collect(),
+            slices: slices
+                .objects()
+                .map(|slice| slice.as_ref().clone())
+                .collect(),
             is_complete: pods.is_synced() && slices.is_synced(),
             interrupted,
         };

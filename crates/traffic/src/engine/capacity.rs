@@ -29,10 +29,18 @@ impl Engine<'_> {
         let limit = self.limit(wanted);
         loop {
             let snapshot = self.scene.now();
-            let problem = self.fronts.iter().find_map(|front| self.shortage(front, &snapshot, share));
-            let Some(problem) = problem else { return Ok(()) };
+            let problem = self
+                .fronts
+                .iter()
+                .find_map(|front| self.shortage(front, &snapshot, share));
+            let Some(problem) = problem else {
+                return Ok(());
+            };
             if limit.has_passed() {
-                return Err(Stop::gate(problem, Some("wait for the rollout first (health-wait), or lower `min-ready`")));
+                return Err(Stop::gate(
+                    problem,
+                    Some("wait for the rollout first (health-wait), or lower `min-ready`"),
+                ));
             }
             self.progress(problem);
             self.tick().await?;
@@ -43,12 +51,19 @@ impl Engine<'_> {
     pub(crate) fn needed(&self, front: &Front, share: Percent) -> usize {
         let demand = match self.direction {
             Direction::Forward => Demand {
-                baseline: Some(Baseline { pods: front.baseline, share: Percent::ALL }),
+                baseline: Some(Baseline {
+                    pods: front.baseline,
+                    share: Percent::ALL,
+                }),
                 share,
                 min_ready: self.settings.min_ready,
             },
             // The old side was brought to its own size; how many pods the new one has says nothing.
-            Direction::Back => Demand { baseline: None, share, min_ready: None },
+            Direction::Back => Demand {
+                baseline: None,
+                share,
+                min_ready: None,
+            },
         };
         usize::try_from(pods_needed(&demand)).unwrap_or(usize::MAX)
     }
@@ -70,15 +85,30 @@ impl Engine<'_> {
             let count = view.pods(snapshot);
             let ready = usize::try_from(count.ready).unwrap_or(usize::MAX);
             let enough = ready >= needed && (self.direction == Direction::Forward || ready > 0);
-            return (!enough).then(|| format!("{}: side `{side}` has {ready} of {needed} needed ready pods", front.target));
+            return (!enough).then(|| {
+                format!(
+                    "{}: side `{side}` has {ready} of {needed} needed ready pods",
+                    front.target
+                )
+            });
         }
         let answer = view.routable(snapshot, needed);
         if let Some(problem) = answer.problem() {
-            return Some(format!("service `{}` of side `{side}`: {problem}", view.service_name()));
+            return Some(format!(
+                "service `{}` of side `{side}`: {problem}",
+                view.service_name()
+            ));
         }
-        let is_local = answer.warnings.iter().any(|warning| matches!(warning, Warning::LocalTrafficPolicy { .. }));
+        let is_local = answer
+            .warnings
+            .iter()
+            .any(|warning| matches!(warning, Warning::LocalTrafficPolicy { .. }));
         let giving = front.views.giving.routable(snapshot, 1);
-        let bare: Vec<_> = giving.nodes().difference(&answer.nodes()).map(|node| (*node).to_owned()).collect();
+        let bare: Vec<_> = giving
+            .nodes()
+            .difference(&answer.nodes())
+            .map(|node| (*node).to_owned())
+            .collect();
         (is_local && !bare.is_empty()).then(|| {
             format!(
                 "service `{}` has a Local traffic policy and side `{side}` has no pod on {}",
@@ -91,7 +121,10 @@ impl Engine<'_> {
     fn say_warnings(&self, snapshot: &Snapshot) {
         for front in &self.fronts {
             for warning in front.views.taking.routable(snapshot, 1).warnings {
-                self.warn(format!("service `{}`: {warning}", front.views.taking.service_name()));
+                self.warn(format!(
+                    "service `{}`: {warning}",
+                    front.views.taking.service_name()
+                ));
             }
         }
     }
@@ -102,6 +135,9 @@ fn shared_pod(front: &Front, snapshot: &Snapshot) -> Option<String> {
     let taking = front.views.taking.ready_uids(snapshot);
     let giving = front.views.giving.ready_uids(snapshot);
     let shared = taking.intersection(&giving).next()?;
-    let pod = snapshot.pods.iter().find(|pod| pod.metadata.uid.as_ref() == Some(shared));
+    let pod = snapshot
+        .pods
+        .iter()
+        .find(|pod| pod.metadata.uid.as_ref() == Some(shared));
     pod.and_then(|pod| pod.metadata.name.clone())
 }

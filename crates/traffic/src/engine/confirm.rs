@@ -12,8 +12,8 @@ use tokio::time::Instant;
 use super::write::front_servers;
 use super::{Engine, Front, Stop};
 use crate::evidence::{
-    Expectation, KubeProxySample, Level, Replicas, Servers, TargetEvidence, Verification, judge_kube_proxy,
-    judge_parents, judge_plain, judge_traefik, plain_services,
+    Expectation, KubeProxySample, Level, Replicas, Servers, TargetEvidence, Verification,
+    judge_kube_proxy, judge_parents, judge_plain, judge_traefik, plain_services,
 };
 use crate::machine::{Aim, Direction};
 use crate::probe::Counts;
@@ -31,6 +31,9 @@ const BAD_WINDOWS: u32 = 3;
 /// given up and reported.
 const QUIET_EXTRA: Duration = Duration::from_secs(30);
 
+/// How long the way back waits for proxies to know the old side before it is written anyway.
+const UNPREPARED: Duration = Duration::from_secs(15);
+
 /// What all proxies said at one moment.
 struct Seen {
     traefik: Vec<(String, Result<Vec<ApiService>, String>)>,
@@ -43,12 +46,16 @@ impl Engine<'_> {
         if aim == Aim::Prepare && self.fronts.iter().all(|front| front.is_unprepared) {
             return Ok(());
         }
-        let limit = self.limit(self.settings.wait);
+        let limit = self.confirm_limit(aim);
         loop {
             let (evidence, is_only_silence) = self.observe(aim).await?;
             let waiting = evidence.iter().find_map(TargetEvidence::pending);
             self.state.evidence = evidence;
             let Some(waiting) = waiting else { break };
+            if limit.has_passed() && self.may_go_on_unprepared(aim) {
+                self.warn(format!("going back without this confirmation: {waiting}"));
+                return Ok(());
+            }
             if limit.has_passed() {
                 self.unconfirmed(&limit, &waiting, is_only_silence)?;
                 break;
@@ -66,12 +73,38 @@ impl Engine<'_> {
         Ok(())
     }
 
+    fn confirm_limit(&self, aim: Aim) -> Deadline {
+        let is_brief = self.may_go_on_unprepared(aim);
+        let wanted = self.settings.wait;
+        self.limit(if is_brief {
+            wanted.min(UNPREPARED)
+        } else {
+            wanted
+        })
+    }
+
+    /// On the way back a proxy that does not confirm what it knows must not keep traffic where it
+    /// should not be.
+    fn may_go_on_unprepared(&self, aim: Aim) -> bool {
+        self.direction == Direction::Back && aim == Aim::Prepare
+    }
+
     /// The time is up. A proxy that says no is a no; one that says nothing proves nothing.
-    fn unconfirmed(&mut self, limit: &Deadline, waiting: &str, is_only_silence: bool) -> Result<(), Stop> {
+    fn unconfirmed(
+        &mut self,
+        limit: &Deadline,
+        waiting: &str,
+        is_only_silence: bool,
+    ) -> Result<(), Stop> {
         if !is_only_silence {
             return Err(Stop::gate(
-                format!("not in effect after {}s: {waiting}", limit.allowed().as_secs()),
-                Some("look at the proxy's log; a longer `timeout` helps when its configuration is only slow"),
+                format!(
+                    "not in effect after {}s: {waiting}",
+                    limit.allowed().as_secs()
+                ),
+                Some(
+                    "look at the proxy's log; a longer `timeout` helps when its configuration is only slow",
+                ),
             ));
         }
         for target in &mut self.state.evidence {
@@ -87,21 +120,39 @@ impl Engine<'_> {
 
     /// Below the required evidence nothing goes on. The front door is asked for by itself.
     fn require_proxies(&self) -> Result<(), Stop> {
-        let reached = self.state.evidence.iter().map(TargetEvidence::level).min().unwrap_or(Level::None);
+        let reached = self
+            .state
+            .evidence
+            .iter()
+            .map(TargetEvidence::level)
+            .min()
+            .unwrap_or(Level::None);
         let required = self.settings.require.min(Level::DataPlane);
         let is_asked = match self.settings.require {
             Level::None | Level::Endpoints | Level::DataPlane => reached >= required,
             // Probes prove more than the proxies' word, so that is not asked for on top.
             Level::FrontDoor => reached >= Level::Endpoints,
         };
-        if is_asked {
+        // The way back is not stopped for want of proof: staying would be worse.
+        if is_asked || self.direction == Direction::Back {
             return Ok(());
         }
-        let why = self.state.evidence.iter().find(|target| target.level() == reached);
-        let why = why.map(|target| format!("{}: {}", target.target, target.data_plane())).unwrap_or_default();
+        let why = self
+            .state
+            .evidence
+            .iter()
+            .find(|target| target.level() == reached);
+        let why = why
+            .map(|target| format!("{}: {}", target.target, target.data_plane()))
+            .unwrap_or_default();
         Err(Stop::gate(
-            format!("verified is `{reached}`, `require-verified` is `{}`: {why}", self.settings.require),
-            Some("give `traefik-api` or `kube-proxy-metrics` so that the proxies can be asked, or ask for less with `require-verified`"),
+            format!(
+                "verified is `{reached}`, `require-verified` is `{}`: {why}",
+                self.settings.require
+            ),
+            Some(
+                "give `traefik-api` or `kube-proxy-metrics` so that the proxies can be asked, or ask for less with `require-verified`",
+            ),
         ))
     }
 
@@ -114,11 +165,21 @@ impl Engine<'_> {
         for index in 0..self.fronts.len() {
             let front = &self.fronts[index];
             let weights = side_shares(front);
-            let known = self.session.record()?.weights.iter().rev().find(|entry| entry.target == front.reference);
+            let known = self
+                .session
+                .record()?
+                .weights
+                .iter()
+                .rev()
+                .find(|entry| entry.target == front.reference);
             if known.is_some_and(|known| known.weights == weights) {
                 continue;
             }
-            let entry = WeightsEntry { at, target: front.reference.clone(), weights };
+            let entry = WeightsEntry {
+                at,
+                target: front.reference.clone(),
+                weights,
+            };
             self.session.weights(entry).await?;
         }
         let level = self.level();
@@ -137,7 +198,8 @@ impl Engine<'_> {
         let mut evidence = Vec::new();
         let mut is_only_silence = true;
         for front in &mut self.fronts {
-            let (of_target, is_silence) = judge(front, aim, &snapshot, &seen, &self.proxies.kube_proxy);
+            let (of_target, is_silence) =
+                judge(front, aim, &snapshot, &seen, &self.proxies.kube_proxy);
             let is_waiting = of_target.pending().is_some();
             is_only_silence &= !is_waiting || is_silence;
             evidence.push(of_target);
@@ -148,7 +210,11 @@ impl Engine<'_> {
     async fn ask_proxies(&self) -> Seen {
         let needs_kube = self.fronts.iter().any(Front::is_service);
         let kube = async {
-            if needs_kube { self.proxies.kube_proxy_samples().await } else { Vec::new() }
+            if needs_kube {
+                self.proxies.kube_proxy_samples().await
+            } else {
+                Vec::new()
+            }
         };
         let (traefik, kube) = futures::join!(self.proxies.traefik_services(), kube);
         Seen { traefik, kube }
@@ -157,11 +223,15 @@ impl Engine<'_> {
     /// Waits until enough probes were answered by the right version, and none lost.
     pub(crate) async fn front_door(&mut self, share: Percent) -> Result<(), Stop> {
         let Some(prober) = self.prober else {
-            return self.require_front_door(Verification::unverifiable("no `verify-url` was given"));
+            return self
+                .require_front_door(Verification::unverifiable("no `verify-url` was given"));
         };
         let version = self.settings.versions.taking.clone();
         let has_header = prober.plan().version_header.is_some();
-        let sticky = self.fronts.iter().find_map(|front| front.shares_unverifiable.clone());
+        let sticky = self
+            .fronts
+            .iter()
+            .find_map(|front| front.shares_unverifiable.clone());
         let limit = self.limit(self.settings.wait);
         let mut since = Instant::now();
         let mut bad_windows = 0;
@@ -169,7 +239,8 @@ impl Engine<'_> {
             self.guard(share)?;
             self.tick().await?;
             let counts = prober.since(since);
-            let verdict = judge_front_door(&counts, share, version.as_deref().filter(|_| has_header));
+            let verdict =
+                judge_front_door(&counts, share, version.as_deref().filter(|_| has_header));
             match verdict {
                 FrontDoorVerdict::Wait => {}
                 FrontDoorVerdict::Fits(verification) => {
@@ -184,34 +255,48 @@ impl Engine<'_> {
                         return self.require_front_door(Verification::unverifiable(why.clone()));
                     }
                     if bad_windows >= BAD_WINDOWS || limit.has_passed() {
-                        return Err(self.front_door_failed(&problem));
+                        return self.front_door_failed(&problem);
                     }
                     self.progress(format!("front door: {problem}"));
                 }
             }
             if limit.has_passed() {
-                return Err(self.front_door_failed(&format!("too few answers: {}", counts.describe())));
+                return self.front_door_failed(&format!("too few answers: {}", counts.describe()));
             }
         }
     }
 
-    fn front_door_failed(&self, problem: &str) -> Stop {
-        let url = self.prober.map(|prober| prober.plan().url.to_string()).unwrap_or_default();
-        Stop::gate(
-            format!("{url} does not answer as it should: {problem}"),
+    /// On the way back this is said and does not stop anything: staying would be worse.
+    fn front_door_failed(&mut self, problem: &str) -> Result<(), Stop> {
+        let url = self
+            .prober
+            .map(|prober| prober.plan().url.to_string())
+            .unwrap_or_default();
+        let reason = format!("{url} does not answer as it should: {problem}");
+        self.state.front_door = Verification::pending(reason.clone());
+        if self.direction == Direction::Back {
+            self.warn(reason);
+            return Ok(());
+        }
+        Err(Stop::gate(
+            reason,
             Some("look at the new version's pods, and at `version-header` and `expect-version`"),
-        )
+        ))
     }
 
     fn require_front_door(&mut self, verification: Verification) -> Result<(), Stop> {
         self.state.front_door = verification;
-        let is_met = self.state.front_door.is_verified() || self.settings.require != Level::FrontDoor;
+        let is_met =
+            self.state.front_door.is_verified() || self.settings.require != Level::FrontDoor;
         // The way back is not stopped for want of proof: staying would be worse.
         if is_met || self.direction == Direction::Back {
             return Ok(());
         }
         Err(Stop::gate(
-            format!("`require-verified` is `front-door`, and the front door is {}", self.state.front_door),
+            format!(
+                "`require-verified` is `front-door`, and the front door is {}",
+                self.state.front_door
+            ),
             Some("give `verify-url`, `version-header` and `expect-version`"),
         ))
     }
@@ -224,7 +309,10 @@ impl Engine<'_> {
         while Instant::now() < until {
             self.guard(share)?;
             let left = until.saturating_duration_since(Instant::now());
-            self.progress(format!("holding {share}, {}s to go", left.as_secs().div_ceil(10) * 10));
+            self.progress(format!(
+                "holding {share}, {}s to go",
+                left.as_secs().div_ceil(10) * 10
+            ));
             self.tick().await?;
         }
         for index in 0..self.fronts.len() {
@@ -239,7 +327,9 @@ impl Engine<'_> {
         let phase = self.session.phase()?;
         let amended = self.session.amend(|record| {
             let stages = record.stages.iter_mut();
-            for stage in stages.filter(|stage| switchyard_record::Phase::Holding(stage.index) == phase) {
+            for stage in
+                stages.filter(|stage| switchyard_record::Phase::Holding(stage.index) == phase)
+            {
                 stage.hold_until = until;
             }
         });
@@ -252,7 +342,15 @@ impl Engine<'_> {
         let shares = self.fronts.iter().flat_map(|front| {
             let provider = front.target.provider.provider();
             let of_places = provider.shares(&front.routing, &front.roles);
-            of_places.into_values().map(|place| place.get(&front.roles.taking.service).copied().unwrap_or(0.0)).collect::<Vec<_>>()
+            of_places
+                .into_values()
+                .map(|place| {
+                    place
+                        .get(&front.roles.taking.service)
+                        .copied()
+                        .unwrap_or(0.0)
+                })
+                .collect::<Vec<_>>()
         });
         let smallest = shares.fold(1.0_f64, f64::min);
         Percent::new((smallest * 100.0).round() as u32).unwrap_or(Percent::ALL)
@@ -281,13 +379,19 @@ impl Engine<'_> {
             };
             match verdict {
                 Quiet::Verified => {
-                    self.progress(format!("old side quiet for {}s, as its proxies count", longest.as_secs()));
+                    self.progress(format!(
+                        "old side quiet for {}s, as its proxies count",
+                        longest.as_secs()
+                    ));
                     self.state.quiet = Some(Quiet::Verified);
                     return Ok(());
                 }
                 Quiet::HeldUnverified => {
                     let reason = blind.unwrap_or_default();
-                    self.warn(format!("held {}s for requests in flight, not verified: {reason}", longest.as_secs()));
+                    self.warn(format!(
+                        "held {}s for requests in flight, not verified: {reason}",
+                        longest.as_secs()
+                    ));
                     self.state.quiet = Some(Quiet::HeldUnverified);
                     return Ok(());
                 }
@@ -314,17 +418,29 @@ impl Engine<'_> {
             return Err("no `traefik-api` was given, so nobody counts".to_owned());
         }
         if let Some(front) = self.fronts.iter().find(|front| front.is_service()) {
-            return Err(format!("{}: both sides are behind one Service, so proxies count them together", front.target));
+            return Err(format!(
+                "{}: both sides are behind one Service, so proxies count them together",
+                front.target
+            ));
         }
-        let (loaded, counted) = futures::join!(self.proxies.traefik_services(), self.proxies.traefik_counters());
+        let (loaded, counted) = futures::join!(
+            self.proxies.traefik_services(),
+            self.proxies.traefik_counters()
+        );
         let at = started.elapsed();
         let mut finished = BTreeMap::new();
         let snapshot = self.scene.now();
-        let giving: BTreeSet<String> = self.fronts.iter().flat_map(|front| front.views.giving.servers(&snapshot)).collect();
+        let giving: BTreeSet<String> = self
+            .fronts
+            .iter()
+            .flat_map(|front| front.views.giving.servers(&snapshot))
+            .collect();
         for ((replica, services), (_, counters)) in loaded.into_iter().zip(counted) {
             let services = services.map_err(|problem| format!("traefik {replica}: {problem}"))?;
             let counters = counters.map_err(|problem| format!("traefik {replica}: {problem}"))?;
-            let of_giving = services.iter().filter(|service| !service.open_servers().is_disjoint(&giving));
+            let of_giving = services
+                .iter()
+                .filter(|service| !service.open_servers().is_disjoint(&giving));
             for service in of_giving {
                 let total = counters.get(&service.name).copied().unwrap_or(0.0);
                 finished.insert(format!("{replica}/{}", service.name), total);
@@ -371,13 +487,21 @@ fn judge_front_door(counts: &Counts, share: Percent, version: Option<&str>) -> F
 }
 
 /// Judges one target. The flag: all that is pending are proxies that gave no answer.
-fn judge(front: &mut Front, aim: Aim, snapshot: &Snapshot, seen: &Seen, kube: &KubeProxies) -> (TargetEvidence, bool) {
+fn judge(
+    front: &mut Front,
+    aim: Aim,
+    snapshot: &Snapshot,
+    seen: &Seen,
+    kube: &KubeProxies,
+) -> (TargetEvidence, bool) {
     let provider = front.target.provider.provider();
     let expected = provider.expectation(&front.object, &front.routing, &front.roles);
     let endpoints = judge_endpoints(front, aim, snapshot);
     let mut proxies = Vec::new();
     let mut is_silence = !endpoints.is_pending();
-    if let Some((replicas, is_only_silence)) = judge_traefik_replicas(front, &expected, snapshot, seen) {
+    if let Some((replicas, is_only_silence)) =
+        judge_traefik_replicas(front, &expected, snapshot, seen)
+    {
         is_silence &= is_only_silence;
         proxies.push(replicas);
     }
@@ -386,9 +510,16 @@ fn judge(front: &mut Front, aim: Aim, snapshot: &Snapshot, seen: &Seen, kube: &K
         is_silence &= is_only_silence;
         proxies.push(replicas);
     }
-    let accepted = expected.parents_generation.map(|generation| judge_parents(&front.object, generation));
+    let accepted = expected
+        .parents_generation
+        .map(|generation| judge_parents(&front.object, generation));
     is_silence &= !accepted.as_ref().is_some_and(Verification::is_pending);
-    let evidence = TargetEvidence { target: front.target.to_string(), endpoints, proxies, accepted };
+    let evidence = TargetEvidence {
+        target: front.target.to_string(),
+        endpoints,
+        proxies,
+        accepted,
+    };
     (evidence, is_silence)
 }
 
@@ -402,7 +533,10 @@ fn judge_endpoints(front: &Front, aim: Aim, snapshot: &Snapshot) -> Verification
     }
     let answer = front.views.taking.routable(snapshot, 1);
     match answer.problem() {
-        Some(problem) => Verification::pending(format!("service `{}`: {problem}", front.views.taking.service_name())),
+        Some(problem) => Verification::pending(format!(
+            "service `{}`: {problem}",
+            front.views.taking.service_name()
+        )),
         None => Verification::Verified,
     }
 }
@@ -410,22 +544,35 @@ fn judge_endpoints(front: &Front, aim: Aim, snapshot: &Snapshot) -> Verification
 /// The slices of a front Service must equal the pods that it is to select, no more and no less.
 fn judge_front_slices(front: &Front, aim: Aim, snapshot: &Snapshot) -> Verification {
     let mut wanted = front.views.taking.ready_uids(snapshot);
-    let is_overlap = aim == Aim::Prepare && matches!(&front.routing, Routing::Selector { keys } if keys.is_empty());
+    let is_overlap = aim == Aim::Prepare
+        && matches!(&front.routing, Routing::Selector { keys } if keys.is_empty());
     if is_overlap {
         wanted.extend(front.views.giving.ready_uids(snapshot));
     }
     let answer = front.views.taking.routable(snapshot, 1);
-    let routable = answer.addresses.iter().chain(answer.others.iter().filter(|address| address.is_routable()));
-    let seen: BTreeSet<String> = routable.filter_map(|address| address.pod_uid.clone()).collect();
+    let routable = answer
+        .addresses
+        .iter()
+        .chain(answer.others.iter().filter(|address| address.is_routable()));
+    let seen: BTreeSet<String> = routable
+        .filter_map(|address| address.pod_uid.clone())
+        .collect();
     let name = front.views.taking.service_name();
     if wanted.is_empty() {
-        Verification::pending(format!("service `{name}`: no pod of side `{}` is ready", front.roles.taking.side))
+        Verification::pending(format!(
+            "service `{name}`: no pod of side `{}` is ready",
+            front.roles.taking.side
+        ))
     } else if seen != wanted {
         let missing = wanted.difference(&seen).count();
         let strange = seen.difference(&wanted).count();
-        Verification::pending(format!("service `{name}`: its EndpointSlices lack {missing} pods and hold {strange} others"))
+        Verification::pending(format!(
+            "service `{name}`: its EndpointSlices lack {missing} pods and hold {strange} others"
+        ))
     } else if answer.port.is_none() {
-        Verification::pending(format!("service `{name}`: its port leads to no single port of these pods"))
+        Verification::pending(format!(
+            "service `{name}`: its port leads to no single port of these pods"
+        ))
     } else {
         Verification::Verified
     }
@@ -442,30 +589,53 @@ fn judge_traefik_replicas(
     }
     let plain = |services: &[ApiService], front: &Front, wanted: &BTreeSet<String>| {
         let ports = port_names(front);
-        let found = plain_services(services, &front.roles.namespace, front.views.taking.service_name(), &ports);
-        (!found.is_empty(), judge_plain(&found, front.views.taking.service_name(), wanted))
+        let found = plain_services(
+            services,
+            &front.roles.namespace,
+            front.views.taking.service_name(),
+            &ports,
+        );
+        (
+            !found.is_empty(),
+            judge_plain(&found, front.views.taking.service_name(), wanted),
+        )
     };
     if expected.front_service.is_some() {
         let wanted = front_servers(front, snapshot);
-        let is_found = seen.traefik.iter().any(|(_, services)| services.as_ref().is_ok_and(|services| plain(services, front, &wanted).0));
+        let is_found = seen.traefik.iter().any(|(_, services)| {
+            services
+                .as_ref()
+                .is_ok_and(|services| plain(services, front, &wanted).0)
+        });
         // Known from the first look on: a Service that Traefik does not use has no such proxy.
         let is_behind = *front.is_behind_traefik.get_or_insert(is_found);
         if !is_behind {
             return None;
         }
-        return Some(collect("traefik", &seen.traefik, |services| plain(services, front, &wanted).1));
+        return Some(collect("traefik", &seen.traefik, |services| {
+            plain(services, front, &wanted).1
+        }));
     }
     let traefik = expected.traefik.as_ref()?;
     let servers: Servers = BTreeMap::from([
-        (front.roles.taking.service.clone(), front.views.taking.servers(snapshot)),
-        (front.roles.giving.service.clone(), front.views.giving.servers(snapshot)),
+        (
+            front.roles.taking.service.clone(),
+            front.views.taking.servers(snapshot),
+        ),
+        (
+            front.roles.giving.service.clone(),
+            front.views.giving.servers(snapshot),
+        ),
     ]);
-    Some(collect("traefik", &seen.traefik, |services| judge_traefik(traefik, services, &servers)))
+    Some(collect("traefik", &seen.traefik, |services| {
+        judge_traefik(traefik, services, &servers)
+    }))
 }
 
 fn judge_kube_proxies(front: &Front, snapshot: &Snapshot, seen: &Seen) -> (Replicas, bool) {
     // Without a change of endpoints kube-proxy is told nothing, so nothing can be waited for.
-    let has_changed = front_servers(front, snapshot) != front.servers_before && !front.kube_before.is_empty();
+    let has_changed =
+        front_servers(front, snapshot) != front.servers_before && !front.kube_before.is_empty();
     let judgements = seen.kube.iter().map(|(name, sample)| match sample {
         Ok(sample) => {
             let before = front.kube_before.get(name).filter(|_| has_changed);
@@ -481,9 +651,7 @@ fn collect<T>(
     proxy: &str,
     answers: &[(String, Result<T, String>)],
     judge: impl Fn(&T) -> Verification,
-) -> (Replicas, bool)
-where
-{
+) -> (Replicas, bool) {
     let mut is_only_silence = true;
     let judgements = answers.iter().map(|(name, answer)| match answer {
         Ok(answer) => {
@@ -491,7 +659,10 @@ where
             is_only_silence &= !judgement.is_pending();
             (name.clone(), judgement)
         }
-        Err(problem) => (name.clone(), Verification::pending(format!("it cannot be asked: {problem}"))),
+        Err(problem) => (
+            name.clone(),
+            Verification::pending(format!("it cannot be asked: {problem}")),
+        ),
     });
     let judgements = judgements.collect();
     (Replicas::collect(proxy, judgements), is_only_silence)
@@ -500,16 +671,24 @@ where
 /// Numbers and names of a front Service's ports, as Traefik puts them into names.
 fn port_names(front: &Front) -> Vec<String> {
     let spec = front.views.taking.service.spec.as_ref();
-    let ports = spec.and_then(|spec| spec.ports.as_deref()).unwrap_or_default();
-    ports.iter().flat_map(|port| [Some(port.port.to_string()), port.name.clone()]).flatten().collect()
+    let ports = spec
+        .and_then(|spec| spec.ports.as_deref())
+        .unwrap_or_default();
+    ports
+        .iter()
+        .flat_map(|port| [Some(port.port.to_string()), port.name.clone()])
+        .flatten()
+        .collect()
 }
 
 /// Percent by side, for the record.
-pub(crate) fn side_shares(front: &Front) -> BTreeMap<Side, u8> {
+pub fn side_shares(front: &Front) -> BTreeMap<Side, u8> {
     let provider = front.target.provider.provider();
     let places = provider.shares(&front.routing, &front.roles);
     let smallest = |service: &str| {
-        let shares = places.values().map(|place| place.get(service).copied().unwrap_or(0.0));
+        let shares = places
+            .values()
+            .map(|place| place.get(service).copied().unwrap_or(0.0));
         shares.fold(1.0_f64, f64::min)
     };
     let mut weights = BTreeMap::new();

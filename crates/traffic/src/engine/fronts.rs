@@ -114,15 +114,30 @@ impl FrontError {
 /// The object that a target names.
 pub fn front_reference(target: &Target, namespace: &str) -> ObjectRef {
     let resource = target.provider.provider().resource();
-    ObjectRef::namespaced(&resource.api_version, &resource.kind, namespace, &target.name)
+    ObjectRef::namespaced(
+        &resource.api_version,
+        &resource.kind,
+        namespace,
+        &target.name,
+    )
 }
 
-pub(crate) fn kind_of(provider: ProviderKind) -> DynamicKind {
-    DynamicKind { resource: provider.provider().resource(), is_namespaced: true, is_scalable: false }
+/// How the cluster serves the objects of a provider; known without asking it.
+pub fn kind_of(provider: ProviderKind) -> DynamicKind {
+    DynamicKind {
+        resource: provider.provider().resource(),
+        is_namespaced: true,
+        is_scalable: false,
+    }
 }
 
 /// The roles of two sides on a target. `unslotted` is the selector that pins an adopted side.
-pub fn roles_of(target: &Target, namespace: &str, sides: &SidePair<Side>, unslotted: &BTreeMap<String, String>) -> Roles {
+pub fn roles_of(
+    target: &Target,
+    namespace: &str,
+    sides: &SidePair<Side>,
+    unslotted: &BTreeMap<String, String>,
+) -> Roles {
     let backing = |side: Side| Backing {
         side,
         service: target.backend(side),
@@ -131,8 +146,11 @@ pub fn roles_of(target: &Target, namespace: &str, sides: &SidePair<Side>, unslot
             None => unslotted.clone(),
         },
     };
-    let mut own_services: BTreeSet<String> =
-        Slot::ALL.iter().map(|slot| target.backend(Side::Slot(*slot))).chain([target.backend(Side::Unslotted)]).collect();
+    let mut own_services: BTreeSet<String> = Slot::ALL
+        .iter()
+        .map(|slot| target.backend(Side::Slot(*slot)))
+        .chain([target.backend(Side::Unslotted)])
+        .collect();
     own_services.extend([target.backend(sides.taking), target.backend(sides.giving)]);
     Roles {
         namespace: namespace.to_owned(),
@@ -176,7 +194,14 @@ async fn load_front(
     let provider = target.provider.provider();
     let namespace = cluster.namespace();
     let bare = roles_of(target, namespace, sides, &BTreeMap::new());
-    let unslotted = prior.map_or_else(|| provider.read(&object, &bare).map(|owned| keys_of(&owned.routing)), |prior| Ok(keys_of(prior)))?;
+    let unslotted = prior.map_or_else(
+        || {
+            provider
+                .read(&object, &bare)
+                .map(|owned| keys_of(&owned.routing))
+        },
+        |prior| Ok(keys_of(prior)),
+    )?;
     let roles = roles_of(target, namespace, sides, &unslotted);
     let owned = provider.read(&object, &roles)?;
     let views = SidePair {
@@ -221,7 +246,11 @@ async fn view(
         ProviderKind::Service => {
             let mut labels = overlap_selector(object)?;
             labels.extend(side.selector.clone());
-            Ok(SideView { service: service_of(object), labels, ports: Vec::new() })
+            Ok(SideView {
+                service: service_of(object),
+                labels,
+                ports: Vec::new(),
+            })
         }
         ProviderKind::Traefik | ProviderKind::Gateway => {
             let found: Option<Service> = cluster.objects().find(&side.service, deadline).await?;
@@ -230,7 +259,13 @@ async fn view(
             let ports = ports_of(owned, target, &side.service);
             // Without a selector nothing must match, rather than everything.
             let nothing = || BTreeMap::from([(SLOT.to_owned(), String::new())]);
-            Ok(SideView { service, labels: selector.filter(|map| !map.is_empty()).unwrap_or_else(nothing), ports })
+            Ok(SideView {
+                service,
+                labels: selector
+                    .filter(|map| !map.is_empty())
+                    .unwrap_or_else(nothing),
+                ports,
+            })
         }
     }
 }
@@ -240,12 +275,17 @@ fn ports_of(owned: &Owned, target: &Target, service: &str) -> Vec<PortRef> {
     if let Some(port) = target.port {
         return vec![PortRef::Number(port)];
     }
-    let Routing::Backends { places } = &owned.routing else { return Vec::new() };
+    let Routing::Backends { places } = &owned.routing else {
+        return Vec::new();
+    };
     let mut ports: Vec<PortRef> = Vec::new();
     for place in places.values() {
         let entry = place.get(service).or_else(|| place.values().next());
         let port = entry.and_then(|entry| match &entry.port {
-            Value::Number(number) => number.as_u64().and_then(|number| u16::try_from(number).ok()).map(PortRef::Number),
+            Value::Number(number) => number
+                .as_u64()
+                .and_then(|number| u16::try_from(number).ok())
+                .map(PortRef::Number),
             Value::String(name) => Some(PortRef::Name(name.clone())),
             Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
         });

@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 
 use switchyard_record::{
-    JournalEntry, LiveTarget, ObjectRef, Outcome, Phase, Raised, Resume, Session, Target as TargetRecord, resume,
+    JournalEntry, LiveTarget, ObjectRef, Outcome, Phase, Raised, Resume, Session,
+    Target as TargetRecord, resume,
 };
 
 use super::fronts::to_value;
@@ -31,7 +32,9 @@ pub async fn take_up(session: &mut Session, fronts: &mut [Front]) -> Result<Vec<
     keep_priors(session, fronts).await.map_err(trouble_of)?;
     let mut foreign = Vec::new();
     for (index, front) in fronts.iter_mut().enumerate() {
-        let found = take_up_one(session, index, front).await.map_err(trouble_of)?;
+        let found = take_up_one(session, index, front)
+            .await
+            .map_err(trouble_of)?;
         foreign.extend(found);
     }
     Ok(foreign)
@@ -40,9 +43,11 @@ pub async fn take_up(session: &mut Session, fronts: &mut [Front]) -> Result<Vec<
 fn trouble_of(stop: Stop) -> Trouble {
     match stop {
         Stop::Trouble(trouble) => trouble,
-        Stop::Cancelled | Stop::Preempted(_) => {
-            Trouble { kind: TroubleKind::Gate, reason: "stopped before anything was changed".to_owned(), hint: None }
-        }
+        Stop::Cancelled | Stop::Preempted(_) => Trouble {
+            kind: TroubleKind::Gate,
+            reason: "stopped before anything was changed".to_owned(),
+            hint: None,
+        },
     }
 }
 
@@ -54,7 +59,10 @@ async fn keep_priors(session: &mut Session, fronts: &mut [Front]) -> Result<(), 
         match known.iter().find(|target| target.object == front.reference) {
             Some(target) if target.uid != front.uid => {
                 return Err(Stop::gate(
-                    format!("{} was replaced by another object of this name since the deployment began", front.target),
+                    format!(
+                        "{} was replaced by another object of this name since the deployment began",
+                        front.target
+                    ),
                     Some("put its traffic right by hand, then start a new deployment"),
                 ));
             }
@@ -73,7 +81,10 @@ async fn keep_priors(session: &mut Session, fronts: &mut [Front]) -> Result<(), 
 
 /// The routing that a record keeps of a target.
 pub(crate) fn prior_of(target: &TargetRecord) -> Option<Routing> {
-    target.prior.values().find_map(|value| Routing::from_value(value).ok())
+    target
+        .prior
+        .values()
+        .find_map(|value| Routing::from_value(value).ok())
 }
 
 fn pointer_of(front: &Front) -> String {
@@ -81,45 +92,82 @@ fn pointer_of(front: &Front) -> String {
     format!("/{}", path.join("/"))
 }
 
-async fn take_up_one(session: &mut Session, index: usize, front: &mut Front) -> Result<Option<Foreign>, Stop> {
+async fn take_up_one(
+    session: &mut Session,
+    index: usize,
+    front: &mut Front,
+) -> Result<Option<Foreign>, Stop> {
     let live = match session.raise_fence(&front.reference).await? {
         Raised::Under(live) => live,
         Raised::Absent => {
-            return Err(Stop::remote(format!("{} does not exist any more", front.reference), None));
+            return Err(Stop::remote(
+                format!("{} does not exist any more", front.reference),
+                None,
+            ));
         }
     };
     let provider = front.target.provider.provider();
     let object = to_value(&live);
-    let owned = provider.read(&object, &front.roles).map_err(|refusal| Stop::gate(refusal.to_string(), Some(&refusal.hint())))?;
+    let owned = provider
+        .read(&object, &front.roles)
+        .map_err(|refusal| Stop::gate(refusal.to_string(), Some(&refusal.hint())))?;
     front.object = object;
     front.routing = owned.routing.clone();
-    let seen = LiveTarget { uid: live.metadata.uid.clone(), projection: owned.routing.projection() };
+    let seen = LiveTarget {
+        uid: live.metadata.uid.clone(),
+        projection: owned.routing.projection(),
+    };
     settle_open(session, &front.reference, &seen).await?;
     let record = session.record()?;
     let expected = expected(&record.journal, &front.reference, &front.prior);
-    let is_as_left = expected.iter().any(|state| state.agrees_with(&seen.projection));
+    let is_as_left = expected
+        .iter()
+        .any(|state| state.agrees_with(&seen.projection));
     // A person who put things right may have left either state of any step.
-    let is_known = || known_states(&record.journal, &front.reference).any(|state| state.agrees_with(&seen.projection));
+    let is_known = || {
+        known_states(&record.journal, &front.reference)
+            .any(|state| state.agrees_with(&seen.projection))
+    };
     let is_settled_by_hand = record.phase == Phase::NeedsPerson
         && (is_known() || front.prior.projection().agrees_with(&seen.projection));
     if is_as_left || is_settled_by_hand {
         return Ok(None);
     }
-    let left = expected.first().map(switchyard_record::Projection::describe).unwrap_or_default();
+    let left = expected
+        .first()
+        .map(switchyard_record::Projection::describe)
+        .unwrap_or_default();
     let reason = format!(
         "{} {}, and this deployment left it as {left}: it was changed by {}",
         front.target,
         owned.routing.describe(),
         writer_of(&live, provider)
     );
-    let hint = "put it to one of both states, then run the step again or order `traffic-switch rollback`";
-    let trouble = Trouble { kind: TroubleKind::Foreign { target: index }, reason, hint: Some(hint.to_owned()) };
-    Ok(Some(Foreign { target: index, trouble }))
+    let hint =
+        "put it to one of both states, then run the step again or order `traffic-switch rollback`";
+    let trouble = Trouble {
+        kind: TroubleKind::Foreign { target: index },
+        reason,
+        hint: Some(hint.to_owned()),
+    };
+    Ok(Some(Foreign {
+        target: index,
+        trouble,
+    }))
 }
 
 /// Finds out what became of entries whose writer died.
-async fn settle_open(session: &mut Session, reference: &ObjectRef, seen: &LiveTarget) -> Result<(), Stop> {
-    let open: Vec<JournalEntry> = session.record()?.open_entries().filter(|entry| is_route(entry, reference)).cloned().collect();
+async fn settle_open(
+    session: &mut Session,
+    reference: &ObjectRef,
+    seen: &LiveTarget,
+) -> Result<(), Stop> {
+    let open: Vec<JournalEntry> = session
+        .record()?
+        .open_entries()
+        .filter(|entry| is_route(entry, reference))
+        .cloned()
+        .collect();
     for entry in open {
         let outcome = match resume(seen, &entry) {
             Resume::Do => Outcome::NotApplied,
@@ -136,8 +184,15 @@ fn is_route(entry: &JournalEntry, reference: &ObjectRef) -> bool {
 }
 
 /// What the object must be like: as the last entry that was applied left it, else as before.
-fn expected(journal: &[JournalEntry], reference: &ObjectRef, prior: &Routing) -> Vec<switchyard_record::Projection> {
-    let applied = journal.iter().rev().find(|entry| is_route(entry, reference) && entry.outcome == Outcome::Applied);
+fn expected(
+    journal: &[JournalEntry],
+    reference: &ObjectRef,
+    prior: &Routing,
+) -> Vec<switchyard_record::Projection> {
+    let applied = journal
+        .iter()
+        .rev()
+        .find(|entry| is_route(entry, reference) && entry.outcome == Outcome::Applied);
     vec![applied.map_or_else(|| prior.projection(), |entry| entry.after.clone())]
 }
 
@@ -151,5 +206,8 @@ fn known_states<'journal>(
 
 /// The routings that the record keeps from before the deployment.
 pub fn priors(targets: &[TargetRecord]) -> BTreeMap<ObjectRef, Routing> {
-    targets.iter().filter_map(|target| Some((target.object.clone(), prior_of(target)?))).collect()
+    targets
+        .iter()
+        .filter_map(|target| Some((target.object.clone(), prior_of(target)?)))
+        .collect()
 }

@@ -6,7 +6,9 @@ use serde_json::json;
 use switchyard_cluster::Deadline;
 use switchyard_cluster::scale::{ScaleGoal, ScaleState};
 use switchyard_cluster::workloads::WorkloadRef;
-use switchyard_record::{ObjectRef, Outcome, PlannedMutation, Projection, Raised, Settlement, SideState, WorkloadState};
+use switchyard_record::{
+    ObjectRef, Outcome, PlannedMutation, Projection, Raised, Settlement, SideState, WorkloadState,
+};
 
 use super::{Engine, Stop, with_causes};
 use crate::engine::write::cluster_stop;
@@ -23,7 +25,9 @@ impl Engine<'_> {
     pub(crate) async fn scale_up(&mut self) -> Result<(), Stop> {
         let mut waited_for = Vec::new();
         for (workload, wanted) in self.sizes_wanted()? {
-            let Some(reference) = workload_ref(&workload.workload) else { continue };
+            let Some(reference) = workload_ref(&workload.workload) else {
+                continue;
+            };
             let state = self.size_of(&reference).await?;
             if state.replicas < wanted {
                 self.scale(&workload.workload, &state, wanted).await?;
@@ -40,12 +44,15 @@ impl Engine<'_> {
         }
         let giving = self.side_state(Turn::Giving)?;
         for workload in giving.map(|side| side.workloads).unwrap_or_default() {
-            let Some(reference) = workload_ref(&workload.workload) else { continue };
+            let Some(reference) = workload_ref(&workload.workload) else {
+                continue;
+            };
             let state = self.size_of(&reference).await?;
             if state.replicas > 0 {
                 // What could not be scaled down costs money, not requests: it is said, and traffic
                 // stays where it is.
-                if let Err(Stop::Trouble(trouble)) = self.scale(&workload.workload, &state, 0).await {
+                if let Err(Stop::Trouble(trouble)) = self.scale(&workload.workload, &state, 0).await
+                {
                     self.warn(format!("{reference} was left running: {}", trouble.reason));
                 }
             }
@@ -58,28 +65,50 @@ impl Engine<'_> {
         let taking = self.side_state(Turn::Taking)?;
         let workloads = taking.map(|side| side.workloads).unwrap_or_default();
         let wanted = |workload: &WorkloadState| {
-            let replicas = workload.replicas.unwrap_or(1).max(workload.hpa_min.unwrap_or(0));
+            let replicas = workload
+                .replicas
+                .unwrap_or(1)
+                .max(workload.hpa_min.unwrap_or(0));
             i32::try_from(replicas).unwrap_or(i32::MAX)
         };
-        Ok(workloads.into_iter().map(|workload| (workload.clone(), wanted(&workload))).filter(|(_, size)| *size > 0).collect())
+        Ok(workloads
+            .into_iter()
+            .map(|workload| (workload.clone(), wanted(&workload)))
+            .filter(|(_, size)| *size > 0)
+            .collect())
     }
 
     fn side_state(&self, turn: Turn) -> Result<Option<SideState>, Stop> {
         let sides = &self.session.record()?.sides;
         Ok(match (turn, self.direction) {
-            (Turn::Taking, Direction::Forward) | (Turn::Giving, Direction::Back) => sides.to.clone(),
-            (Turn::Giving, Direction::Forward) | (Turn::Taking, Direction::Back) => sides.from.clone(),
+            (Turn::Taking, Direction::Forward) | (Turn::Giving, Direction::Back) => {
+                sides.to.clone()
+            }
+            (Turn::Giving, Direction::Forward) | (Turn::Taking, Direction::Back) => {
+                sides.from.clone()
+            }
         })
     }
 
     async fn size_of(&self, workload: &WorkloadRef) -> Result<ScaleState, Stop> {
-        let read = self.cluster.scale_state(workload, Deadline::after(REQUEST_LIMIT)).await;
+        let read = self
+            .cluster
+            .scale_state(workload, Deadline::after(REQUEST_LIMIT))
+            .await;
         read.map_err(|error| cluster_stop(&error))
     }
 
-    async fn scale(&mut self, object: &ObjectRef, state: &ScaleState, wanted: i32) -> Result<(), Stop> {
+    async fn scale(
+        &mut self,
+        object: &ObjectRef,
+        state: &ScaleState,
+        wanted: i32,
+    ) -> Result<(), Stop> {
         if let Raised::Absent = self.session.raise_fence(object).await? {
-            return Err(Stop::gate(format!("{object} does not exist any more"), Some("deploy its version again")));
+            return Err(Stop::gate(
+                format!("{object} does not exist any more"),
+                Some("deploy its version again"),
+            ));
         }
         let size = |replicas: i32| Projection::shown(&json!({"replicas": replicas}));
         let planned = PlannedMutation {
@@ -91,17 +120,33 @@ impl Engine<'_> {
             after: size(wanted),
         };
         let seq = self.session.plan_mutation(planned).await?;
-        let scaled = self.cluster.scale(&state.workload, ScaleGoal::Size(wanted), Deadline::after(REQUEST_LIMIT)).await;
+        let scaled = self
+            .cluster
+            .scale(
+                &state.workload,
+                ScaleGoal::Size(wanted),
+                Deadline::after(REQUEST_LIMIT),
+            )
+            .await;
         match scaled {
             Ok(scaled) => {
                 self.session.settle(seq, Outcome::Applied).await?;
                 self.state.has_changed = true;
-                self.progress(format!("{}: scaled from {} to {wanted}", state.workload, scaled.before.replicas));
+                self.progress(format!(
+                    "{}: scaled from {} to {wanted}",
+                    state.workload, scaled.before.replicas
+                ));
                 Ok(())
             }
             Err(error) => {
-                let outcome = if error.leaves_outcome_unknown() { Outcome::Unknown } else { Outcome::NotApplied };
-                self.session.settle(seq, Settlement::failed(outcome, &with_causes(&error))).await?;
+                let outcome = if error.leaves_outcome_unknown() {
+                    Outcome::Unknown
+                } else {
+                    Outcome::NotApplied
+                };
+                self.session
+                    .settle(seq, Settlement::failed(outcome, &with_causes(&error)))
+                    .await?;
                 Err(cluster_stop(&error))
             }
         }
@@ -114,18 +159,28 @@ impl Engine<'_> {
             for (workload, wanted) in workloads {
                 let state = self.size_of(workload).await?;
                 if state.ready < *wanted {
-                    short = Some(format!("{workload}: {} of {wanted} pods are ready", state.ready));
+                    short = Some(format!(
+                        "{workload}: {} of {wanted} pods are ready",
+                        state.ready
+                    ));
                 }
             }
             let Some(short) = short else { return Ok(()) };
             if self.has_nothing_to_lose() {
-                self.warn(format!("going back at once, the other side has no endpoints left: {short}"));
+                self.warn(format!(
+                    "going back at once, the other side has no endpoints left: {short}"
+                ));
                 return Ok(());
             }
             if limit.has_passed() {
                 return Err(Stop::gate(
-                    format!("the side that is to take the traffic did not come up within {}s: {short}", limit.allowed().as_secs()),
-                    Some("see why its pods are not ready (`kubectl describe pod`), then order the rollback again"),
+                    format!(
+                        "the side that is to take the traffic did not come up within {}s: {short}",
+                        limit.allowed().as_secs()
+                    ),
+                    Some(
+                        "see why its pods are not ready (`kubectl describe pod`), then order the rollback again",
+                    ),
                 ));
             }
             self.progress(short);
@@ -160,7 +215,10 @@ pub(crate) fn workload_ref(object: &ObjectRef) -> Option<WorkloadRef> {
     use switchyard_cluster::workloads::WorkloadKind;
     let kind = WorkloadKind::parse(&object.kind)?;
     match kind {
-        WorkloadKind::Deployment | WorkloadKind::StatefulSet => Some(WorkloadRef { kind, name: object.name.clone() }),
+        WorkloadKind::Deployment | WorkloadKind::StatefulSet => Some(WorkloadRef {
+            kind,
+            name: object.name.clone(),
+        }),
         WorkloadKind::DaemonSet | WorkloadKind::Job => None,
     }
 }

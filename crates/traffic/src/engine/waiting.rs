@@ -24,7 +24,9 @@ impl Engine<'_> {
         }
         // On the way back the order is being carried out already.
         match (self.session.preempt_requested(), self.direction) {
-            (Some(order), Direction::Forward) => Err(Stop::Preempted(format!("{} ({})", order.by, order.reason))),
+            (Some(order), Direction::Forward) => {
+                Err(Stop::Preempted(format!("{} ({})", order.by, order.reason)))
+            }
             (Some(_), Direction::Back) | (None, _) => Ok(()),
         }
     }
@@ -57,7 +59,11 @@ impl Engine<'_> {
     /// None at all is noticed at once, by the watch; too few only when that lasts.
     pub(crate) fn guard(&mut self, share: Percent) -> Result<(), Stop> {
         if let Some(failure) = self.scene.failure() {
-            return Err(Stop::trouble(TroubleKind::Remote, format!("the endpoints can no longer be followed: {failure}"), None));
+            return Err(Stop::trouble(
+                TroubleKind::Remote,
+                format!("the endpoints can no longer be followed: {failure}"),
+                None,
+            ));
         }
         let snapshot = self.scene.now();
         let mut short = None;
@@ -67,12 +73,19 @@ impl Engine<'_> {
             let side = front.roles.taking.side;
             if answer.addresses.is_empty() {
                 return Err(Stop::gate(
-                    format!("{}: side `{side}` has traffic and lost all of its endpoints", front.target),
+                    format!(
+                        "{}: side `{side}` has traffic and lost all of its endpoints",
+                        front.target
+                    ),
                     Some("look at its pods: they stopped being ready after they got traffic"),
                 ));
             }
             if answer.addresses.len() < needed {
-                short = Some(format!("{}: side `{side}` has {} of {needed} needed pods", front.target, answer.addresses.len()));
+                short = Some(format!(
+                    "{}: side `{side}` has {} of {needed} needed pods",
+                    front.target,
+                    answer.addresses.len()
+                ));
             }
         }
         let Some(short) = short else {
@@ -81,7 +94,10 @@ impl Engine<'_> {
         };
         let since = *self.state.short_since.get_or_insert_with(Instant::now);
         if since.elapsed() >= SHORTAGE {
-            return Err(Stop::gate(short, Some("look at its pods: some of them stopped being ready")));
+            return Err(Stop::gate(
+                short,
+                Some("look at its pods: some of them stopped being ready"),
+            ));
         }
         Ok(())
     }

@@ -41,7 +41,12 @@ pub(crate) enum ReadBack {
 }
 
 /// Decides by what is live. Pure.
-pub(crate) fn read_back(live: &Routing, live_fence: u64, plan: &(Routing, Routing), fence: u64) -> ReadBack {
+pub(crate) fn read_back(
+    live: &Routing,
+    live_fence: u64,
+    plan: &(Routing, Routing),
+    fence: u64,
+) -> ReadBack {
     let (before, after) = plan;
     if live_fence > fence {
         ReadBack::Replaced
@@ -58,16 +63,24 @@ impl Engine<'_> {
     pub(crate) async fn write(&mut self, index: usize, aim: Aim) -> Result<(), Stop> {
         for _attempt in 0..ATTEMPTS {
             let owned = self.read_front(index).await?;
-            let Some(after) = self.aimed(index, aim, &owned)? else { return Ok(()) };
+            let Some(after) = self.aimed(index, aim, &owned)? else {
+                return Ok(());
+            };
             self.check_overlap(index, aim, &after)?;
             self.remember_before(index).await;
             if self.write_once(index, aim, after).await? {
                 return Ok(());
             }
-            self.progress(format!("{}: somebody changed other fields in between, deciding anew", self.fronts[index].target));
+            self.progress(format!(
+                "{}: somebody changed other fields in between, deciding anew",
+                self.fronts[index].target
+            ));
         }
         Err(Stop::gate(
-            format!("{} was changed by somebody else again and again", self.fronts[index].target),
+            format!(
+                "{} was changed by somebody else again and again",
+                self.fronts[index].target
+            ),
             Some("stop the other writer, then run the step again"),
         ))
     }
@@ -77,13 +90,23 @@ impl Engine<'_> {
         let deadline = self.limit(READ_LIMIT);
         let front = &self.fronts[index];
         let objects = self.cluster.dynamic_objects(&front.kind());
-        let live = objects.get(&front.target.name, deadline).await.map_err(|error| cluster_stop(&error))?;
+        let live = objects
+            .get(&front.target.name, deadline)
+            .await
+            .map_err(|error| cluster_stop(&error))?;
         let object = to_value(&live);
         self.check_fence(index, &object)?;
         let owned = read(&self.fronts[index], &object)?;
         let front = &self.fronts[index];
         if live.metadata.uid.as_deref() != Some(front.uid.as_str()) {
-            return Err(foreign(index, format!("{} was replaced by another object of this name", front.target), &live));
+            return Err(foreign(
+                index,
+                format!(
+                    "{} was replaced by another object of this name",
+                    front.target
+                ),
+                &live,
+            ));
         }
         if owned.routing != front.routing {
             let reason = format!(
@@ -106,7 +129,10 @@ impl Engine<'_> {
         }
         Err(Stop::trouble(
             TroubleKind::Replaced,
-            format!("{} has fence {seen}, this process has {ours}: a newer process has taken over", self.fronts[index].target),
+            format!(
+                "{} has fence {seen}, this process has {ours}: a newer process has taken over",
+                self.fronts[index].target
+            ),
             Some("a newer run works on this application; nothing more was written by this one"),
         ))
     }
@@ -116,7 +142,12 @@ impl Engine<'_> {
         let snapshot = self.scene.now();
         let front = &mut self.fronts[index];
         // A giving side without endpoints has nothing to lose, and listing it may break the route.
-        let is_giving_dead = front.views.giving.routable(&snapshot, 1).addresses.is_empty();
+        let is_giving_dead = front
+            .views
+            .giving
+            .routable(&snapshot, 1)
+            .addresses
+            .is_empty();
         let goal = match (aim, is_giving_dead) {
             (Aim::Prepare, true) => {
                 front.is_unprepared = true;
@@ -132,7 +163,9 @@ impl Engine<'_> {
             (Aim::Return, true) | (Aim::Restore, _) => Goal::Restore(front.prior.clone()),
         };
         let provider = front.target.provider.provider();
-        let after = provider.aim(owned, &goal, &front.roles).map_err(|refusal| Stop::gate(refusal.to_string(), Some(&refusal.hint())))?;
+        let after = provider
+            .aim(owned, &goal, &front.roles)
+            .map_err(|refusal| Stop::gate(refusal.to_string(), Some(&refusal.hint())))?;
         Ok((after != owned.routing).then_some(after))
     }
 
@@ -143,7 +176,9 @@ impl Engine<'_> {
         if !front.is_service() || aim != Aim::Prepare || !is_overlap {
             return Ok(());
         }
-        let refusal = |refusal: crate::provider::Refusal| Stop::gate(refusal.to_string(), Some(&refusal.hint()));
+        let refusal = |refusal: crate::provider::Refusal| {
+            Stop::gate(refusal.to_string(), Some(&refusal.hint()))
+        };
         let labels = overlap_selector(&front.object).map_err(refusal)?;
         let snapshot = self.scene.now();
         let is_stranger = |pod: &&Pod| {
@@ -172,7 +207,10 @@ impl Engine<'_> {
         let samples = self.proxies.kube_proxy_samples().await;
         let snapshot = self.scene.now();
         let front = &mut self.fronts[index];
-        front.kube_before = samples.into_iter().filter_map(|(name, sample)| Some((name, sample.ok()?))).collect();
+        front.kube_before = samples
+            .into_iter()
+            .filter_map(|(name, sample)| Some((name, sample.ok()?)))
+            .collect();
         front.servers_before = front_servers(front, &snapshot);
     }
 
@@ -180,7 +218,10 @@ impl Engine<'_> {
     async fn write_once(&mut self, index: usize, aim: Aim, after: Routing) -> Result<bool, Stop> {
         let front = &self.fronts[index];
         let before = front.routing.clone();
-        let marks = Marks { fence: self.session.fence(), deployment: self.session.id().to_string() };
+        let marks = Marks {
+            fence: self.session.fence(),
+            deployment: self.session.id().to_string(),
+        };
         let provider = front.target.provider.provider();
         let patch = provider
             .patch(&front.object, &after, &front.roles, &marks)
@@ -189,7 +230,11 @@ impl Engine<'_> {
             operation: format!("{OPERATION} {}", aim.word()),
             target: front.reference.clone(),
             target_uid: Some(front.uid.clone()),
-            precondition_resource_version: front.object.pointer("/metadata/resourceVersion").and_then(Value::as_str).map(str::to_owned),
+            precondition_resource_version: front
+                .object
+                .pointer("/metadata/resourceVersion")
+                .and_then(Value::as_str)
+                .map(str::to_owned),
             before: before.projection(),
             after: after.projection(),
         };
@@ -203,16 +248,26 @@ impl Engine<'_> {
                 self.written(index, aim, after, &live, started)?;
                 Ok(true)
             }
-            Some(Err(error)) => self.settle_by_reading(index, aim, seq, (before, after), error, started).await,
+            Some(Err(error)) => {
+                self.settle_by_reading(index, aim, seq, (before, after), error, started)
+                    .await
+            }
         }
     }
 
     /// Sends the patch once. Nothing when the process was told to end and no answer came: the
     /// journal's entry stays pending, which is the truth.
-    async fn send(&self, index: usize, patch: &json_patch::Patch) -> Option<Result<DynamicObject, ClusterError>> {
+    async fn send(
+        &self,
+        index: usize,
+        patch: &json_patch::Patch,
+    ) -> Option<Result<DynamicObject, ClusterError>> {
         let front = &self.fronts[index];
         let objects = self.cluster.dynamic_objects(&front.kind());
-        let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        let params = PatchParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
         let patch: Patch<()> = Patch::Json(patch.clone());
         let told_to_end = async {
             self.cancel.cancelled().await;
@@ -225,14 +280,25 @@ impl Engine<'_> {
         }
     }
 
-    fn written(&mut self, index: usize, aim: Aim, after: Routing, live: &DynamicObject, started: Instant) -> Result<(), Stop> {
+    fn written(
+        &mut self,
+        index: usize,
+        aim: Aim,
+        after: Routing,
+        live: &DynamicObject,
+        started: Instant,
+    ) -> Result<(), Stop> {
         let object = to_value(live);
         let owned = read(&self.fronts[index], &object)?;
         let front = &mut self.fronts[index];
         if owned.routing != after {
             return Err(foreign(
                 index,
-                format!("{} was accepted and reads back so that it {}", front.target, owned.routing.describe()),
+                format!(
+                    "{} was accepted and reads back so that it {}",
+                    front.target,
+                    owned.routing.describe()
+                ),
                 live,
             ));
         }
@@ -242,7 +308,12 @@ impl Engine<'_> {
         if aim.share().is_some() && self.state.share_written.is_none() {
             self.state.share_written = Some(started);
         }
-        let line = format!("{}: {} ({})", self.fronts[index].target, self.fronts[index].routing.describe(), aim.word());
+        let line = format!(
+            "{}: {} ({})",
+            self.fronts[index].target,
+            self.fronts[index].routing.describe(),
+            aim.word()
+        );
         self.progress(line);
         Ok(())
     }
@@ -268,16 +339,31 @@ impl Engine<'_> {
         let live = match live {
             Ok(live) => live,
             Err(unread) => {
-                self.session.settle(seq, Settlement::failed(Outcome::Unknown, &with_causes(&error))).await?;
+                self.session
+                    .settle(
+                        seq,
+                        Settlement::failed(Outcome::Unknown, &with_causes(&error)),
+                    )
+                    .await?;
                 return Err(Stop::remote(
-                    format!("whether {} was written is unknown: {}; and it cannot be read: {}", self.fronts[index].target, with_causes(&error), with_causes(&unread)),
+                    format!(
+                        "whether {} was written is unknown: {}; and it cannot be read: {}",
+                        self.fronts[index].target,
+                        with_causes(&error),
+                        with_causes(&unread)
+                    ),
                     unread.hint(),
                 ));
             }
         };
         let object = to_value(&live);
         let owned = read(&self.fronts[index], &object)?;
-        let verdict = read_back(&owned.routing, fence_of(&object), &plan, self.session.fence());
+        let verdict = read_back(
+            &owned.routing,
+            fence_of(&object),
+            &plan,
+            self.session.fence(),
+        );
         let outcome = match verdict {
             ReadBack::Applied => Outcome::Applied,
             ReadBack::NotApplied => Outcome::NotApplied,
@@ -286,9 +372,13 @@ impl Engine<'_> {
         if verdict == ReadBack::Replaced {
             self.check_fence(index, &object)?;
         }
-        self.session.settle(seq, Settlement::failed(outcome, &with_causes(&error))).await?;
+        self.session
+            .settle(seq, Settlement::failed(outcome, &with_causes(&error)))
+            .await?;
         match verdict {
-            ReadBack::Applied => self.written(index, aim, plan.1, &live, started).map(|()| true),
+            ReadBack::Applied => self
+                .written(index, aim, plan.1, &live, started)
+                .map(|()| true),
             ReadBack::NotApplied if may_decide_anew(&error) => Ok(false),
             ReadBack::NotApplied => Err(cluster_stop(&error)),
             ReadBack::Foreign | ReadBack::Replaced => {
@@ -312,13 +402,19 @@ pub(crate) const OPERATION: &str = "route";
 /// Whether the object is as before although the write may be tried again: the precondition
 /// failed over fields of others, or no answer came.
 fn may_decide_anew(error: &ClusterError) -> bool {
-    let is_failed_test = matches!(error, ClusterError::Refused { message, .. } if message.contains("test"));
-    is_failed_test || matches!(error, ClusterError::Conflict { .. }) || error.is_transient() || error.leaves_outcome_unknown()
+    let is_failed_test =
+        matches!(error, ClusterError::Refused { message, .. } if message.contains("test"));
+    is_failed_test
+        || matches!(error, ClusterError::Conflict { .. })
+        || error.is_transient()
+        || error.leaves_outcome_unknown()
 }
 
 pub(crate) fn read(front: &Front, object: &Value) -> Result<Owned, Stop> {
     let provider = front.target.provider.provider();
-    provider.read(object, &front.roles).map_err(|refusal| Stop::gate(refusal.to_string(), Some(&refusal.hint())))
+    provider
+        .read(object, &front.roles)
+        .map_err(|refusal| Stop::gate(refusal.to_string(), Some(&refusal.hint())))
 }
 
 /// Who wrote the owned fields last, as far as the object tells.
@@ -326,14 +422,19 @@ pub(crate) fn writer_of(live: &DynamicObject, provider: &dyn Provider) -> String
     let path = FieldStep::fields(provider.owned_path().iter().copied());
     let of_fields = manager_of(&live.metadata, &path).filter(|manager| manager != FIELD_MANAGER);
     let writer = of_fields.or_else(|| last_writer(&live.metadata, FIELD_MANAGER));
-    writer.map_or_else(|| "somebody unknown".to_owned(), |writer| format!("`{writer}`"))
+    writer.map_or_else(
+        || "somebody unknown".to_owned(),
+        |writer| format!("`{writer}`"),
+    )
 }
 
 pub(crate) fn foreign(target: usize, reason: String, _live: &DynamicObject) -> Stop {
     Stop::trouble(
         TroubleKind::Foreign { target },
         reason,
-        Some("agree on one writer of this object's traffic, put it right, then order `traffic-switch rollback` or start a new deployment"),
+        Some(
+            "agree on one writer of this object's traffic, put it right, then order `traffic-switch rollback` or start a new deployment",
+        ),
     )
 }
 
@@ -345,7 +446,12 @@ pub(crate) fn cluster_stop(error: &ClusterError) -> Stop {
 pub(crate) fn front_servers(front: &Front, snapshot: &crate::scene::Snapshot) -> BTreeSet<String> {
     let view = &front.views.taking;
     let own = view.routable(snapshot, 1);
-    let all: Vec<_> = own.addresses.iter().chain(own.others.iter().filter(|address| address.is_routable())).cloned().collect();
+    let all: Vec<_> = own
+        .addresses
+        .iter()
+        .chain(own.others.iter().filter(|address| address.is_routable()))
+        .cloned()
+        .collect();
     view.servers_of(&all)
 }
 
@@ -356,15 +462,23 @@ mod tests {
     use super::*;
 
     fn selects(slot: &str) -> Routing {
-        Routing::Selector { keys: BTreeMap::from([("slot".to_owned(), slot.to_owned())]) }
+        Routing::Selector {
+            keys: BTreeMap::from([("slot".to_owned(), slot.to_owned())]),
+        }
     }
 
     #[test]
     fn what_is_live_decides_and_a_newer_fence_comes_first() {
         let plan = (selects("blue"), selects("green"));
         assert_eq!(read_back(&selects("green"), 3, &plan, 3), ReadBack::Applied);
-        assert_eq!(read_back(&selects("blue"), 3, &plan, 3), ReadBack::NotApplied);
+        assert_eq!(
+            read_back(&selects("blue"), 3, &plan, 3),
+            ReadBack::NotApplied
+        );
         assert_eq!(read_back(&selects("red"), 3, &plan, 3), ReadBack::Foreign);
-        assert_eq!(read_back(&selects("green"), 4, &plan, 3), ReadBack::Replaced);
+        assert_eq!(
+            read_back(&selects("green"), 4, &plan, 3),
+            ReadBack::Replaced
+        );
     }
 }

@@ -1,0 +1,174 @@
+//! What exactly this plan has to be allowed to do, asked for before anything is touched.
+//! Refuses to guess: every gap is reported at once, as rules to paste.
+
+use std::time::Duration;
+
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use switchyard_cluster::access::Permission;
+use switchyard_cluster::port_forward;
+use switchyard_cluster::{Cluster, Deadline, Operation, Verb};
+use switchyard_deployment::cluster_failure;
+use switchyard_record::{application_record_name, lease_name};
+use switchyard_runner::{Failure, Kind};
+use switchyard_traffic::provider::ProviderKind;
+use switchyard_traffic::proxies::ProxySource;
+use switchyard_traffic::roles::Target;
+
+/// How long the API server may take to answer all reviews.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// What a plan touches.
+pub(crate) struct Plan<'plan> {
+    pub(crate) namespace: &'plan str,
+    pub(crate) application: &'plan str,
+    pub(crate) targets: &'plan [Target],
+    pub(crate) proxies: Vec<&'plan ProxySource>,
+    pub(crate) writing: Writing,
+}
+
+/// Whether a plan is carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Writing {
+    /// It is.
+    Yes,
+    /// It is only shown.
+    No,
+}
+
+/// Everything that a plan needs.
+pub(crate) fn permissions(plan: &Plan<'_>) -> Vec<Permission> {
+    let mut operations = Vec::new();
+    let namespace = plan.namespace;
+    for target in plan.targets {
+        let resource = target.provider.provider().resource();
+        let on = |verb| Operation::on_dynamic(verb, &resource, Some(namespace)).named(&target.name);
+        operations.push(on(Verb::Get));
+        if plan.writing == Writing::Yes {
+            operations.push(on(Verb::Patch));
+        }
+        if target.provider != ProviderKind::Service {
+            operations.push(Operation::on::<Service>(Verb::Get, namespace));
+        }
+    }
+    for verb in [Verb::List, Verb::Watch] {
+        operations.push(Operation::on::<EndpointSlice>(verb, namespace));
+        operations.push(Operation::on::<Pod>(verb, namespace));
+    }
+    let record = application_record_name(plan.application);
+    operations.push(Operation::on::<ConfigMap>(Verb::Get, namespace).named(&record));
+    if plan.writing == Writing::Yes {
+        let lease = lease_name(plan.application);
+        operations.push(Operation::on::<ConfigMap>(Verb::Create, namespace));
+        operations.push(Operation::on::<ConfigMap>(Verb::Update, namespace).named(&record));
+        operations.push(Operation::on::<Lease>(Verb::Create, namespace));
+        operations.push(Operation::on::<Lease>(Verb::Get, namespace).named(&lease));
+        operations.push(Operation::on::<Lease>(Verb::Update, namespace).named(&lease));
+    }
+    if plan.writing == Writing::Yes {
+        for verb in [Verb::Get, Verb::List, Verb::Patch] {
+            operations.push(Operation::on::<Deployment>(verb, namespace));
+            operations.push(Operation::on::<StatefulSet>(verb, namespace));
+        }
+        operations.push(Operation::on::<HorizontalPodAutoscaler>(
+            Verb::List,
+            namespace,
+        ));
+    }
+    for source in &plan.proxies {
+        if let ProxySource::Pods { namespace, .. } = source {
+            operations.push(Operation::on::<Pod>(Verb::List, namespace));
+            operations.extend(port_forward::operations(namespace));
+        }
+    }
+    let mut permissions: Vec<Permission> = Vec::new();
+    for operation in operations {
+        let permission = Permission::to(operation);
+        if !permissions.contains(&permission) {
+            permissions.push(permission);
+        }
+    }
+    permissions
+}
+
+/// Asks for everything at once and reports all gaps together.
+///
+/// # Errors
+/// A failure of kind remote: what is missing, and the rules that would allow it.
+pub(crate) async fn require(cluster: &Cluster, plan: &Plan<'_>) -> Result<(), Failure> {
+    let permissions = permissions(plan);
+    let report = cluster
+        .review_access(&permissions, Deadline::after(LIMIT))
+        .await
+        .map_err(cluster_failure)?;
+    if report.is_complete() {
+        return Ok(());
+    }
+    let gaps = report.gaps();
+    let text = format!(
+        "{} of {} permissions are missing, nothing was changed: {}",
+        gaps.len(),
+        report.asked,
+        gaps.join(", ")
+    );
+    Err(Failure::message(Kind::Remote, text).hint(format!(
+        "give the deployer's role these rules:\n{}",
+        report.rules().trim_end()
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exactly_the_plan_is_asked_for() {
+        let targets: Vec<Target> = vec![
+            "traefik/shop:web".parse().unwrap(),
+            "service/api".parse().unwrap(),
+        ];
+        let plan = |writing| Plan {
+            namespace: "shop",
+            application: "web",
+            targets: &targets,
+            proxies: Vec::new(),
+            writing,
+        };
+        let lines = |writing| {
+            let permissions = permissions(&plan(writing));
+            let lines: Vec<_> = permissions
+                .iter()
+                .map(|permission| permission.operation.to_string())
+                .collect();
+            lines.join("\n")
+        };
+        insta::assert_snapshot!(lines(Writing::Yes), @r"
+        get traefikservices.traefik.io `shop/shop`
+        patch traefikservices.traefik.io `shop/shop`
+        get services in namespace `shop`
+        get services `shop/api`
+        patch services `shop/api`
+        list endpointslices.discovery.k8s.io in namespace `shop`
+        list pods in namespace `shop`
+        watch endpointslices.discovery.k8s.io in namespace `shop`
+        watch pods in namespace `shop`
+        get configmaps `shop/switchyard.web`
+        create configmaps in namespace `shop`
+        update configmaps `shop/switchyard.web`
+        create leases.coordination.k8s.io in namespace `shop`
+        get leases.coordination.k8s.io `shop/switchyard-web`
+        update leases.coordination.k8s.io `shop/switchyard-web`
+        get deployments.apps in namespace `shop`
+        get statefulsets.apps in namespace `shop`
+        list deployments.apps in namespace `shop`
+        list statefulsets.apps in namespace `shop`
+        patch deployments.apps in namespace `shop`
+        patch statefulsets.apps in namespace `shop`
+        list horizontalpodautoscalers.autoscaling in namespace `shop`
+        ");
+        assert!(!lines(Writing::No).contains("patch"));
+    }
+}

@@ -1,0 +1,185 @@
+//! `status`: where traffic goes, in one request a target and one for the record.
+//! Takes no lease, asks for no API discovery, changes nothing.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+use switchyard_cluster::{Cluster, Deadline};
+use switchyard_deployment::{cluster_failure, connect, record_failure};
+use switchyard_record::{ApplicationRecord, Side, Store};
+use switchyard_runner::{Context, Failure, Kind};
+use switchyard_traffic::engine::{SidePair, kind_of, roles_of};
+use switchyard_traffic::provider::fence_of;
+use switchyard_traffic::roles::Target;
+use switchyard_traffic::routing::Routing;
+
+use crate::inputs::StatusInputs;
+use crate::sides::{READ_LIMIT, recorded_targets};
+
+pub(crate) async fn run(inputs: StatusInputs, context: &mut Context) -> Result<(), Failure> {
+    let application = inputs.deployment.application.clone();
+    if inputs.targets.is_empty() && application.is_none() {
+        return Err(Failure::message(
+            Kind::Input,
+            "inputs `targets` and `application` are both empty",
+        )
+        .hint(
+            "name a target, such as `service/web`, or the application whose record is to be shown",
+        ));
+    }
+    let connection = connect(&inputs.deployment, &context.environment).await?;
+    let cluster = &connection.cluster;
+    let store = Store::new(cluster.client(), cluster.namespace());
+    let fail = |error| record_failure(error, None);
+    let mut targets = inputs.targets.to_vec();
+    let mut lines = Vec::new();
+    if let Some(name) = &application {
+        match store.application(name).await.map_err(fail)? {
+            Some(stored) => {
+                lines.extend(record_lines(&stored.record));
+                let latest = stored
+                    .record
+                    .active
+                    .as_ref()
+                    .map(|active| &active.deployment);
+                let latest = latest.or_else(|| {
+                    stored
+                        .record
+                        .live
+                        .as_ref()
+                        .and_then(|live| live.deployment.as_ref())
+                });
+                if let (true, Some(id)) = (targets.is_empty(), latest) {
+                    let record = store.deployment(id).await.map_err(fail)?;
+                    targets = record
+                        .map(|stored| recorded_targets(&stored.record))
+                        .unwrap_or_default();
+                }
+            }
+            None => lines.push(format!("application {name}: no record")),
+        }
+    }
+    let mut all = Map::new();
+    let mut shares: Vec<BTreeMap<Side, u8>> = Vec::new();
+    for target in &targets {
+        let (line, of_target) = one(cluster, target).await?;
+        lines.push(line);
+        let weights: Map<String, Value> = of_target
+            .iter()
+            .map(|(side, percent)| (side.to_string(), Value::from(*percent)))
+            .collect();
+        all.insert(target.to_string(), weights.into());
+        shares.push(of_target);
+    }
+    context.console.info(lines.join("\n"));
+    let active = shares
+        .first()
+        .and_then(|shares| shares.iter().max_by_key(|(_, percent)| **percent))
+        .map(|(side, _)| *side);
+    let is_same = shares.windows(2).all(|pair| pair[0] == pair[1]);
+    let weights = match all.values().next() {
+        Some(first) if is_same => first.to_string(),
+        _several => Value::Object(all).to_string(),
+    };
+    context.outputs.set(
+        "active",
+        active.map_or_else(String::new, |side| side.to_string()),
+    )?;
+    context.outputs.set("weights", weights)?;
+    context.outputs.set("changed", false)
+}
+
+fn record_lines(record: &ApplicationRecord) -> Vec<String> {
+    let version = |version: &Option<String>| {
+        version
+            .clone()
+            .unwrap_or_else(|| "unknown version".to_owned())
+    };
+    let mut lines = Vec::new();
+    match &record.live {
+        Some(live) => lines.push(format!("live: {} ({})", live.side, version(&live.version))),
+        None => lines.push("live: nothing on record".to_owned()),
+    }
+    if let Some(good) = &record.last_good {
+        lines.push(format!(
+            "last good: {} ({})",
+            good.side,
+            version(&good.version)
+        ));
+    }
+    if let Some(active) = &record.active {
+        lines.push(format!(
+            "active: {} of {} since {}",
+            active.deployment, active.by, active.since
+        ));
+    }
+    if let Some(preempt) = &record.preempt {
+        lines.push(format!(
+            "told to stop by {}: {}",
+            preempt.by, preempt.reason
+        ));
+    }
+    lines
+}
+
+async fn one(cluster: &Cluster, target: &Target) -> Result<(String, BTreeMap<Side, u8>), Failure> {
+    let objects = cluster.dynamic_objects(&kind_of(target.provider));
+    let live = objects
+        .get(&target.name, Deadline::after(READ_LIMIT))
+        .await
+        .map_err(cluster_failure)?;
+    let object = serde_json::to_value(&live).unwrap_or_default();
+    let pair = SidePair {
+        taking: Side::GREEN,
+        giving: Side::BLUE,
+    };
+    let roles = roles_of(target, cluster.namespace(), &pair, &BTreeMap::new());
+    let provider = target.provider.provider();
+    let owned = provider.read(&object, &roles).map_err(|refusal| {
+        let hint = refusal.hint();
+        Failure::gate(refusal).hint(hint)
+    })?;
+    let shares = shares_of(target, &owned.routing);
+    let fence = match fence_of(&object) {
+        0 => String::new(),
+        fence => format!(", fence {fence}"),
+    };
+    Ok((
+        format!("{target}: {}{fence}", owned.routing.describe()),
+        shares,
+    ))
+}
+
+/// Percent by side, on the place where each has least.
+fn shares_of(target: &Target, routing: &Routing) -> BTreeMap<Side, u8> {
+    let mut shares = BTreeMap::new();
+    for side in [Side::BLUE, Side::GREEN, Side::Unslotted] {
+        let percent = match routing {
+            Routing::Selector { keys } => selector_share(keys, side),
+            Routing::Backends { places } => {
+                let service = target.backend(side);
+                let of_places = places.values().map(|place| {
+                    switchyard_traffic::routing::share_of(place, &service).unwrap_or(0.0)
+                });
+                (of_places.fold(1.0_f64, f64::min) * 100.0).round() as u8
+            }
+        };
+        if percent > 0 {
+            shares.insert(side, percent);
+        }
+    }
+    shares
+}
+
+fn selector_share(keys: &BTreeMap<String, String>, side: Side) -> u8 {
+    let slot = keys
+        .get(switchyard_cluster::names::SLOT)
+        .map(String::as_str);
+    let is_pinned = keys.contains_key(switchyard_cluster::names::POD_TEMPLATE_HASH);
+    let is_selected = match side {
+        Side::Slot(own) => slot == Some(own.as_str()),
+        Side::Unslotted => slot.is_none() && is_pinned,
+        Side::Stable | Side::Canary => false,
+    };
+    if is_selected { 100 } else { 0 }
+}

@@ -1,0 +1,375 @@
+//! `switch`: from the inputs to a claimed deployment, a state machine and its run.
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use switchyard_cluster::Deadline;
+use switchyard_deployment::{
+    Connection, cluster_failure, connect, deployment_id, open_session, record_failure,
+};
+use switchyard_record::{
+    Chain, ClaimRequest, DeploymentRecord, Freshness, Intent, Kind as DeploymentKind, Opening,
+    Phase, Session, Stage,
+};
+use switchyard_runner::{Context, Failure, Kind};
+use switchyard_traffic::engine::{
+    Foreign, Front, FrontError, SidePair, load_fronts, priors, take_up,
+};
+use switchyard_traffic::machine::{Ending, Itinerary, Machine, StagePlan, stages_left};
+use switchyard_traffic::provider::Capability;
+use switchyard_traffic::roles::Target;
+use switchyard_traffic::share::{Percent, Steps};
+
+use crate::access::{self, Writing};
+use crate::inputs::{SwitchInputs, ToSide};
+use crate::outcome::{Told, failure, tell};
+use crate::plan;
+use crate::run::{Preparation, drive, prober, settings, versions};
+use crate::sides::{self, READ_LIMIT};
+
+pub(crate) async fn run(inputs: SwitchInputs, context: &mut Context) -> Result<(), Failure> {
+    let started = Instant::now();
+    let steps = steps_of(&inputs)?;
+    check_targets(&inputs.targets, &steps)?;
+    let connection = connect(&inputs.deployment, &context.environment).await?;
+    let id = deployment_id(&inputs.deployment, &context.environment, &connection)?;
+    connection
+        .cluster
+        .require_namespace(Deadline::after(READ_LIMIT))
+        .await
+        .map_err(cluster_failure)?;
+    access::require(
+        &connection.cluster,
+        &access::Plan {
+            namespace: connection.cluster.namespace(),
+            application: id.application(),
+            targets: &inputs.targets,
+            proxies: inputs
+                .proof
+                .traefik_api
+                .iter()
+                .chain(inputs.proof.traefik_metrics.iter())
+                .collect(),
+            writing: if inputs.plan {
+                Writing::No
+            } else {
+                Writing::Yes
+            },
+        },
+    )
+    .await?;
+    if inputs.plan {
+        return plan::show(&inputs, &steps, &connection, &id, context).await;
+    }
+    let mut session = open_session(context, &connection, id).await?;
+    let result = go(&inputs, &steps, &connection, &mut session, context, started).await;
+    session.close().await;
+    result
+}
+
+/// The steps that the inputs ask for.
+fn steps_of(inputs: &SwitchInputs) -> Result<Steps, Failure> {
+    let bad = |text: String| {
+        Failure::message(Kind::Input, text).hint("give `weight: 25`, or `steps: 10,50,100`")
+    };
+    let shares = match (inputs.weight, inputs.steps.to_vec()) {
+        (Some(_), steps) if !steps.is_empty() => {
+            return Err(bad(
+                "inputs `weight` and `steps` exclude each other".to_owned()
+            ));
+        }
+        (Some(weight), _) => vec![weight],
+        (None, steps) if steps.is_empty() => vec![Percent::ALL],
+        (None, steps) => steps,
+    };
+    Steps::new(shares).map_err(|error| {
+        bad(format!(
+            "input `{}`: {error}",
+            if inputs.weight.is_some() {
+                "weight"
+            } else {
+                "steps"
+            }
+        ))
+    })
+}
+
+/// Each target once, and none asked for what it cannot do.
+pub(crate) fn check_targets(targets: &[Target], steps: &Steps) -> Result<(), Failure> {
+    let bad = |text: String| Failure::message(Kind::Input, text);
+    if targets.is_empty() {
+        return Err(bad("input `targets` is empty".to_owned())
+            .hint("give one or more of service/NAME, traefik/NAME, gateway/NAME"));
+    }
+    let mut seen = BTreeSet::new();
+    for target in targets {
+        if !seen.insert((target.provider, &target.name)) {
+            return Err(bad(format!("input `targets` names `{target}` twice")));
+        }
+        let partial = steps
+            .as_slice()
+            .iter()
+            .find(|share| **share != Percent::ALL);
+        match (target.provider.provider().capability(), partial) {
+            (Capability::Binary, Some(share)) => {
+                return Err(bad(format!(
+                    "`{target}` can only get all of the traffic or none, not {share}"
+                ))
+                .hint(
+                    "leave out `weight` and `steps`, or use a weighted target (traefik, gateway)",
+                ));
+            }
+            (Capability::Binary, None) | (Capability::Weighted, _) => {}
+        }
+    }
+    Ok(())
+}
+
+async fn go(
+    inputs: &SwitchInputs,
+    steps: &Steps,
+    connection: &Connection,
+    session: &mut Session,
+    context: &Context,
+    started: Instant,
+) -> Result<(), Failure> {
+    let fail = |error| record_failure(error, context.cancel.requested());
+    session
+        .claim(claim_of(inputs, context))
+        .await
+        .map_err(fail)?;
+    let record = session.record().map_err(fail)?.clone();
+    refuse_going_back(&record)?;
+    let taking = sides::taking(inputs.to, Some(&record))?;
+    let giving = sides::giving(&connection.cluster, &inputs.targets, taking, Some(&record)).await?;
+    let pair = SidePair { taking, giving };
+    let known = priors(&record.targets);
+    let loaded = load_fronts(
+        &connection.cluster,
+        &inputs.targets,
+        &pair,
+        &known,
+        Deadline::after(READ_LIMIT),
+    )
+    .await;
+    let mut fronts = loaded.map_err(|error| front_failure(error))?;
+    sides::refuse_open_selectors(&fronts, &record)?;
+    let foreign = take_up(session, &mut fronts)
+        .await
+        .map_err(|trouble| failure(&trouble, "nothing was switched"))?;
+    sides::keep(context, &connection.cluster, session, &fronts, &pair).await?;
+    let record = session.record().map_err(fail)?.clone();
+    let stages = stages_left(steps.as_slice(), stands_at(&record));
+    keep_stages(session, &stages).await.map_err(fail)?;
+    session
+        .reserve(fronts.len() * (3 * stages.len() + 3) + 10)
+        .map_err(fail)?;
+
+    let itinerary = Itinerary {
+        targets: fronts.len(),
+        has_moved: record.may_have_moved_traffic(),
+        is_rollback: false,
+        stages,
+    };
+    let mut machine = machine(&itinerary, foreign)?;
+    let prober = prober(context, &inputs.proof)?;
+    let mut settings = settings(
+        context,
+        &inputs.proof,
+        versions(&record, inputs.proof.expect_version.as_ref()),
+        "switch",
+    );
+    settings.min_ready = inputs.min_ready;
+    settings.hold = inputs.hold;
+    settings.retires_new_side = inputs.after.scale_new_down;
+    let preparation = Preparation {
+        cluster: &connection.cluster,
+        fronts,
+        proof: &inputs.proof,
+        prober: prober.as_ref(),
+        settings,
+        overall: None,
+    };
+    let (report, fronts) = drive(context, session, preparation, &mut machine).await?;
+    let is_done = matches!(report.ending, Ending::Done);
+    let told = Told {
+        heading: heading(&fronts, steps, is_done),
+        deployment: session.id().to_string(),
+        fronts: &fronts,
+        report: &report,
+        result: if steps.last() == Percent::ALL {
+            "switched"
+        } else {
+            "holding"
+        },
+        started,
+    };
+    tell(context, &told)
+}
+
+fn heading(fronts: &[Front], steps: &Steps, is_done: bool) -> String {
+    let side = fronts
+        .first()
+        .map(|front| front.roles.taking.side.to_string())
+        .unwrap_or_default();
+    if is_done {
+        format!("Traffic: {} to {side}", steps.last())
+    } else {
+        format!("Traffic stays or is back on {side}")
+    }
+}
+
+fn claim_of(inputs: &SwitchInputs, context: &Context) -> ClaimRequest {
+    let intent = match inputs.to {
+        ToSide::Auto => Intent::Continue,
+        ToSide::Side(_) => {
+            let mut opening = Opening::new(DeploymentKind::Deploy, Chain::Slots);
+            opening.version = inputs.proof.expect_version.clone();
+            Intent::Deploy(opening)
+        }
+    };
+    ClaimRequest {
+        intent,
+        attempt: context.environment.workflow_run().attempt,
+        // The same run may switch in several steps with other inputs each: the sides and the
+        // stages in the record say whether they agree.
+        inputs: None,
+        freshness: if inputs.deployment.new_deployment {
+            Freshness::NewDeployment
+        } else {
+            Freshness::OncePerRun
+        },
+    }
+}
+
+fn refuse_going_back(record: &DeploymentRecord) -> Result<(), Failure> {
+    if !record.phase.is_backward() {
+        return Ok(());
+    }
+    Err(Failure::message(
+        Kind::Gate,
+        format!(
+            "deployment `{}` is on its way back (phase {})",
+            record.id, record.phase
+        ),
+    )
+    .hint("let `traffic-switch rescue` finish that, then start a new run"))
+}
+
+/// The stage that the record stands at, once it has begun to switch.
+fn stands_at(record: &DeploymentRecord) -> Option<(StagePlan, Phase)> {
+    let index = match record.phase {
+        Phase::Switching(index) | Phase::Holding(index) => index,
+        phase if phase.is_before_switch(record.chain) => return None,
+        _past => record.stages.last().map_or(1, |stage| stage.index),
+    };
+    let stage = record.stages.iter().find(|stage| stage.index == index);
+    let weight = stage.map_or(100, |stage| u32::from(stage.weight));
+    let share = Percent::new(weight).unwrap_or(Percent::ALL);
+    Some((StagePlan { index, share }, record.phase))
+}
+
+/// Writes the stages that are ahead into the record.
+pub(crate) async fn keep_stages(
+    session: &mut Session,
+    stages: &[StagePlan],
+) -> Result<(), switchyard_record::RecordError> {
+    let amended = session.amend(|record| {
+        for stage in stages {
+            let weight = u8::try_from(stage.share.get()).unwrap_or(100);
+            match record
+                .stages
+                .iter_mut()
+                .find(|known| known.index == stage.index)
+            {
+                Some(known) => known.weight = weight,
+                None => record.stages.push(Stage {
+                    index: stage.index,
+                    weight,
+                    hold_until: None,
+                }),
+            }
+        }
+        let last = stages.last().map(|stage| stage.index);
+        record
+            .stages
+            .retain(|stage| last.is_none_or(|last| stage.index <= last));
+    });
+    amended.await
+}
+
+/// The way forward, or, when somebody else has written a target, the way back of the others.
+pub(crate) fn machine(itinerary: &Itinerary, foreign: Vec<Foreign>) -> Result<Machine, Failure> {
+    let Some(first) = foreign.first().cloned() else {
+        return Ok(Machine::forward(itinerary));
+    };
+    if !itinerary.has_moved {
+        return Err(failure(&first.trouble, "nothing was switched"));
+    }
+    let targets = foreign.iter().map(|one| one.target).collect();
+    Ok(Machine::back_except(
+        itinerary.targets,
+        targets,
+        first.trouble,
+    ))
+}
+
+pub(crate) fn front_failure(error: FrontError) -> Failure {
+    let hint = error.hint();
+    match error {
+        FrontError::Cluster(error) => cluster_failure(error),
+        FrontError::Refused(refusal) => Failure::gate(refusal).maybe_hint(hint),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn targets(list: &[&str]) -> Vec<Target> {
+        list.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    fn steps(shares: &[u32]) -> Steps {
+        Steps::new(
+            shares
+                .iter()
+                .map(|share| Percent::new(*share).unwrap())
+                .collect(),
+        )
+        .unwrap()
+    }
+
+    #[test]
+    fn a_binary_target_is_refused_a_tenth_before_anything_is_touched() {
+        let failure = check_targets(
+            &targets(&["traefik/web", "service/api"]),
+            &steps(&[10, 100]),
+        )
+        .unwrap_err();
+        assert_eq!(failure.kind(), Kind::Input);
+        assert_eq!(
+            failure.to_string(),
+            "`service/api` can only get all of the traffic or none, not 10 %"
+        );
+        assert!(
+            check_targets(
+                &targets(&["traefik/web", "gateway/api"]),
+                &steps(&[10, 100])
+            )
+            .is_ok()
+        );
+    }
+
+    #[test]
+    fn a_target_named_twice_and_none_at_all_are_refused() {
+        assert!(
+            check_targets(
+                &targets(&["traefik/web", "traefik/web:other"]),
+                &steps(&[100])
+            )
+            .is_err()
+        );
+        assert!(check_targets(&[], &steps(&[100])).is_err());
+    }
+}
