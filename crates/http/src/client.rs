@@ -132,7 +132,8 @@ impl Client {
         deadline: Instant,
         attempt: u32,
     ) -> Result<Response, Error> {
-        let end = deadline.min(Instant::now() + self.attempt_timeout);
+        let limit = request.attempt_within.unwrap_or(self.attempt_timeout);
+        let end = deadline.min(Instant::now() + limit);
         let mut url = request.url.clone();
         let mut followed = 0;
         loop {

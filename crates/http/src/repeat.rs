@@ -16,6 +16,9 @@ pub enum Repeat {
     WhenRefused,
     /// A second delivery does no harm: also sent again after 502, 504, a cut connection, and a time-out.
     Idempotent,
+    /// As [`Repeat::Idempotent`], and after every other 5xx, where the service's documentation asks for
+    /// that.
+    IdempotentAfterAnyServerError,
 }
 
 /// What came of one attempt.
@@ -59,9 +62,9 @@ pub(crate) fn next(
         .min(LONGEST_PAUSE);
     let wait = match (repeat, outcome) {
         (Repeat::Never, _) => return Next::Stop,
-        (Repeat::WhenRefused | Repeat::Idempotent, Outcome::NotSent) => pause,
+        (_, Outcome::NotSent) => pause,
         (Repeat::WhenRefused, Outcome::Ambiguous) => return Next::Stop,
-        (Repeat::Idempotent, Outcome::Ambiguous) => pause,
+        (Repeat::Idempotent | Repeat::IdempotentAfterAnyServerError, Outcome::Ambiguous) => pause,
         (
             _,
             Outcome::Answered {
@@ -69,7 +72,7 @@ pub(crate) fn next(
                 retry_after,
             },
         ) if is_worth_repeating(repeat, status, retry_after) => retry_after.unwrap_or(pause),
-        (Repeat::WhenRefused | Repeat::Idempotent, Outcome::Answered { .. }) => return Next::Stop,
+        (_, Outcome::Answered { .. }) => return Next::Stop,
     };
     match outcome {
         _ if wait < left => Next::After(wait),
@@ -86,13 +89,16 @@ pub(crate) fn next(
 }
 
 fn is_worth_repeating(repeat: Repeat, status: StatusCode, retry_after: Option<Duration>) -> bool {
-    match status.as_u16() {
-        429 | 503 => true,
+    let is_gateway = matches!(status.as_u16(), 502 | 504);
+    match (status.as_u16(), repeat) {
+        (_, Repeat::Never) => false,
+        (429 | 503, _) => true,
         // GitHub answers 403 for its rate limits, then with a wait:
         // https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api
-        403 => retry_after.is_some(),
-        502 | 504 => repeat == Repeat::Idempotent,
-        _ => false,
+        (403, _) => retry_after.is_some(),
+        (_, Repeat::WhenRefused) => false,
+        (_, Repeat::Idempotent) => is_gateway,
+        (_, Repeat::IdempotentAfterAnyServerError) => status.is_server_error(),
     }
 }
 
@@ -164,6 +170,12 @@ mod tests {
                 "{outcome:?}"
             );
         }
+        let asked_for = Repeat::IdempotentAfterAnyServerError;
+        assert_eq!(next(asked_for, answered(500, None), 0, PAUSE, LEFT), again);
+        assert_eq!(
+            next(asked_for, answered(400, None), 0, PAUSE, LEFT),
+            Next::Stop
+        );
     }
 
     #[test]

@@ -19,6 +19,7 @@ pub struct Request {
     pub(crate) body: Bytes,
     pub(crate) repeat: Repeat,
     pub(crate) within: Option<Duration>,
+    pub(crate) attempt_within: Option<Duration>,
     pub(crate) redaction: Redaction,
 }
 
@@ -39,6 +40,7 @@ impl Request {
             body: Bytes::new(),
             repeat,
             within: None,
+            attempt_within: None,
             redaction: Redaction::default(),
         }
     }
@@ -97,6 +99,14 @@ impl Request {
     #[must_use]
     pub fn within(mut self, limit: Duration) -> Self {
         self.within = Some(limit);
+        self
+    }
+
+    /// Bounds one attempt, so that time is left for the next one. Without it, the client's own limit
+    /// holds.
+    #[must_use]
+    pub fn attempt_within(mut self, limit: Duration) -> Self {
+        self.attempt_within = Some(limit);
         self
     }
 

@@ -72,6 +72,24 @@ impl DisplaySafeUrl {
         }
     }
 
+    /// The URL of a path, with its query, below this one. `None` where the two make no URL.
+    #[must_use]
+    pub fn with_path_and_query(&self, path_and_query: &str) -> Option<Self> {
+        let base = self.url.path().trim_end_matches('/');
+        let (path, query) = match path_and_query.split_once('?') {
+            Some((path, query)) => (path, Some(query)),
+            None => (path_and_query, None),
+        };
+        let mut url = self.url.clone();
+        url.set_path(&format!("{base}/{}", path.trim_start_matches('/')));
+        url.set_query(query);
+        // `..` in the path must not lead out of the base.
+        url.path().starts_with(base).then_some(Self {
+            url,
+            hides_path: self.hides_path,
+        })
+    }
+
     /// The URL a redirect's `Location` leads to, judged anew for what may be shown of it.
     pub(crate) fn resolve(&self, location: &str) -> Option<Self> {
         let url = self.url.join(location).ok()?;
@@ -215,5 +233,11 @@ mod tests {
             url.expose().as_str(),
             "https://ghe.test/api/v3/repos/a%20b/c%2Fd"
         );
+        let url = base.with_path_and_query("/repos/a/b?x=1").unwrap();
+        assert_eq!(
+            url.expose().as_str(),
+            "https://ghe.test/api/v3/repos/a/b?x=1"
+        );
+        assert!(base.with_path_and_query("/../../x").is_none());
     }
 }

@@ -102,7 +102,7 @@ fn merge<A: Action>(
     let has_subcommands = command.get_subcommands().next().is_some();
     if arguments
         .get(1)
-        .is_some_and(|first| is_help(first, has_subcommands))
+        .is_some_and(|first| is_help(first, has_subcommands) && !is_input(command, first))
     {
         return Ok(arguments);
     }
@@ -144,6 +144,11 @@ fn given(environment: &Environment) -> BTreeMap<String, (String, String)> {
         }
     }
     given
+}
+
+/// Whether a flag is an input of this action: one may well be named `version`.
+fn is_input(command: &Command, argument: &OsString) -> bool {
+    declared(command).any(|(_, long)| argument == format!("--{long}").as_str())
 }
 
 fn is_help(argument: &OsString, has_subcommands: bool) -> bool {

@@ -262,7 +262,7 @@ fn json_schema(schema: &Value) -> Value {
             }
         }
         Value::Array(items) => items.iter().map(json_schema).collect(),
-        other => other.clone(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => schema.clone(),
     }
 }
 
