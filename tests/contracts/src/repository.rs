@@ -66,6 +66,24 @@ impl Repository {
         Ok(())
     }
 
+    /// Adds the workflows that a page shows: what readers paste has to keep the contracts too.
+    ///
+    /// # Errors
+    /// When the page cannot be read.
+    pub fn add_shown_callers(&mut self, root: &Path, page: &str) -> io::Result<()> {
+        let text = fs::read_to_string(root.join(page))?;
+        let blocks = text.split("```yaml\n").skip(1);
+        let blocks = blocks.filter_map(|rest| rest.split("```").next());
+        let files = blocks
+            .filter(|block| block.contains("\njobs:"))
+            .enumerate()
+            .map(|(index, block)| (format!(".github/{page}#{}", index + 1), block.to_owned()));
+        let callers = Self::from_files(&files.collect());
+        self.workflows.extend(callers.workflows);
+        self.unreadable.extend(callers.unreadable);
+        Ok(())
+    }
+
     /// The jobs of one of our workflows.
     ///
     /// # Panics

@@ -21,6 +21,7 @@ fn repository() -> Repository {
     repository
         .add_callers(&root(), "tests/e2e/consumer/.github/workflows")
         .unwrap();
+    repository.add_shown_callers(&root(), "README.md").unwrap();
     repository
 }
 
@@ -53,6 +54,16 @@ fn every_contract_is_kept() {
         .map(ToString::to_string)
         .collect();
     assert!(findings.is_empty(), "{}", findings.join("\n"));
+}
+
+#[test]
+fn the_readme_shows_a_workflow_to_paste() {
+    let mut shown = Repository::default();
+    shown.add_shown_callers(&root(), "README.md").unwrap();
+    assert!(
+        !check(&shown).is_empty(),
+        "nothing that is shown calls our workflows"
+    );
 }
 
 #[test]
