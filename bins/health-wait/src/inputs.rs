@@ -65,7 +65,7 @@ pub(crate) struct CheckInputs {
     #[arg(long, value_parser = values::boolean, default_value = "false", num_args = 0..=1, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub(crate) each_pod: bool,
     /// Response header that carries the version
-    #[arg(long, default_value = "x-version")]
+    #[arg(long, default_value = "x-app-version")]
     pub(crate) version_header: HeaderName,
     /// Version that must answer
     #[arg(long)]

@@ -45,10 +45,15 @@ pub(crate) async fn require_access(
         cluster.namespace(),
         report.gaps().join("; ")
     );
-    Err(Failure::message(Kind::Remote, text).hint(format!(
+    let failure = Failure::message(Kind::Remote, text).hint(format!(
         "add these rules to the deployer's role:\n{}",
         report.rules().trim_end()
-    )))
+    ));
+    // Where nothing at all is allowed, the name is wrong more often than the role.
+    let is_all = report.missing.len() == report.asked;
+    Err(failure.maybe_hint(
+        is_all.then(|| format!("check that namespace `{}` exists", cluster.namespace())),
+    ))
 }
 
 fn permissions(namespace: &str, needs: &Needs<'_>) -> Vec<Permission> {

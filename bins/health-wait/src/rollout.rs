@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use switchyard_cluster::rollout::{RolloutTarget, RolloutWait, Status, WaitEvent};
-use switchyard_cluster::{Cluster, Deadline};
+use switchyard_cluster::{Cluster, Deadline, Error};
 use switchyard_http::Client;
 use switchyard_record::Phase;
 use switchyard_runner::{Console, Context, Failure, Kind, values};
@@ -116,6 +116,32 @@ pub(crate) fn target(inputs: &WorkloadInputs) -> RolloutTarget {
     }
 }
 
+/// A line for a watch that is interrupted.
+pub(crate) fn interrupted(error: &Error) -> String {
+    let cause = std::error::Error::source(error).map_or(String::new(), |cause| {
+        let mut innermost = cause;
+        while let Some(deeper) = innermost.source() {
+            innermost = deeper;
+        }
+        format!(" ({innermost})")
+    });
+    format!("the watch is interrupted and will be taken up again: {error}{cause}")
+}
+
+/// A wait that has not seen the cluster for a while cannot say that something is not done.
+fn refuse_blind_verdict(wait: &RolloutWait, deadline: Deadline) -> Result<(), Failure> {
+    let Some(blind) = wait.blind_for() else {
+        return Ok(());
+    };
+    let text = format!(
+        "not done within {}, and the API server could not be watched for the last {}",
+        values::show_duration(deadline.allowed()),
+        values::show_duration(blind)
+    );
+    Err(Failure::message(Kind::Remote, text)
+        .hint("the workloads may be done by now: run the step again when the API server answers"))
+}
+
 struct Step<'run> {
     inputs: &'run RolloutInputs,
     cluster: &'run Cluster,
@@ -186,6 +212,7 @@ impl Step<'_> {
                 return Ok(true);
             }
             if self.deadline.has_passed() {
+                refuse_blind_verdict(wait, self.deadline)?;
                 self.time_is_up(wait, report);
                 return Ok(false);
             }
@@ -228,10 +255,7 @@ impl Step<'_> {
                         .progress(format_args!("{}: {}", state.workload, state.status));
                 }
             }
-            WaitEvent::Interrupted(error) => {
-                let text = format_args!("the watch is interrupted, taking it up again: {error}");
-                self.console.progress(text);
-            }
+            WaitEvent::Interrupted(error) => self.console.progress(interrupted(&error)),
         }
         Ok(())
     }

@@ -120,10 +120,11 @@ fn first_line(cause: &impl std::fmt::Display) -> String {
 }
 
 fn read(item: Value) -> Result<Check, String> {
-    let item = match item {
-        // A list item may be just a target.
-        Value::String(target) => serde_json::json!({ "target": target }),
-        other => other,
+    // A list item may be just a target.
+    let item = if item.is_string() {
+        serde_json::json!({ "target": item })
+    } else {
+        item
     };
     let written: WrittenCheck = serde_json::from_value(item).map_err(|cause| cause.to_string())?;
     let target: CheckTarget = written.target.parse()?;

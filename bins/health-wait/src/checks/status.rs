@@ -29,10 +29,11 @@ impl StatusSet {
     /// # Errors
     /// Words for what is no status.
     pub(crate) fn read(written: Value) -> Result<Self, String> {
-        let items = match written {
-            Value::Array(items) if !items.is_empty() => items,
-            other => vec![other],
-        };
+        let one = std::slice::from_ref(&written);
+        let items = written.as_array().map_or(one, Vec::as_slice);
+        if items.is_empty() {
+            return Err("`status` is an empty list".to_owned());
+        }
         let ranges = items.iter().map(range);
         ranges.collect::<Result<Vec<_>, _>>().map(Self)
     }

@@ -21,7 +21,7 @@ use crate::inputs::WatchInputs;
 use crate::preflight::{Needs, require_access};
 use crate::record::Recorder;
 use crate::report::Report;
-use crate::rollout::{cancelled, names_workloads, target};
+use crate::rollout::{cancelled, interrupted, names_workloads, target};
 use crate::version::VersionRule;
 
 const TITLE: &str = "health-wait watch";
@@ -202,6 +202,14 @@ impl Watch<'_> {
             report.take_workloads(wait);
         }
         let breach = breach.or_else(|| self.lack_of_data());
+        if let (None, Some(blind)) = (&breach, wait.as_ref().and_then(RolloutWait::blind_for)) {
+            let text = format!(
+                "the API server could not be watched for the last {}, so the pods are not verified",
+                values::show_duration(blind)
+            );
+            return Err(Failure::message(Kind::Remote, text)
+                .hint("run the step again when the API server answers"));
+        }
         match breach {
             Some(Breach { what, reason }) => {
                 report.fail(what, reason);
@@ -352,8 +360,7 @@ async fn until_breach(
         }
         let event = wait.next(Deadline::after(BEGIN_LIMIT)).await;
         if let WaitEvent::Interrupted(error) = event.map_err(failure)? {
-            let text = format_args!("the watch is interrupted, taking it up again: {error}");
-            console.progress(text);
+            console.progress(interrupted(&error));
         }
     }
 }

@@ -79,7 +79,7 @@ pub(super) fn pods<'objects>(
         let of_pod = labels.and_then(|labels| labels.get(POD_TEMPLATE_GENERATION));
         if generation.is_none() || of_pod == generation {
             split.current.push(pod);
-        } else if !pods::is_ended(pod) {
+        } else if !pods::is_leftover(pod) {
             split.old.push(pod);
         }
     }

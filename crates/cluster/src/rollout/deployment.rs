@@ -134,14 +134,18 @@ pub(super) fn cannot_create(object: &Deployment) -> bool {
     condition(object, "ReplicaFailure").is_some_and(|failure| failure.status == "True")
 }
 
+/// A status that the controller has not brought up to date says nothing yet; by the time it does,
+/// the question is asked again.
 pub(super) fn needs_pods(object: &Deployment) -> bool {
     let wanted = object.spec.as_ref().and_then(|spec| spec.replicas);
-    let state = object.status.as_ref();
-    let is_empty = wanted == Some(0)
-        && state.is_some_and(|state| {
-            state.replicas.unwrap_or(0) == 0 && state.terminating_replicas == Some(0)
-        });
-    !is_empty
+    if wanted != Some(0) {
+        return true;
+    }
+    let Some(state) = object.status.as_ref() else {
+        return false;
+    };
+    let is_observed = state.observed_generation >= object.metadata.generation;
+    is_observed && (state.replicas.unwrap_or(0) > 0 || state.terminating_replicas != Some(0))
 }
 
 /// The Deployment's own ReplicaSets.
@@ -184,7 +188,7 @@ pub(super) fn pods<'objects>(
         };
         if is_among(&current, owner) {
             split.current.push(pod);
-        } else if is_among(&own, owner) && !pods::is_ended(pod) {
+        } else if is_among(&own, owner) && !pods::is_leftover(pod) {
             split.old.push(pod);
         }
     }

@@ -35,9 +35,10 @@ pub fn is_terminating(pod: &Pod) -> bool {
     pod.metadata.deletion_timestamp.is_some()
 }
 
-/// Whether the pod's containers have ended for good; such a pod serves nobody and holds nothing.
-pub(crate) fn is_ended(pod: &Pod) -> bool {
-    matches!(phase(pod), "Succeeded" | "Failed")
+/// Whether the pod has ended for good and nobody is about to remove it (evicted pods stay until
+/// they are collected); such a pod serves nobody and is waited for in vain.
+pub(crate) fn is_leftover(pod: &Pod) -> bool {
+    matches!(phase(pod), "Succeeded" | "Failed") && !is_terminating(pod)
 }
 
 pub(crate) fn phase(pod: &Pod) -> &str {

@@ -98,7 +98,7 @@ pub(super) fn pods<'objects>(
         let revision = labels.and_then(|labels| labels.get(REVISION));
         if revision.map(String::as_str) == update {
             split.current.push(pod);
-        } else if !pods::is_ended(pod) {
+        } else if !pods::is_leftover(pod) {
             split.old.push(pod);
         }
     }

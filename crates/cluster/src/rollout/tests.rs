@@ -424,5 +424,10 @@ fn only_a_deployment_at_zero_without_terminating_pods_needs_no_pods() {
     state["terminatingReplicas"] = json!(0);
     assert!(!super::needs_pods(&deployment(0, state.clone())));
     state["terminatingReplicas"] = json!(1);
-    assert!(super::needs_pods(&deployment(0, state)));
+    assert!(super::needs_pods(&deployment(0, state.clone())));
+    state["observedGeneration"] = json!(1);
+    assert!(
+        !super::needs_pods(&deployment(0, state)),
+        "asked again once it is observed"
+    );
 }

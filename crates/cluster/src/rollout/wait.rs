@@ -34,6 +34,9 @@ use crate::{
 /// Changes come in bursts; judging each one alone would cost more than it tells.
 const BURST: Duration = Duration::from_millis(50);
 
+/// How often an interruption that lasts is told again.
+const TELL_EVERY: Duration = Duration::from_secs(30);
+
 /// Which workloads to wait for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RolloutTarget {
@@ -80,6 +83,7 @@ pub struct RolloutWait {
     expectations: HashMap<WorkloadRef, Expectation>,
     states: BTreeMap<WorkloadRef, Status>,
     started: Instant,
+    told_interruption: Option<Instant>,
 }
 
 impl RolloutWait {
@@ -200,6 +204,31 @@ impl RolloutWait {
         }
     }
 
+    /// For how long the wait has been blind: since when one of its watches is interrupted.
+    pub fn blind_for(&self) -> Option<Duration> {
+        let since = [
+            self.deployments
+                .as_ref()
+                .and_then(KindWatch::interrupted_since),
+            self.stateful_sets
+                .as_ref()
+                .and_then(KindWatch::interrupted_since),
+            self.daemon_sets
+                .as_ref()
+                .and_then(KindWatch::interrupted_since),
+            self.jobs.as_ref().and_then(KindWatch::interrupted_since),
+            self.replica_sets
+                .as_ref()
+                .and_then(KindWatch::interrupted_since),
+            self.pods.as_ref().and_then(KindWatch::interrupted_since),
+        ];
+        since
+            .into_iter()
+            .flatten()
+            .min()
+            .map(|since| since.elapsed())
+    }
+
     /// Restarts of all pods of the versions being rolled out, since the wait began.
     pub fn restarts(&self) -> u32 {
         let pods = self
@@ -229,7 +258,7 @@ impl RolloutWait {
         let until = expiry.map_or(deadline.instant(), |at| at.min(deadline.instant()));
         match tokio::time::timeout_at(until, self.change()).await {
             Ok(Ok(None)) => {}
-            Ok(Ok(Some(interruption))) => return Ok(WaitEvent::Interrupted(interruption)),
+            Ok(Ok(Some(interruption))) => return Ok(self.interrupted(interruption)),
             Ok(Err(error)) => return Err(error),
             Err(_) => return Ok(WaitEvent::Changed(self.judge())),
         }
@@ -241,9 +270,23 @@ impl RolloutWait {
         self.adopt_workloads();
         let changed = self.judge();
         Ok(match (changed.is_empty(), interruption) {
-            (true, Some(interruption)) => WaitEvent::Interrupted(interruption),
+            (true, Some(interruption)) => self.interrupted(interruption),
             (true, None) | (false, _) => WaitEvent::Changed(changed),
         })
+    }
+
+    /// Tells of an outage when it begins and from time to time while it lasts, however many
+    /// watches it hits and however often they try.
+    fn interrupted(&mut self, error: Error) -> WaitEvent {
+        let now = Instant::now();
+        let is_told = self
+            .told_interruption
+            .is_some_and(|told| now.duration_since(told) < TELL_EVERY);
+        if is_told {
+            return WaitEvent::Changed(Vec::new());
+        }
+        self.told_interruption = Some(now);
+        WaitEvent::Interrupted(error)
     }
 
     fn prepare(cluster: &Cluster, target: RolloutTarget) -> Self {
@@ -265,6 +308,7 @@ impl RolloutWait {
             expectations: HashMap::new(),
             states: BTreeMap::new(),
             started: Instant::now(),
+            told_interruption: None,
             cluster: cluster.clone(),
             target,
         }
@@ -319,7 +363,7 @@ impl RolloutWait {
                 watch.flat_map(|watch| watch.objects().cloned()).collect()
             }
             Change::Applied(object) => vec![object.clone()],
-            Change::Deleted(_) | Change::Interrupted(_) => Vec::new(),
+            Change::Deleted(_) | Change::Interrupted(_) | Change::Resumed => Vec::new(),
         };
         for object in changed {
             let uid = object.metadata.uid.as_deref().unwrap_or_default();
@@ -346,7 +390,7 @@ impl RolloutWait {
             }
             Change::Applied(pod) => self.history.observe(pod, elapsed),
             Change::Deleted(pod) => self.history.forget(pod),
-            Change::Interrupted(_) => {}
+            Change::Interrupted(_) | Change::Resumed => {}
         }
     }
 
@@ -508,7 +552,13 @@ impl<'wait> Index<'wait> {
 
 fn synced<K>(watch: &Option<KindWatch<K>>) -> bool
 where
-    K: kube::Resource + Clone + serde::de::DeserializeOwned + std::fmt::Debug + Send + 'static,
+    K: kube::Resource
+        + Clone
+        + serde::de::DeserializeOwned
+        + std::fmt::Debug
+        + Send
+        + Sync
+        + 'static,
 {
     watch.as_ref().is_none_or(KindWatch::is_synced)
 }
@@ -516,7 +566,7 @@ where
 fn interruption<K>(change: Change<K>) -> Option<Error> {
     match change {
         Change::Interrupted(error) => Some(error),
-        Change::Synced | Change::Applied(_) | Change::Deleted(_) => None,
+        Change::Synced | Change::Applied(_) | Change::Deleted(_) | Change::Resumed => None,
     }
 }
 
@@ -540,6 +590,7 @@ where
         + serde::de::DeserializeOwned
         + std::fmt::Debug
         + Send
+        + Sync
         + 'static,
 {
     let mut options = WatchOptions::<K>::default();

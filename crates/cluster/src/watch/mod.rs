@@ -1,32 +1,26 @@
 //! One watch per kind, kept alive: relist on 410, reconnect on a closed or dead connection, an
 //! in-memory copy of what matters. It refuses to know what the objects mean.
 
+mod wire;
+
 use std::{
     collections::HashMap,
     fmt::Debug,
-    pin::Pin,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
-use futures::{Stream, StreamExt};
-use kube::{
-    Api, Resource,
-    runtime::watcher::{self, watcher},
-};
+use futures::StreamExt;
+use kube::{Api, Resource};
 use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 
+use self::wire::{WireEvent, WireStream};
 use crate::{
     error::{Error, Result},
     objects::Objects,
     operation::{Operation, Verb},
 };
-
-/// Seconds after which the server is asked to end a watch. A connection on which nothing at all
-/// arrives for this long plus five seconds is dead, so this bounds how long a lost one goes
-/// unnoticed; resuming costs one request.
-const WATCH_SECONDS: u32 = 25;
 
 /// How long a watch that once worked may fail in ways that are otherwise final: an API server
 /// that has just started knows no RBAC rules yet and answers 403.
@@ -67,18 +61,18 @@ pub enum Change<K> {
     Applied(Arc<K>),
     /// An object is gone; this is its last known state.
     Deleted(Arc<K>),
-    /// The watch is interrupted and being taken up again; the copy may be stale until the next
-    /// change.
+    /// The watch is interrupted and being taken up again; the copy may be stale until
+    /// [`Change::Resumed`].
     Interrupted(Error),
+    /// The watch goes on where it was interrupted.
+    Resumed,
 }
-
-type EventStream<K> = Pin<Box<dyn Stream<Item = watcher::Result<watcher::Event<K>>> + Send>>;
 
 /// A watch and its copy of the objects.
 pub struct KindWatch<K> {
     // Never locked: the mutex only makes the watch `Sync`, so that tasks may share what it knows.
-    stream: Mutex<EventStream<K>>,
-    options: WatchOptions<K>,
+    stream: Mutex<WireStream<K>>,
+    options: Arc<WatchOptions<K>>,
     operation: Operation,
     objects: HashMap<String, Arc<K>>,
     listing: HashMap<String, Arc<K>>,
@@ -90,7 +84,7 @@ pub struct KindWatch<K> {
 
 impl<K> KindWatch<K>
 where
-    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+    K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
 {
     /// Prepares a watch of `objects`; the first request is sent by [`KindWatch::next`].
     pub fn new(objects: &Objects<K>, options: WatchOptions<K>) -> Self {
@@ -100,11 +94,9 @@ where
 
     /// Prepares a watch through a raw API.
     pub fn on(api: Api<K>, operation: Operation, options: WatchOptions<K>) -> Self {
-        let mut config = watcher::Config::default().timeout(WATCH_SECONDS);
-        config.label_selector.clone_from(&options.labels);
-        config.field_selector.clone_from(&options.fields);
+        let options = Arc::new(options);
         Self {
-            stream: Mutex::new(Box::pin(watcher(api, config))),
+            stream: Mutex::new(wire::stream(api, Arc::clone(&options))),
             options,
             operation,
             objects: HashMap::new(),
@@ -131,6 +123,11 @@ where
         self.is_synced
     }
 
+    /// Since when the watch is interrupted, if it is.
+    pub fn interrupted_since(&self) -> Option<Instant> {
+        self.failing_since
+    }
+
     /// Waits for the next change. Safe to drop and call again.
     ///
     /// # Errors
@@ -142,60 +139,64 @@ where
                 tokio::time::sleep_until(resume_at).await;
                 self.resume_at = None;
             }
-            // The library's stream never ends; were it to, that is a lost connection.
             let stream = self.stream.get_mut();
             let stream = stream.unwrap_or_else(|poisoned| poisoned.into_inner());
-            let event = stream.next().await;
-            match event {
-                Some(Ok(event)) => {
-                    self.failing_since = None;
-                    self.failures = 0;
-                    if let Some(change) = self.take(event) {
-                        return Ok(change);
-                    }
-                }
-                Some(Err(error)) => return self.interrupted(error).map(Change::Interrupted),
-                None => {
-                    return Err(Error::Connection {
-                        what: self.operation.to_string(),
-                        source: "the watch ended".into(),
-                    });
-                }
+            let Some(event) = stream.next().await else {
+                return Err(Error::Connection {
+                    what: self.operation.to_string(),
+                    source: "the watch ended".into(),
+                });
+            };
+            if let Some(change) = self.take(event)? {
+                return Ok(change);
             }
         }
     }
 
-    fn take(&mut self, event: watcher::Event<K>) -> Option<Change<K>> {
-        match event {
-            watcher::Event::Init => {
-                self.listing = HashMap::new();
-                None
-            }
-            watcher::Event::InitApply(object) => {
-                if let Some(object) = self.prepare(object) {
-                    self.listing.insert(name_of(&*object), object);
+    fn take(&mut self, event: WireEvent<K>) -> Result<Option<Change<K>>> {
+        if let WireEvent::Failed { verb, error } = event {
+            return self.interrupted(verb, error).map(Some);
+        }
+        self.failures = 0;
+        let was_failing = self.failing_since.take().is_some();
+        Ok(match event {
+            WireEvent::Page {
+                objects,
+                is_first,
+                is_last,
+            } => {
+                if is_first {
+                    self.listing = HashMap::new();
                 }
-                None
+                for object in objects {
+                    if let Some(object) = self.prepare(object) {
+                        self.listing.insert(name_of(&*object), object);
+                    }
+                }
+                is_last.then(|| {
+                    self.objects = std::mem::take(&mut self.listing);
+                    self.is_synced = true;
+                    Change::Synced
+                })
             }
-            watcher::Event::InitDone => {
-                self.objects = std::mem::take(&mut self.listing);
-                self.is_synced = true;
-                Some(Change::Synced)
-            }
-            watcher::Event::Apply(object) => {
-                let name = name_of(&object);
-                let Some(object) = self.prepare(object) else {
-                    // It was ours and has changed so that it no longer is.
-                    return self.objects.remove(&name).map(Change::Deleted);
-                };
-                self.objects.insert(name, object.clone());
-                Some(Change::Applied(object))
-            }
-            watcher::Event::Delete(object) => {
+            WireEvent::Applied(object) => self.apply(object),
+            WireEvent::Deleted(object) => {
                 let known = self.objects.remove(&name_of(&object));
                 known.map(Change::Deleted)
             }
-        }
+            WireEvent::Alive => was_failing.then_some(Change::Resumed),
+            WireEvent::Failed { .. } => None,
+        })
+    }
+
+    fn apply(&mut self, object: K) -> Option<Change<K>> {
+        let name = name_of(&object);
+        let Some(object) = self.prepare(object) else {
+            // It was ours and has changed so that it no longer is.
+            return self.objects.remove(&name).map(Change::Deleted);
+        };
+        self.objects.insert(name, Arc::clone(&object));
+        Some(Change::Applied(object))
     }
 
     fn prepare(&self, mut object: K) -> Option<Arc<K>> {
@@ -208,8 +209,12 @@ where
         Some(Arc::new(object))
     }
 
-    fn interrupted(&mut self, error: watcher::Error) -> Result<Error> {
-        let error = read_error(error, &self.operation);
+    fn interrupted(&mut self, verb: Verb, error: kube::Error) -> Result<Change<K>> {
+        let operation = Operation {
+            verb,
+            ..self.operation.clone()
+        };
+        let error = Error::from_kube(error, &operation);
         let now = Instant::now();
         let since = *self.failing_since.get_or_insert(now);
         let may_recover = self.is_synced && now.duration_since(since) < RECOVERY;
@@ -220,7 +225,7 @@ where
         let asked = error.retry_after().unwrap_or_default();
         self.resume_at = Some(now + doubled.min(LONGEST_PAUSE).max(asked));
         self.failures += 1;
-        Ok(error)
+        Ok(Change::Interrupted(error))
     }
 }
 
@@ -228,36 +233,10 @@ fn name_of<K: Resource>(object: &K) -> String {
     object.meta().name.clone().unwrap_or_default()
 }
 
-fn read_error(error: watcher::Error, operation: &Operation) -> Error {
-    match error {
-        watcher::Error::InitialListFailed(error) => {
-            let operation = Operation {
-                verb: Verb::List,
-                ..operation.clone()
-            };
-            Error::from_kube(error, &operation)
-        }
-        watcher::Error::WatchStartFailed(error) | watcher::Error::WatchFailed(error) => {
-            Error::from_kube(error, operation)
-        }
-        // 410 makes the library list again; whatever else the server says inside a stream is an
-        // interruption, too.
-        watcher::Error::WatchError(status) => Error::Server {
-            operation: Box::new(operation.clone()),
-            code: status.code,
-            message: status.message.clone(),
-        },
-        watcher::Error::NoResourceVersion => Error::Unreadable {
-            what: operation.to_string(),
-            problem: "the object has no resourceVersion".to_owned(),
-        },
-    }
-}
-
 /// Waits for the next change of a watch that may not be needed; without one, for ever.
 pub async fn next_of<K>(watch: &mut Option<KindWatch<K>>) -> Result<Change<K>>
 where
-    K: Resource + Clone + DeserializeOwned + Debug + Send + 'static,
+    K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
 {
     match watch {
         Some(watch) => watch.next().await,
