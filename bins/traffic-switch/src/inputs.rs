@@ -4,7 +4,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use switchyard_http::{DisplaySafeUrl, HeaderName};
+use switchyard_http::{DisplaySafeUrl, HeaderName, HeaderValue};
 use switchyard_record::Side;
 use switchyard_runner::{DeploymentArgs, List, values};
 use switchyard_traffic::evidence::Level;
@@ -54,6 +54,11 @@ pub(crate) struct ProofInputs {
     /// URL behind the front door, probed before, during and after the switch
     #[arg(long)]
     pub(crate) verify_url: Option<Url>,
+    /// Host header of the probes, where it is not the host of `verify-url`
+    ///
+    /// For a front door that is asked by address and chooses the route by its Host header.
+    #[arg(long)]
+    pub(crate) verify_host: Option<HeaderValue>,
     /// Probes a second
     #[arg(long, default_value = "20", value_parser = clap::value_parser!(u32).range(1..=500))]
     pub(crate) verify_rate: u32,

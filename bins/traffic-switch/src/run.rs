@@ -65,6 +65,7 @@ pub(crate) fn prober(context: &Context, proof: &ProofInputs) -> Result<Option<Pr
     };
     let plan = ProbePlan {
         url: url.0.clone(),
+        host: proof.verify_host.clone(),
         rate: proof.verify_rate,
         version_header: Some(proof.version_header.clone()),
     };

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use switchyard_http::{Client, DisplaySafeUrl, HeaderName, Repeat, Request};
+use switchyard_http::{Client, DisplaySafeUrl, HeaderName, HeaderValue, Repeat, Request, header};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -23,6 +23,8 @@ const MOST_UNDER_WAY: u32 = 256;
 pub struct ProbePlan {
     /// The URL behind the front door.
     pub url: DisplaySafeUrl,
+    /// The Host header, where it is not the host of the URL.
+    pub host: Option<HeaderValue>,
     /// Probes a second, started at a fixed rate whatever the answers do.
     pub rate: u32,
     /// The response header that names the version.
@@ -222,6 +224,10 @@ async fn probe(client: &Client, plan: &ProbePlan) -> Result<String, String> {
     let request = Request::get(plan.url.clone())
         .repeat(Repeat::Never)
         .within(PROBE_LIMIT);
+    let request = match &plan.host {
+        Some(host) => request.header(header::HOST, host.clone()),
+        None => request,
+    };
     let response = client.send(&request).await.map_err(|error| brief(&error))?;
     let status = response.status();
     if !status.is_success() {

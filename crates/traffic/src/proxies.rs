@@ -249,7 +249,14 @@ impl Proxies {
 
     async fn ask_url(&self, base: &DisplaySafeUrl, path: &str) -> Result<Answer, String> {
         let (path, query) = path.split_once('?').unwrap_or((path, ""));
-        let mut url = base.join_segments(path.split('/')).expose().clone();
+        // A metrics address is often given with its path.
+        let is_whole = base
+            .expose()
+            .path()
+            .trim_end_matches('/')
+            .ends_with(&format!("/{path}"));
+        let segments = path.split('/').filter(|_| !is_whole);
+        let mut url = base.join_segments(segments).expose().clone();
         url.set_query(Some(query).filter(|query| !query.is_empty()));
         let url = DisplaySafeUrl::parse(url.as_str()).map_err(|error| error.to_string())?;
         let request = Request::get(url).repeat(Repeat::Never).within(ANSWER_LIMIT);

@@ -260,19 +260,17 @@ async fn run(
     failed: watch::Sender<Option<String>>,
     stop: CancellationToken,
 ) {
+    let mut gaps: [Option<String>; 2] = [None, None];
     loop {
-        let interrupted = tokio::select! {
+        let seen = tokio::select! {
             () = stop.cancelled() => return,
-            change = slices.next() => why(change),
-            change = pods.next() => why(change),
+            change = slices.next() => follow_gap(&mut gaps[0], change),
+            change = pods.next() => follow_gap(&mut gaps[1], change),
         };
-        let interrupted = match interrupted {
-            Ok(interrupted) => interrupted,
-            Err(error) => {
-                let _ = failed.send(Some(error.to_string()));
-                return;
-            }
-        };
+        if let Err(error) = seen {
+            let _ = failed.send(Some(error.to_string()));
+            return;
+        }
         let snapshot = Snapshot {
             pods: pods.objects().map(|pod| pod.as_ref().clone()).collect(),
             slices: slices
@@ -280,7 +278,7 @@ async fn run(
                 .map(|slice| slice.as_ref().clone())
                 .collect(),
             is_complete: pods.is_synced() && slices.is_synced(),
-            interrupted,
+            interrupted: gaps.iter().flatten().next().cloned(),
         };
         if sender.send(Arc::new(snapshot)).is_err() {
             return;
@@ -288,9 +286,12 @@ async fn run(
     }
 }
 
-fn why<K>(change: Result<Change<K>, Error>) -> Result<Option<String>, Error> {
+/// Notes from when to when a copy may be stale.
+fn follow_gap<K>(gap: &mut Option<String>, change: Result<Change<K>, Error>) -> Result<(), Error> {
     match change? {
-        Change::Interrupted(error) => Ok(Some(error.to_string())),
-        Change::Synced | Change::Applied(_) | Change::Deleted(_) => Ok(None),
+        Change::Interrupted(error) => *gap = Some(error.to_string()),
+        Change::Resumed | Change::Synced => *gap = None,
+        Change::Applied(_) | Change::Deleted(_) => {}
     }
+    Ok(())
 }
