@@ -14,12 +14,13 @@ use nix::{
 };
 
 use crate::{
+    description::{Description, lock},
     error::{Context as _, Result},
+    foreign,
     instance::Layout,
     network,
     process::{self, ProcessRecord},
     steps::Steps,
-    up::lock,
 };
 
 /// Where CNI remembers what it set up, by network name.
@@ -28,7 +29,12 @@ const CNI_RESULTS: &str = "/var/lib/cni/results";
 /// Ends the sandbox. One that is not there is no error.
 pub(crate) fn down(layout: &Layout) -> Result<()> {
     let steps = Steps::begin();
-    let _lock = lock(layout)?;
+    let _lock = lock(layout, steps)?;
+    if let Some(description) = Description::stored(layout)
+        && description.network_namespace.is_none()
+    {
+        foreign::leave(&description, steps);
+    }
     let ended = remove_everything(layout)?;
     steps.done(format!("down: {ended} processes ended"));
     Ok(())

@@ -152,6 +152,7 @@ impl FaultProxy {
     /// # Errors
     /// No certificate, or no port.
     pub async fn start(sandbox: &Sandbox) -> Result<Self> {
+        sandbox.require_own_cluster("a fault proxy")?;
         let tls = TlsAcceptor::from(Arc::new(server_config(sandbox)?));
         let listener = TcpListener::bind("127.0.0.1:0").await;
         let listener = listener.context(|| "cannot open a port")?;

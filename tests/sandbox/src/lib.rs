@@ -8,11 +8,14 @@
 mod authority;
 mod components;
 mod definitions;
+mod description;
 mod down;
 mod error;
+mod foreign;
 mod http_client;
 mod images;
 mod instance;
+mod kubectl;
 mod network;
 mod process;
 mod sandbox;

@@ -16,12 +16,14 @@ use serde_json::json;
 
 use crate::{
     authority::{self, Authority, Credentials, Purpose, pair, token_of},
-    definitions::{DEPLOYER_ROLE, Kubectl, documents},
+    definitions::{DEPLOYER_ROLE, documents, subject},
+    description::Description,
     error::{Context as _, Result, SandboxError, read, write},
     fault_proxy::FaultProxy,
-    instance::{API_SERVER, InstanceName, Layout, REGISTRY, User, cache_root},
+    instance::{InstanceName, Layout, User, cache_root},
+    kubectl::Kubectl,
     network,
-    up::{Description, Ending, restart_api_server},
+    up::{Ending, restart_api_server},
 };
 
 /// The variable that names the sandbox to use.
@@ -109,7 +111,7 @@ impl Sandbox {
     /// # Errors
     /// The file cannot be made.
     pub fn kubeconfig_through(&self, proxy: &FaultProxy, user: User) -> Result<PathBuf> {
-        let ca = read(&self.layout.ca_certificate())?;
+        let ca = read(self.ca_certificate())?;
         let token = read(&token_of(&self.layout, user.name()))?;
         let credentials = Credentials::Token(&token);
         let config = authority::kubeconfig(&proxy.url(), &ca, user.name(), &credentials);
@@ -135,13 +137,14 @@ impl Sandbox {
     /// # Errors
     /// The file cannot be made.
     pub fn broken_kubeconfig(&self, broken: BrokenKubeconfig) -> Result<PathBuf> {
-        let ca = read(&self.layout.ca_certificate())?;
+        let ca = read(self.ca_certificate())?;
         let token = read(&token_of(&self.layout, User::Deployer.name()))?;
         let token = Credentials::Token(&token);
+        let server = &self.description.api_server;
         let config = match broken {
             BrokenKubeconfig::UnknownToken => {
                 let unknown = Credentials::Token("0123456789abcdef");
-                authority::kubeconfig(API_SERVER, &ca, "deployer", &unknown)
+                authority::kubeconfig(server, &ca, "deployer", &unknown)
             }
             BrokenKubeconfig::ExpiredCertificate => {
                 let (certificate, key) = pair(&self.layout, "expired");
@@ -150,14 +153,14 @@ impl Sandbox {
                 write(&certificate, identity.certificate)?;
                 write(&key, identity.key)?;
                 let expired = Credentials::Certificate(&certificate, &key);
-                authority::kubeconfig(API_SERVER, &ca, "deployer", &expired)
+                authority::kubeconfig(server, &ca, "deployer", &expired)
             }
             BrokenKubeconfig::WrongAuthority => {
                 let foreign = Authority::foreign(&self.layout)?;
-                authority::kubeconfig(API_SERVER, &foreign, "deployer", &token)
+                authority::kubeconfig(server, &foreign, "deployer", &token)
             }
             BrokenKubeconfig::UnknownContext => {
-                authority::kubeconfig(API_SERVER, &ca, "deployer", &token).replace(
+                authority::kubeconfig(server, &ca, "deployer", &token).replace(
                     "\"current-context\": \"deployer\"",
                     "\"current-context\": \"gone\"",
                 )
@@ -213,10 +216,15 @@ impl Sandbox {
         self.description.programs.join("kubectl")
     }
 
-    /// The reference of an image of the sandbox's registry, e.g. `api` and `v1.0.0`.
+    /// The reference of an image of the demo applications, e.g. `api` and `v1.0.0`.
+    ///
+    /// # Panics
+    /// In a cluster that is not ours, when `up` was not told where the images are.
     #[must_use]
     pub fn image(&self, repository: &str, tag: &str) -> String {
-        format!("{REGISTRY}/{repository}:{tag}")
+        let registry = self.description.registry.as_deref();
+        let registry = registry.expect("`--registry` names where the cluster finds images");
+        format!("{registry}/{repository}:{tag}")
     }
 
     /// Ends the API server and starts it again; returns when it is ready. Everybody else in this
@@ -225,7 +233,19 @@ impl Sandbox {
     /// # Errors
     /// It does not end, or does not come back.
     pub async fn restart_api_server(&self, ending: Ending) -> Result<()> {
+        self.require_own_cluster("restarting the API server")?;
         restart_api_server(&self.layout, ending).await
+    }
+
+    /// Refuses what only a cluster of our own can do.
+    pub(crate) fn require_own_cluster(&self, what: &str) -> Result<()> {
+        if self.description.network_namespace.is_some() {
+            return Ok(());
+        }
+        Err(
+            SandboxError::new(format!("{what} needs a cluster of the sandbox's own"))
+                .with_hint("start one: scripts/cluster up"),
+        )
     }
 
     pub(crate) fn programs(&self) -> &Path {
@@ -282,9 +302,7 @@ impl Sandbox {
                 "roleRef": {
                     "apiGroup": "rbac.authorization.k8s.io", "kind": role_kind, "name": role,
                 },
-                "subjects": [{
-                    "apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user.name(),
-                }],
+                "subjects": [subject(user.name(), self.description.identities())],
             })
         };
         let mut objects = documents(DEPLOYER_ROLE)?;

@@ -115,6 +115,7 @@ impl TraefikReplica {
     /// # Errors
     /// It ended, or did not serve in time.
     pub async fn start(sandbox: &Sandbox) -> Result<Self> {
+        sandbox.require_own_cluster("a Traefik replica")?;
         let layout = sandbox.layout().clone();
         // 127.0.0.1 is used by others; the rest of the loopback is free.
         let [a, b] = rand::random::<[u8; 2]>();

@@ -2,32 +2,31 @@
 //! only on what is missing, so that running it again repairs.
 
 use std::{
-    fs::File,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
-use http::Method;
-use nix::sys::signal::Signal;
-use serde::{Deserialize, Serialize};
-
 use crate::{
     authority::{self, token_of},
     components::Component,
-    definitions::{Kubectl, apply_definitions, apply_front_door},
+    definitions::{Identities, add_front_door, add_kinds},
+    description::{Description, lock},
     down::remove_everything,
-    error::{Context as _, Result, SandboxError, create_dir, read, write},
+    error::{Context as _, Result, SandboxError, create_dir, read},
     http_client::HttpClient,
     images::{Layer, Pushed, Registry, catalogue},
     instance::{
-        API_SERVER, FRONT_DOOR, InstanceName, Layout, NODE_NAME, REGISTRY, SANDBOX_NAMESPACE,
-        TRAEFIK_API, TRAEFIK_METRICS, User,
+        API_SERVER, FRONT_DOOR, Layout, NODE_NAME, REGISTRY, SANDBOX_NAMESPACE, TRAEFIK_API,
+        TRAEFIK_METRICS, User,
     },
+    kubectl::Kubectl,
     network,
     process::{self, Ensured, ProcessRecord},
     steps::Steps,
 };
+use bytes::Bytes;
+use http::Method;
+use nix::sys::signal::Signal;
 
 /// How long a component may take to become ready.
 const READY_LIMIT: Duration = Duration::from_secs(90);
@@ -42,49 +41,15 @@ pub(crate) struct UpOptions {
     pub(crate) programs: PathBuf,
     /// The static programs `api`, `web` and `pause`.
     pub(crate) apps: PathBuf,
+    pub(crate) scope: Scope,
 }
 
-/// What a running sandbox tells about itself.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Description {
-    pub(crate) name: InstanceName,
-    pub(crate) programs: PathBuf,
-    pub(crate) network_namespace: Option<PathBuf>,
-    pub(crate) kubeconfig: PathBuf,
-    pub(crate) ca: PathBuf,
-    pub(crate) front_door: String,
-    pub(crate) traefik_api: String,
-    pub(crate) traefik_metrics: String,
-    pub(crate) registry: Option<String>,
-}
-
-impl Description {
-    /// The description of a sandbox that is up.
-    pub(crate) fn load(layout: &Layout) -> Result<Self> {
-        let path = layout.description_file();
-        let missing = || {
-            SandboxError::new(format!("no sandbox `{}` is running", layout.name)).with_hint(
-                format!("start it: scripts/cluster up --name {}", layout.name),
-            )
-        };
-        if !path.exists() || !network::exists(layout) {
-            return Err(missing());
-        }
-        let content = read(&path)?;
-        serde_json::from_str(&content).context(|| format!("cannot understand {}", path.display()))
-    }
-}
-
-/// Takes the lock that keeps two commands from working on one sandbox; it is released on drop.
-pub(crate) fn lock(layout: &Layout) -> Result<File> {
-    let path = layout.lock_file();
-    if let Some(folder) = path.parent() {
-        create_dir(folder)?;
-    }
-    let file = File::create(&path).context(|| format!("cannot create {}", path.display()))?;
-    file.lock()
-        .context(|| format!("cannot lock {}", path.display()))?;
-    Ok(file)
+/// How much of a sandbox comes up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scope {
+    Everything,
+    /// A plain cluster without a front door: what a cluster of somebody else looks like.
+    ClusterOnly,
 }
 
 /// Brings the sandbox up. Moves the calling thread into its network namespace.
@@ -93,7 +58,7 @@ pub(crate) fn up(options: &UpOptions) -> Result<()> {
     let layout = &options.layout;
     require_root()?;
     require_programs(options)?;
-    let _lock = lock(layout)?;
+    let _lock = lock(layout, steps)?;
     if layout.state.exists() && !network::exists(layout) {
         remove_everything(layout)?;
         steps.done("remains of an earlier run removed");
@@ -175,20 +140,9 @@ async fn start_everything(options: &UpOptions, steps: Steps) -> Result<()> {
     ] {
         started.push(ensure(options, component)?);
     }
-    let kubectl = Kubectl {
-        program: options.programs.join("kubectl"),
-        kubeconfig: layout.kubeconfig(User::Admin),
-    };
-    let programs = options.programs.clone();
-    let applied = tokio::task::spawn_blocking(move || {
-        apply_definitions(&kubectl, &programs)?;
-        apply_front_door(&kubectl)
-    });
-    applied
-        .await
-        .context(|| "applying definitions was interrupted")??;
-    steps.done("definitions, roles, Gateway");
-    started.push(ensure(options, Component::Traefik)?);
+    if options.scope == Scope::Everything {
+        started.push(open_front_door(options, steps).await?);
+    }
     cluster
         .wait(Component::Kubelet, Cluster::node_is_ready)
         .await?;
@@ -196,10 +150,12 @@ async fn start_everything(options: &UpOptions, steps: Steps) -> Result<()> {
     cluster
         .wait(Component::KubeProxy, Cluster::proxy_is_ready)
         .await?;
-    cluster
-        .wait(Component::Traefik, Cluster::traefik_is_ready)
-        .await?;
-    steps.done("Traefik serves the Gateway");
+    if options.scope == Scope::Everything {
+        cluster
+            .wait(Component::Traefik, Cluster::traefik_is_ready)
+            .await?;
+        steps.done("Traefik serves the Gateway");
+    }
     describe(options)?;
     let running = started
         .iter()
@@ -212,6 +168,24 @@ async fn start_everything(options: &UpOptions, steps: Steps) -> Result<()> {
     Ok(())
 }
 
+/// Adds what Traefik needs in the cluster, and starts it.
+async fn open_front_door(options: &UpOptions, steps: Steps) -> Result<Ensured> {
+    let kubectl = Kubectl {
+        program: options.programs.join("kubectl"),
+        kubeconfig: options.layout.kubeconfig(User::Admin),
+    };
+    let (programs, name) = (options.programs.clone(), options.layout.name.clone());
+    let applied = tokio::task::spawn_blocking(move || {
+        add_kinds(&kubectl, &programs)?;
+        add_front_door(&kubectl, &programs, &name, Identities::Users)
+    });
+    applied
+        .await
+        .context(|| "applying definitions was interrupted")??;
+    steps.done("definitions, roles, Gateway");
+    ensure(options, Component::Traefik)
+}
+
 fn ensure(options: &UpOptions, component: Component) -> Result<Ensured> {
     process::ensure(
         &options.layout,
@@ -221,19 +195,24 @@ fn ensure(options: &UpOptions, component: Component) -> Result<Ensured> {
 
 fn describe(options: &UpOptions) -> Result<()> {
     let layout = &options.layout;
-    let description = Description {
+    let of_traefik = |address: &str| match options.scope {
+        Scope::Everything => address.to_owned(),
+        Scope::ClusterOnly => String::new(),
+    };
+    Description {
         name: layout.name.clone(),
         programs: options.programs.clone(),
+        apps: Some(options.apps.clone()),
         network_namespace: Some(layout.network_namespace()),
+        api_server: API_SERVER.to_owned(),
         kubeconfig: layout.kubeconfig(User::Admin),
         ca: layout.ca_certificate(),
-        front_door: FRONT_DOOR.to_owned(),
-        traefik_api: TRAEFIK_API.to_owned(),
-        traefik_metrics: TRAEFIK_METRICS.to_owned(),
+        front_door: of_traefik(FRONT_DOOR),
+        traefik_api: of_traefik(TRAEFIK_API),
+        traefik_metrics: of_traefik(TRAEFIK_METRICS),
         registry: Some(REGISTRY.to_owned()),
-    };
-    let json = serde_json::to_string_pretty(&description).context(|| "cannot encode")?;
-    write(&layout.description_file(), json)
+    }
+    .save(layout)
 }
 
 async fn push_images(options: &UpOptions, steps: Steps) -> Result<()> {
@@ -396,6 +375,23 @@ fn log_tail(path: &Path) -> String {
     let text = String::from_utf8_lossy(&text).into_owned();
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(8)..].join("\n")
+}
+
+/// Waits until a Traefik answers at its API's address.
+pub(crate) fn wait_for_ping(layout: &Layout, api: &str) -> Result<()> {
+    let runtime = tokio::runtime::Runtime::new().context(|| "cannot start a runtime")?;
+    runtime.block_on(async {
+        let deadline = Instant::now() + READY_LIMIT;
+        let url = format!("{api}/ping");
+        while HttpClient::plain().get(&url).await.is_err() {
+            refuse_dead(layout, Component::Traefik)?;
+            if Instant::now() > deadline {
+                return Err(not_ready(layout, Component::Traefik));
+            }
+            tokio::time::sleep(POLL).await;
+        }
+        Ok(())
+    })
 }
 
 /// How the API server is ended before it is started again.

@@ -15,11 +15,11 @@ use jiff::SignedDuration;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
+    description::Description,
     error::{Context as _, Result, SandboxError},
     instance::Layout,
     load::{KeepAlive, LoadPlan, LoadReport},
     network,
-    up::Description,
 };
 
 /// How often `--until-file` is looked for.
@@ -83,12 +83,14 @@ pub(super) fn load(layout: &Layout, given: LoadArguments) -> Result<ExitCode> {
         plan = plan.host(host)?;
     }
     // Inside, every address belongs to the sandbox; outside, only the loopback is ours.
-    if Description::load(layout).is_ok() {
+    let running = Description::load(layout).ok();
+    if running.is_some_and(|description| description.network_namespace.is_some()) {
         network::enter(layout)?;
     } else if !is_loopback(&given.url) {
         return Err(
-            SandboxError::new(format!("`{}` is not a loopback address", given.url))
-                .with_hint("without a running sandbox, load goes to 127.0.0.1 only"),
+            SandboxError::new(format!("`{}` is not a loopback address", given.url)).with_hint(
+                "without a cluster of its own, the sandbox puts load on to loopback addresses only",
+            ),
         );
     }
     let runtime = tokio::runtime::Runtime::new().context(|| "cannot start a runtime")?;

@@ -6,7 +6,7 @@ mod load;
 use std::{
     ffi::OsString,
     io::{Write as _, stderr, stdout},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, ExitCode},
 };
 
@@ -14,13 +14,15 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     components::Component,
+    description::Description,
     down::down,
     error::{Context as _, Result, SandboxError},
+    foreign::{ForeignOptions, chosen_kubeconfig, join},
     instance::{InstanceName, Layout, cache_root},
     network,
     process::{ProcessRecord, replace_by},
     sandbox::SANDBOX_VARIABLE,
-    up::{Description, Ending, UpOptions, restart_api_server, up},
+    up::{Ending, Scope, UpOptions, restart_api_server, up},
 };
 
 /// A real single-node Kubernetes in a network namespace of its own.
@@ -68,6 +70,16 @@ struct UpArguments {
     /// The folder of the static programs `api`, `web` and `pause`.
     #[arg(long, env = "SWITCHYARD_CLUSTER_APPS")]
     apps: PathBuf,
+    /// Leaves out Traefik and what belongs to it.
+    #[arg(long, conflicts_with = "use_kubeconfig")]
+    cluster_only: bool,
+    /// Uses the cluster of this kubeconfig (without a value: of KUBECONFIG) and only adds Traefik
+    /// and what belongs to it.
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "")]
+    use_kubeconfig: Option<OsString>,
+    /// With --use-kubeconfig: where that cluster finds the images `api` and `web`.
+    #[arg(long, requires = "use_kubeconfig")]
+    registry: Option<String>,
 }
 
 /// Runs the command line of this process.
@@ -89,11 +101,7 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
     let name: InstanceName = arguments.name.parse()?;
     let layout = Layout::new(name, &cache_root(|variable| std::env::var(variable).ok())?)?;
     match arguments.action {
-        Action::Up(given) => up(&UpOptions {
-            layout,
-            programs: given.programs,
-            apps: given.apps,
-        })?,
+        Action::Up(given) => start(layout, given)?,
         Action::Down => down(&layout)?,
         Action::Env => {
             for (name, value) in variables(&layout)? {
@@ -109,7 +117,9 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
             } else {
                 Ending::InOrder
             };
-            Description::load(&layout)?;
+            if Description::load(&layout)?.network_namespace.is_none() {
+                return Err(SandboxError::new("this cluster's API server is not ours"));
+            }
             network::enter(&layout)?;
             let runtime = tokio::runtime::Runtime::new().context(|| "cannot start a runtime")?;
             runtime.block_on(restart_api_server(&layout, ending))?;
@@ -118,9 +128,32 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+fn start(layout: Layout, given: UpArguments) -> Result<()> {
+    let programs = given.programs;
+    match given.use_kubeconfig {
+        None => up(&UpOptions {
+            layout,
+            programs,
+            apps: given.apps,
+            scope: if given.cluster_only {
+                Scope::ClusterOnly
+            } else {
+                Scope::Everything
+            },
+        }),
+        Some(file) => join(&ForeignOptions {
+            layout,
+            programs,
+            kubeconfig: chosen_kubeconfig(Path::new(&file), std::env::var("KUBECONFIG").ok())?,
+            registry: given.registry,
+        }),
+    }
+}
+
 fn variables(layout: &Layout) -> Result<Vec<(&'static str, String)>> {
     let description = Description::load(layout)?;
     let path = |path: PathBuf| path.display().to_string();
+    let apps = description.apps.map(path).unwrap_or_default();
     let namespace = description.network_namespace.map(path).unwrap_or_default();
     Ok(vec![
         ("KUBECONFIG", path(description.kubeconfig)),
@@ -145,13 +178,18 @@ fn variables(layout: &Layout) -> Result<Vec<(&'static str, String)>> {
             "SWITCHYARD_SANDBOX_KUBECTL",
             path(description.programs.join("kubectl")),
         ),
+        // What a further sandbox is started with.
+        ("SWITCHYARD_CLUSTER_PROGRAMS", path(description.programs)),
+        ("SWITCHYARD_CLUSTER_APPS", apps),
     ])
 }
 
 /// Replaces this process; returns only the reason why that failed.
 fn exec(layout: &Layout, command: &[OsString]) -> Result<SandboxError> {
     let variables = variables(layout)?;
-    network::enter(layout)?;
+    if Description::load(layout)?.network_namespace.is_some() {
+        network::enter(layout)?;
+    }
     let (program, arguments) = command
         .split_first()
         .ok_or_else(|| SandboxError::new("no command is given"))?;
@@ -162,7 +200,13 @@ fn exec(layout: &Layout, command: &[OsString]) -> Result<SandboxError> {
 
 fn status(layout: &Layout) -> Result<ExitCode> {
     let mut all_run = true;
-    for component in Component::ALL {
+    let is_foreign = Description::stored(layout).is_some_and(|it| it.network_namespace.is_none());
+    let components = if is_foreign {
+        &[Component::Traefik][..]
+    } else {
+        &Component::ALL
+    };
+    for component in components {
         let record = ProcessRecord::load(layout, component.name());
         let state = match record.filter(ProcessRecord::is_alive) {
             Some(record) => format!("runs as {}", record.pid()),

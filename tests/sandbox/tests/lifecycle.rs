@@ -1,0 +1,123 @@
+//! A second sandbox goes through its whole life beside the shared one: repaired, restarted,
+//! crashed, joined by a guest, ended. Runs inside the shared sandbox's network namespace, whose
+//! variables name the programs to use.
+
+mod support;
+
+use std::{collections::BTreeMap, fs, path::Path, process::Command};
+
+use support::Subject;
+use switchyard_sandbox::Sandbox;
+
+fn differing(before: &BTreeMap<String, i32>, after: &BTreeMap<String, i32>) -> Vec<String> {
+    let changed = after
+        .iter()
+        .filter(|(name, pid)| before.get(*name) != Some(pid));
+    changed.map(|(name, _)| name.clone()).collect()
+}
+
+/// Processes, mounts and files that still name the folder.
+fn traces(state: &Path) -> Vec<String> {
+    let folder = state.display().to_string();
+    let mounts = fs::read_to_string("/proc/self/mounts").expect("mounts");
+    let inside = format!("{folder}/");
+    let mut traces: Vec<String> = mounts
+        .lines()
+        .filter(|line| line.contains(&inside))
+        .map(str::to_owned)
+        .collect();
+    for entry in fs::read_dir("/proc").expect("processes").flatten() {
+        let words = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let words = String::from_utf8_lossy(&words).replace('\0', " ");
+        if words.contains(&inside) {
+            traces.push(words);
+        }
+    }
+    if state.exists() {
+        traces.push(folder);
+    }
+    traces
+}
+
+#[test]
+fn a_sandbox_survives_every_accident_and_ends_without_a_trace() {
+    let _shared = Sandbox::shared();
+    let subject = Subject::fresh("lifecycle");
+    assert_eq!(subject.run(&["status"]).status.code(), Some(1));
+    assert_eq!(subject.run(&["env"]).status.code(), Some(3));
+
+    subject.succeed(&["up"]);
+    let first = subject.components();
+    assert_eq!(first.len(), 9);
+    subject.kubectl(&["run", "app", "--image=10.10.0.1:5000/api:v1.0.0"]);
+    subject.kubectl(&["wait", "pod/app", "--for=condition=Ready", "--timeout=60s"]);
+
+    subject.succeed(&["up"]);
+    assert_eq!(subject.components(), first, "a second `up` changes nothing");
+
+    subject.kill("kube-apiserver");
+    subject.kill("traefik");
+    assert_eq!(subject.run(&["status"]).status.code(), Some(1));
+    subject.succeed(&["up"]);
+    let repaired = subject.components();
+    assert_eq!(differing(&first, &repaired), ["kube-apiserver", "traefik"]);
+
+    subject.succeed(&["restart-apiserver"]);
+    assert_eq!(
+        differing(&repaired, &subject.components()),
+        ["kube-apiserver"]
+    );
+    let pod = subject.kubectl(&["get", "pod", "app", "-o", "jsonpath={.status.phase}"]);
+    assert_eq!(pod, "Running", "pods outlive the API server");
+
+    a_crash_in_mid_up_and_a_reboot_block_nothing(&subject);
+    nothing_is_left_and_bystanders_live(&subject);
+}
+
+fn a_crash_in_mid_up_and_a_reboot_block_nothing(subject: &Subject) {
+    let state = subject.state();
+    subject.kill("kubelet");
+    subject.kill("containerd");
+    fs::remove_file(state.join("sandbox.json")).expect("it was there");
+    fs::write(state.join("processes/etcd.json"), "{\"pid\":").expect("half a record");
+    assert_eq!(
+        subject.run(&["env"]).status.code(),
+        Some(3),
+        "it does not claim to be up"
+    );
+    subject.succeed(&["down"]);
+    assert_eq!(traces(&state), [] as [String; 0]);
+
+    subject.succeed(&["up"]);
+    let deleted = Command::new("ip")
+        .args(["netns", "delete", "lifecycle"])
+        .status();
+    assert!(deleted.expect("ip runs").success());
+    fs::write("/run/netns/lifecycle", "").expect("what a reboot leaves");
+    subject.succeed(&["up"]);
+    assert_eq!(subject.components().len(), 9);
+}
+
+fn nothing_is_left_and_bystanders_live(subject: &Subject) {
+    let state = subject.state();
+    let mut bystander = Command::new("sleep")
+        .arg("600")
+        .spawn()
+        .expect("sleep runs");
+    // What a recycled id looks like: the id of somebody else under our name.
+    let record = format!(
+        "{{\"pid\":{},\"start_time\":1,\"digest\":\"\"}}",
+        bystander.id()
+    );
+    fs::write(state.join("processes/etcd.json"), record).expect("a record");
+    subject.succeed(&["down"]);
+    assert!(
+        bystander.try_wait().expect("a look").is_none(),
+        "the bystander was killed"
+    );
+    bystander.kill().expect("it is ours");
+    bystander.wait().expect("it ends");
+    assert_eq!(traces(&state), [] as [String; 0]);
+    assert!(!Path::new("/run/netns/lifecycle").exists());
+    subject.succeed(&["down"]);
+}
