@@ -214,11 +214,16 @@ fn nonsense_in_the_inputs_is_refused_with_what_is_allowed() {
 #[test]
 fn on_a_laptop_outputs_go_to_standard_output_and_flags_are_inputs() {
     let slack = slack();
-    let step = with_webhook(notify("success", "slack-webhook"), &slack)
+    let step = with_webhook(notify("success", "slack-webhook, summary"), &slack)
         .argument("--version")
         .argument("9.9.9")
         .on_a_laptop();
     let ended = done(step);
+    assert!(
+        ended.stdout.contains("skipped=summary\n"),
+        "{}",
+        ended.log()
+    );
     assert!(
         ended.stdout.contains("sent=slack-webhook\n"),
         "{}",
@@ -257,4 +262,17 @@ fn a_cancelled_step_ends_in_order() {
         ended.log()
     );
     assert_tells_no_secret(&ended);
+}
+
+#[test]
+fn a_summary_that_cannot_be_written_is_told() {
+    let step = notify("success", "summary")
+        .variable("GITHUB_STEP_SUMMARY", "/nowhere/summary")
+        .input("required", "summary");
+    let ended = ends_with(step, 3);
+    assert!(
+        ended.log().contains("cannot write the step summary"),
+        "{}",
+        ended.log()
+    );
 }

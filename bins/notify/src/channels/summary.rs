@@ -8,12 +8,14 @@ use crate::plan::Ingredients;
 
 /// The step's summary.
 pub(crate) struct StepSummary {
-    summary: Summary,
+    /// Absent where there is no runner that shows one.
+    summary: Option<Summary>,
     markdown: String,
 }
 
 impl StepSummary {
     pub(crate) fn new(ingredients: &Ingredients<'_>) -> Result<Self, Failure> {
+        let environment = ingredients.environment;
         let body = ingredients.body(Markup::Markdown)?;
         let markdown = if ingredients.is_built_in() {
             let title = Markup::Markdown.escape(ingredients.title);
@@ -22,7 +24,9 @@ impl StepSummary {
             body
         };
         Ok(Self {
-            summary: Summary::new(ingredients.environment),
+            summary: environment
+                .get("GITHUB_STEP_SUMMARY")
+                .map(|_| Summary::new(environment)),
             markdown,
         })
     }
@@ -35,10 +39,14 @@ impl Channel for StepSummary {
 
     fn deliver(&self) -> Delivery<'_> {
         Box::pin(async {
-            self.summary.markdown(&self.markdown)?;
-            let done = "written to the step summary".to_owned();
+            let Some(summary) = &self.summary else {
+                return Ok(Delivered::Skipped(
+                    "GITHUB_STEP_SUMMARY is not set: nobody would show it",
+                ));
+            };
+            summary.markdown(&self.markdown)?;
             Ok(Delivered::Sent(Receipt {
-                done,
+                done: "written to the step summary".to_owned(),
                 ..Receipt::default()
             }))
         })

@@ -487,3 +487,60 @@ fn user(request: &Received) -> Value {
         "events_url": url, "received_events_url": url, "type": "Bot", "site_admin": false,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_refused_for_what_github_refuses() {
+        let github = GitHub::default();
+        let bearer = format!("Bearer {}", github.token);
+        let path = "/repos/acme/shop/issues";
+        let request =
+            |body: &Value| Received::post(path, body).with_header("authorization", &bearer);
+        let good = || request(&json!({ "title": "it fails" }));
+        assert_eq!(github.answer(&good()).status, 201);
+        let long = json!({ "title": "t", "body": "x".repeat(MOST_BODY + 1) });
+        for (request, status, words) in [
+            (
+                good().with_header("user-agent", ""),
+                403,
+                "User-Agent header",
+            ),
+            (
+                good().with_header("accept", "text/html"),
+                415,
+                "Unsupported 'Accept' header",
+            ),
+            (
+                good().with_header("x-github-api-version", "2020-01-01"),
+                400,
+                "not a supported version",
+            ),
+            (
+                good().with_header("authorization", ""),
+                401,
+                "Requires authentication",
+            ),
+            (
+                good().with_header("authorization", "Bearer x"),
+                401,
+                "Bad credentials",
+            ),
+            (request(&json!([])), 400, "Body should be a JSON object"),
+            (request(&json!({ "body": "x" })), 422, "wasn't supplied"),
+            (request(&json!({ "title": " " })), 422, "missing_field"),
+            (
+                request(&long),
+                422,
+                "body is too long (maximum is 65536 characters)",
+            ),
+        ] {
+            let answer = github.answer(&request);
+            assert_eq!(answer.status, status, "{}", answer.body);
+            assert!(answer.body.contains(words), "{}", answer.body);
+        }
+        assert_eq!(github.issues().len(), 1);
+    }
+}

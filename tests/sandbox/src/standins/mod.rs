@@ -2,6 +2,7 @@
 //! Each is as strict as the real service (wrong token, shape or size is refused with the real
 //! service's own words), records what it got, and can be told to fail. They know nothing of switchyard.
 
+mod all;
 pub mod github;
 pub mod github_openapi;
 pub mod pagerduty;
@@ -9,6 +10,7 @@ pub mod server;
 pub mod slack;
 pub mod slack_blocks;
 
+pub use all::StandIns;
 pub use github::GitHub;
 pub use pagerduty::PagerDuty;
 pub use server::{Answer, Exchange, Fault, FaultRule, Service, StandIn};

@@ -224,3 +224,88 @@ fn payload_errors(payload: &Value, errors: &mut Vec<String>) {
         errors.push("'payload.custom_details' must be an object".to_owned());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event() -> Value {
+        json!({
+            "routing_key": PagerDuty::default().routing_key, "event_action": "trigger", "dedup_key": "k",
+            "payload": { "summary": "it fails", "source": "shop", "severity": "error" },
+        })
+    }
+
+    #[test]
+    fn an_event_is_refused_for_what_pagerduty_refuses() {
+        let send =
+            |event: &Value| PagerDuty::default().answer(&Received::post("/v2/enqueue", event));
+        assert_eq!(send(&event()).status, 202);
+        let changed = |pointer: &str, value: Value| {
+            let mut event = event();
+            *event.pointer_mut(pointer).unwrap() = value;
+            event
+        };
+        for (event, words) in [
+            (
+                changed("/routing_key", json!("short")),
+                "Length of 'routing_key' is incorrect (should be 32 characters)",
+            ),
+            (
+                changed("/routing_key", json!("x".repeat(32))),
+                "Invalid routing key",
+            ),
+            (
+                changed("/event_action", json!("open")),
+                "'event_action' must be one of",
+            ),
+            (
+                changed("/dedup_key", json!("k".repeat(256))),
+                "'dedup_key' is too long",
+            ),
+            (
+                changed("/payload/severity", json!("fatal")),
+                "'payload.severity' is invalid",
+            ),
+            (
+                changed("/payload/summary", json!("x".repeat(1_025))),
+                "'payload.summary' is too long",
+            ),
+            (
+                changed("/payload/source", json!(" ")),
+                "'payload.source' is missing or blank",
+            ),
+        ] {
+            let answer = send(&event);
+            assert_eq!(answer.status, 400);
+            assert!(answer.body.contains(words), "{}", answer.body);
+        }
+        assert_eq!(
+            send(&changed("/payload/summary", json!("x".repeat(MOST_BYTES)))).status,
+            413
+        );
+    }
+
+    #[test]
+    fn an_alert_opens_once_and_a_resolved_one_opens_anew() {
+        let service = PagerDuty::default();
+        for (action, state) in [
+            ("resolve", None),
+            ("trigger", Some(AlertState::Triggered)),
+            ("trigger", Some(AlertState::Triggered)),
+            ("acknowledge", Some(AlertState::Acknowledged)),
+            ("resolve", Some(AlertState::Resolved)),
+            ("trigger", Some(AlertState::Triggered)),
+        ] {
+            let mut event = event();
+            event["event_action"] = json!(action);
+            assert_eq!(
+                service
+                    .answer(&Received::post("/v2/enqueue", &event))
+                    .status,
+                202
+            );
+            assert_eq!(service.alerts().get("k").map(|alert| alert.state), state);
+        }
+    }
+}

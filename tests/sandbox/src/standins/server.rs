@@ -44,6 +44,34 @@ impl Received {
         self.headers.get(name).map(String::as_str)
     }
 
+    /// A request with a JSON body, for tests of a service without a socket.
+    #[cfg(test)]
+    pub(crate) fn post(path: &str, body: &Value) -> Self {
+        let headers = [
+            ("content-type", "application/json; charset=utf-8"),
+            ("user-agent", "test"),
+        ];
+        let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        Self {
+            method: "POST".to_owned(),
+            path: path.to_owned(),
+            query: Vec::new(),
+            headers: headers.into(),
+            body: Bytes::from(body.to_string()),
+            base_url: "http://127.0.0.1".to_owned(),
+        }
+    }
+
+    /// Sets a header; an empty value takes it away.
+    #[cfg(test)]
+    pub(crate) fn with_header(mut self, name: &str, value: &str) -> Self {
+        self.headers.remove(name);
+        if !value.is_empty() {
+            self.headers.insert(name.to_owned(), value.to_owned());
+        }
+        self
+    }
+
     /// The first value of a query parameter.
     #[must_use]
     pub fn query(&self, name: &str) -> Option<&str> {
@@ -446,4 +474,76 @@ fn respond(answer: &Answer) -> hyper::Response<Full<Bytes>> {
         *broken.status_mut() = hyper::StatusCode::INTERNAL_SERVER_ERROR;
         broken
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+
+    use super::*;
+
+    struct Echo;
+
+    impl Service for Echo {
+        fn answer(&self, request: &Received) -> Answer {
+            Answer::text(200, request.path.clone())
+        }
+
+        fn state(&self) -> Value {
+            json!({ "is": "an echo" })
+        }
+    }
+
+    /// What comes back on a socket; empty where the connection is cut.
+    fn ask(base_url: &str, method: &str, path: &str, body: &str) -> String {
+        let address = base_url.trim_start_matches("http://");
+        let mut stream = std::net::TcpStream::connect(address).unwrap();
+        let length = body.len();
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+        );
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        // A connection that is cut may end in an error instead of an end of file.
+        let _ = stream.read_to_string(&mut answer);
+        answer
+    }
+
+    #[test]
+    fn exchanges_are_recorded_and_faults_committed_as_often_as_ordered() {
+        let echo = StandIn::start(Echo).unwrap();
+        echo.fail(FaultRule::next(1, Fault::Cut).method("GET").path("/b"));
+        echo.fail(FaultRule::next(1, Fault::Answer(Answer::text(503, "later"))).path("/b"));
+        let url = echo.base_url();
+        assert!(ask(url, "GET", "/a?x=1", "").ends_with("/a"));
+        assert_eq!(ask(url, "GET", "/b", ""), "");
+        assert!(ask(url, "GET", "/b", "").starts_with("HTTP/1.1 503"));
+        assert!(ask(url, "GET", "/b", "").ends_with("/b"));
+        let statuses: Vec<_> = echo
+            .exchanges()
+            .iter()
+            .map(|exchange| exchange.status)
+            .collect();
+        assert_eq!(statuses, [Some(200), None, Some(503), Some(200)]);
+        assert_eq!(
+            echo.exchanges()[0].query,
+            [("x".to_owned(), "1".to_owned())]
+        );
+    }
+
+    #[test]
+    fn another_process_drives_a_stand_in_over_http() {
+        let echo = StandIn::start(Echo).unwrap();
+        let url = echo.base_url();
+        let rule = json!({ "times": 1, "fault": { "answer": { "status": 418, "body": "tea" } } });
+        assert!(
+            ask(url, "POST", "/_stand-in/faults", &rule.to_string()).starts_with("HTTP/1.1 200")
+        );
+        assert!(ask(url, "GET", "/a", "").ends_with("tea"));
+        assert!(ask(url, "GET", "/_stand-in/exchanges", "").contains("418"));
+        assert!(ask(url, "GET", "/_stand-in/state", "").contains("an echo"));
+        assert!(ask(url, "POST", "/_stand-in/faults", "{}").contains("not a fault rule"));
+        ask(url, "POST", "/_stand-in/reset", "");
+        assert!(echo.exchanges().is_empty());
+    }
 }

@@ -364,3 +364,127 @@ fn reply(message: &Message) -> Value {
         },
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn webhook(path: &str, payload: &Value) -> (u16, String) {
+        let answer = Slack::default().answer(&Received::post(path, payload));
+        (answer.status, answer.body)
+    }
+
+    #[test]
+    fn a_webhook_refuses_what_slack_refuses() {
+        let path = Slack::default().webhook_path;
+        let text = json!({ "text": "hello" });
+        assert_eq!(webhook(path, &text), (200, "ok".to_owned()));
+        for (path, payload, status, word) in [
+            ("/services/T0OTHER/B0YARD/x", &text, 404, "no_team"),
+            ("/services/T0SWITCH/B0OTHER/x", &text, 404, "no_service"),
+            ("/services/T0SWITCH/B0YARD/x", &text, 403, "invalid_token"),
+            (path, &json!([]), 400, "invalid_payload"),
+            (path, &json!({}), 400, "no_text"),
+            (
+                path,
+                &json!({ "text": "x", "blocks": [{}] }),
+                400,
+                "invalid_blocks",
+            ),
+        ] {
+            assert_eq!(webhook(path, payload), (status, word.to_owned()));
+        }
+        let untyped = Received::post(path, &text).with_header("content-type", "text/plain");
+        assert_eq!(Slack::default().answer(&untyped).body, "invalid_payload");
+    }
+
+    #[test]
+    fn the_web_api_refuses_what_slack_refuses() {
+        let slack = Slack::default();
+        let bearer = format!("Bearer {}", slack.bot_token);
+        let call =
+            |method: &str, arguments: &Value, authorization: &str, content_type: &str| -> Value {
+                let request = Received::post(&format!("/api/{method}"), arguments)
+                    .with_header("authorization", authorization)
+                    .with_header("content-type", content_type);
+                let answer = slack.answer(&request);
+                assert_eq!(answer.status, 200);
+                serde_json::from_str(&answer.body).unwrap()
+            };
+        let json_type = "application/json; charset=utf-8";
+        let good = json!({ "channel": "#deploys", "text": "hello" });
+        let posted = call("chat.postMessage", &good, &bearer, json_type);
+        assert_eq!(posted["ok"], true);
+        let warned = call("chat.postMessage", &good, &bearer, "application/json");
+        assert_eq!(warned["warning"], "missing_charset");
+        let ts = posted["ts"].as_str().unwrap();
+        let long = "x".repeat(MOST_UPDATE + 1);
+        for (method, arguments, authorization, content_type, error) in [
+            ("chat.postMessage", &good, "", json_type, "not_authed"),
+            (
+                "chat.postMessage",
+                &good,
+                "Bearer x",
+                json_type,
+                "invalid_auth",
+            ),
+            ("chat.postMessage", &good, &bearer, "", "missing_post_type"),
+            (
+                "chat.postMessage",
+                &good,
+                &bearer,
+                "image/png",
+                "invalid_post_type",
+            ),
+            (
+                "chat.postMessage",
+                &json!([]),
+                &bearer,
+                json_type,
+                "json_not_object",
+            ),
+            (
+                "chat.postMessage",
+                &json!({ "channel": "x", "text": "x" }),
+                &bearer,
+                json_type,
+                "channel_not_found",
+            ),
+            (
+                "chat.postMessage",
+                &json!({ "channel": "deploys" }),
+                &bearer,
+                json_type,
+                "no_text",
+            ),
+            (
+                "chat.update",
+                &json!({ "channel": "deploys", "ts": ts, "text": "x" }),
+                &bearer,
+                json_type,
+                "channel_not_found",
+            ),
+            (
+                "chat.update",
+                &json!({ "channel": "C0DEPLOYS01", "ts": "1.1", "text": "x" }),
+                &bearer,
+                json_type,
+                "message_not_found",
+            ),
+            (
+                "chat.update",
+                &json!({ "channel": "C0DEPLOYS01", "ts": ts, "text": long }),
+                &bearer,
+                json_type,
+                "msg_too_long",
+            ),
+            ("chat.delete", &good, &bearer, json_type, "unknown_method"),
+        ] {
+            let answer = call(method, arguments, authorization, content_type);
+            assert_eq!(
+                (answer["ok"].as_bool(), answer["error"].as_str()),
+                (Some(false), Some(error))
+            );
+        }
+    }
+}
