@@ -1,6 +1,7 @@
 //! From inputs to channels that are ready to send: everything is read, checked and rendered here,
 //! before the first request. It sends nothing.
 
+use std::cell::OnceCell;
 use std::path::Path;
 use std::time::Duration;
 
@@ -35,7 +36,8 @@ pub(crate) struct Ingredients<'a> {
     pub(crate) title: &'a str,
     /// The template of the body, where it is the user's own.
     pub(crate) template: Option<Template<'a>>,
-    pub(crate) client: &'a Client,
+    /// Made when the first channel asks for it: a step summary needs no certificates.
+    client: OnceCell<Client>,
     pub(crate) redaction: &'a Redaction,
 }
 
@@ -66,7 +68,6 @@ impl Plan {
         }
         let redaction = redaction(&inputs);
         let facts = facts(&inputs, environment, &redaction)?;
-        let client = client(&inputs, environment)?;
         let own_template = own_template(&inputs)?;
         let template = own_template
             .as_ref()
@@ -78,7 +79,7 @@ impl Plan {
             facts: &facts,
             title: &title,
             template,
-            client: &client,
+            client: OnceCell::new(),
             redaction: &redaction,
         };
         let mut channels = Vec::new();
@@ -121,6 +122,17 @@ impl Ingredients<'_> {
             )));
         }
         Ok(self.redaction.apply(&body))
+    }
+
+    /// The client that all channels share.
+    pub(crate) fn client(&self) -> Result<Client, Failure> {
+        match self.client.get() {
+            Some(client) => Ok(client.clone()),
+            None => {
+                let client = client(self.inputs, self.environment)?;
+                Ok(self.client.get_or_init(|| client).clone())
+            }
+        }
     }
 
     /// Whether the message is the built-in one, which leaves room for a headline of the channel's.

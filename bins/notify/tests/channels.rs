@@ -276,3 +276,15 @@ fn a_summary_that_cannot_be_written_is_told() {
         ended.log()
     );
 }
+
+#[test]
+fn a_step_summary_needs_no_certificates() {
+    let empty = notify("success", "summary");
+    let file = empty.file("no-certificates.pem", "");
+    let folder = empty.folder().join("none").display().to_string();
+    let step = empty
+        .variable("SSL_CERT_FILE", file)
+        .variable("SSL_CERT_DIR", folder);
+    let ended = done(step);
+    assert!(ended.summary.contains("Deployed shop 1.1.0"));
+}

@@ -275,3 +275,14 @@ fn an_empty_or_unusable_url_is_refused_before_anything_is_sent() {
     }
     assert!(slack.exchanges().is_empty());
 }
+
+#[test]
+fn the_proxy_of_the_environment_is_used() {
+    let proxy = slack();
+    let url = format!("http://hooks.test{}", proxy.service().webhook_path);
+    let step = notify("success", "slack-webhook")
+        .input("slack-webhook-url", url)
+        .input("required", "slack-webhook");
+    done(step.variable("HTTP_PROXY", proxy.base_url()));
+    assert_eq!(proxy.exchanges()[0].headers["host"], "hooks.test");
+}

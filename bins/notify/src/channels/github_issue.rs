@@ -101,7 +101,7 @@ impl GitHubIssue {
         let room = BODY - 300;
         let (body, body_cut) = cut::to_limit(&text, room, "the issue's text");
         Ok(Self {
-            client: ingredients.client.clone(),
+            client: ingredients.client()?,
             api: ingredients.base_url("github-api-url", api.unwrap_or("https://api.github.com"))?,
             token: ingredients.secret(
                 ChannelName::GithubIssue,

@@ -96,7 +96,7 @@ impl PagerDuty {
         let action = EventAction::chosen(inputs);
         let (event, cuts) = event(ingredients, action, &dedup_key)?;
         Ok(Self {
-            client: ingredients.client.clone(),
+            client: ingredients.client()?,
             url: ingredients
                 .base_url("pagerduty-url", base)?
                 .join_segments(["v2", "enqueue"]),

@@ -105,7 +105,7 @@ impl Slack {
                 .hint("its identifier (in the channel's details, at the end) or its name")
         })?;
         Ok(Self {
-            client: ingredients.client.clone(),
+            client: ingredients.client()?,
             api: ingredients.base_url("slack-api-url", &inputs.slack_api_url)?,
             token: ingredients.secret(
                 ChannelName::Slack,

@@ -41,7 +41,7 @@ impl SlackWebhook {
         let (mut arguments, cuts) = message.arguments(Way::Post);
         drop_empty_blocks(&mut arguments);
         Ok(Self {
-            client: ingredients.client.clone(),
+            client: ingredients.client()?,
             url,
             message,
             arguments,
