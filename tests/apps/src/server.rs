@@ -71,7 +71,8 @@ async fn serve(app: App) -> io::Result<ExitCode> {
     let service = Arc::new(Service::new(app, version, pod, behaviour));
     let main_port = listen(variable("PORT").as_deref().unwrap_or("8080")).await?;
     let control_port = listen(variable("CONTROL_PORT").as_deref().unwrap_or("8081")).await?;
-    log(&format!("listening on {}", main_port.local_addr()?));
+    let (address, control) = (main_port.local_addr()?, control_port.local_addr()?);
+    log(&format!("listening on {address}, control on {control}"));
     let graceful = GracefulShutdown::new();
     tokio::spawn(grow(service.clone()));
     tokio::spawn(accept_control(control_port, service.clone()));

@@ -15,9 +15,9 @@ use crate::{
     instance::{FRONT_DOOR_PORT, Layout, SANDBOX_NAMESPACE, User},
     kubectl::Kubectl,
     process,
+    readiness::wait_for_ping,
     steps::Steps,
     traefik::{API_PORT, METRICS_PORT, Settings},
-    up::wait_for_ping,
 };
 
 /// Where this Traefik listens.
@@ -77,7 +77,8 @@ pub(crate) fn join(options: &ForeignOptions) -> Result<()> {
     };
     process::start(layout, &settings.launch(layout, &options.programs)?)?;
     let api = format!("http://{ADDRESS}:{API_PORT}");
-    wait_for_ping(layout, &api)?;
+    let runtime = tokio::runtime::Runtime::new().context(|| "cannot start a runtime")?;
+    runtime.block_on(wait_for_ping(layout, &api))?;
     Description {
         name: layout.name.clone(),
         programs: options.programs.clone(),

@@ -16,8 +16,11 @@ mod http_client;
 mod images;
 mod instance;
 mod kubectl;
+mod namespace;
 mod network;
 mod process;
+mod publish;
+mod readiness;
 mod sandbox;
 mod steps;
 mod traefik;
@@ -34,6 +37,7 @@ pub use http_client::{HttpAnswer, HttpClient};
 pub use instance::{
     FRONT_DOOR_PORT, InstanceName, NODE_ADDRESS, NODE_NAME, SANDBOX_NAMESPACE, User,
 };
-pub use sandbox::{BrokenKubeconfig, KEEP_VARIABLE, SANDBOX_VARIABLE, Sandbox, TestNamespace};
+pub use namespace::TestNamespace;
+pub use sandbox::{BrokenKubeconfig, KEEP_VARIABLE, SANDBOX_VARIABLE, Sandbox};
 pub use traefik::TraefikReplica;
 pub use up::Ending;

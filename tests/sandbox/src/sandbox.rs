@@ -1,27 +1,22 @@
 //! What tests and the demo use: a running sandbox, its addresses, its users, fresh namespaces.
 //! Starts and stops nothing but namespaces and, on request, the API server.
 
-use std::{
-    path::{Path, PathBuf},
-    time::{Duration, Instant},
-};
+use std::path::{Path, PathBuf};
 
-use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use kube::{
-    Api, Client, Config,
-    api::{Patch, PatchParams, PostParams},
+    Client, Config,
     config::{KubeConfigOptions, Kubeconfig},
 };
-use serde_json::json;
 
 use crate::{
     authority::{self, Authority, Credentials, Purpose, pair, token_of},
-    definitions::{DEPLOYER_ROLE, documents, subject},
+    definitions::Identities,
     description::Description,
     error::{Context as _, Result, SandboxError, read, write},
     fault_proxy::FaultProxy,
     instance::{InstanceName, Layout, User, cache_root},
     kubectl::Kubectl,
+    namespace::TestNamespace,
     network,
     up::{Ending, restart_api_server},
 };
@@ -30,9 +25,6 @@ use crate::{
 pub const SANDBOX_VARIABLE: &str = "SWITCHYARD_SANDBOX";
 /// Set to any value to keep the namespaces of failed tests.
 pub const KEEP_VARIABLE: &str = "SWITCHYARD_KEEP_NAMESPACES";
-
-/// How long a new namespace may take to be usable.
-const NAMESPACE_LIMIT: Duration = Duration::from_secs(30);
 
 /// A running sandbox.
 #[derive(Debug, Clone)]
@@ -248,6 +240,10 @@ impl Sandbox {
         )
     }
 
+    pub(crate) fn identities(&self) -> Identities {
+        self.description.identities()
+    }
+
     pub(crate) fn programs(&self) -> &Path {
         &self.description.programs
     }
@@ -256,7 +252,7 @@ impl Sandbox {
         &self.layout
     }
 
-    fn admin_kubectl(&self) -> Kubectl {
+    pub(crate) fn admin_kubectl(&self) -> Kubectl {
         Kubectl {
             program: self.kubectl(),
             kubeconfig: self.kubeconfig(User::Admin),
@@ -269,87 +265,8 @@ impl Sandbox {
     /// # Panics
     /// When the cluster refuses.
     pub async fn namespace(&self, prefix: &str) -> TestNamespace {
-        let created = self.create_namespace(prefix).await;
+        let created = TestNamespace::create(self, prefix).await;
         created.unwrap_or_else(|error| panic!("{}", error.chain()))
-    }
-
-    async fn create_namespace(&self, prefix: &str) -> Result<TestNamespace> {
-        let client = client_of(&self.kubeconfig(User::Admin)).await?;
-        let name = format!("{prefix}-{:08x}", rand::random::<u32>());
-        let namespace: Namespace = serde_json::from_value(json!({
-            "metadata": {"name": name, "labels": {"switchyard-sandbox/test": "true"}},
-        }))
-        .context(|| "cannot build a namespace")?;
-        let namespaces: Api<Namespace> = Api::all(client.clone());
-        let created = namespaces.create(&PostParams::default(), &namespace).await;
-        created.context(|| format!("cannot create namespace `{name}`"))?;
-        let guard = TestNamespace {
-            name,
-            kubectl: self.admin_kubectl(),
-            is_deleted: false,
-        };
-        self.grant(&client, &guard.name).await?;
-        wait_for_service_account(&client, &guard.name).await?;
-        Ok(guard)
-    }
-
-    async fn grant(&self, client: &Client, namespace: &str) -> Result<()> {
-        let binding = |role_kind: &str, role: &str, user: User| {
-            json!({
-                "apiVersion": "rbac.authorization.k8s.io/v1",
-                "kind": "RoleBinding",
-                "metadata": {"name": format!("sandbox-{}", user.name())},
-                "roleRef": {
-                    "apiGroup": "rbac.authorization.k8s.io", "kind": role_kind, "name": role,
-                },
-                "subjects": [subject(user.name(), self.description.identities())],
-            })
-        };
-        let mut objects = documents(DEPLOYER_ROLE)?;
-        objects.push(binding("Role", "switchyard-deployer", User::Deployer));
-        objects.push(binding("ClusterRole", "view", User::Reader));
-        for object in objects {
-            apply(client, namespace, &object).await?;
-        }
-        Ok(())
-    }
-}
-
-async fn apply(client: &Client, namespace: &str, object: &serde_json::Value) -> Result<()> {
-    use kube::core::{ApiResource, DynamicObject, GroupVersionKind, TypeMeta};
-    let types = TypeMeta {
-        api_version: object["apiVersion"].as_str().unwrap_or_default().to_owned(),
-        kind: object["kind"].as_str().unwrap_or_default().to_owned(),
-    };
-    let name = object["metadata"]["name"].as_str().unwrap_or_default();
-    let kind = GroupVersionKind::try_from(&types).context(|| "not a kind")?;
-    let resource = ApiResource::from_gvk(&kind);
-    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
-    let parameters = PatchParams::apply("switchyard-sandbox").force();
-    let applied = api.patch(name, &parameters, &Patch::Apply(object)).await;
-    applied.context(|| format!("cannot apply {} `{namespace}/{name}`", types.kind))?;
-    Ok(())
-}
-
-/// Pods are refused until the controllers have made the account that they run as.
-async fn wait_for_service_account(client: &Client, namespace: &str) -> Result<()> {
-    let accounts: Api<ServiceAccount> = Api::namespaced(client.clone(), namespace);
-    let deadline = Instant::now() + NAMESPACE_LIMIT;
-    loop {
-        let account = accounts.get_opt("default").await;
-        if account
-            .context(|| "cannot read the service account")?
-            .is_some()
-        {
-            return Ok(());
-        }
-        if Instant::now() > deadline {
-            return Err(SandboxError::new(format!(
-                "namespace `{namespace}` got no service account within {} s",
-                NAMESPACE_LIMIT.as_secs()
-            )));
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
@@ -363,95 +280,4 @@ pub(crate) async fn client_of(path: &Path) -> Result<Client> {
         .context(|| format!("cannot use {shown}"))?;
     config.default_retry = false;
     Client::try_from(config).context(|| format!("cannot make a client of {shown}"))
-}
-
-/// A namespace of one test. Deleted when it is dropped.
-#[derive(Debug)]
-pub struct TestNamespace {
-    name: String,
-    kubectl: Kubectl,
-    is_deleted: bool,
-}
-
-impl TestNamespace {
-    /// The namespace's name.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Runs kubectl in this namespace as admin and returns what it printed.
-    ///
-    /// # Errors
-    /// kubectl failed; its message is in the error.
-    pub fn kubectl(&self, arguments: &[&str]) -> Result<String> {
-        self.kubectl.run(&self.inside(arguments), "")
-    }
-
-    /// Applies manifests (YAML or JSON) as admin.
-    ///
-    /// # Errors
-    /// As for [`TestNamespace::kubectl`].
-    pub fn apply(&self, manifests: &str) -> Result<String> {
-        self.kubectl.run(
-            &self.inside(&["apply", "--server-side", "-f", "-"]),
-            manifests,
-        )
-    }
-
-    fn inside<'a>(&'a self, arguments: &[&'a str]) -> Vec<&'a str> {
-        let mut words = vec!["--namespace", &self.name];
-        words.extend(arguments);
-        words
-    }
-
-    /// Deletes the namespace without waiting for the last object in it.
-    ///
-    /// # Errors
-    /// The cluster refuses.
-    pub fn delete(mut self) -> Result<()> {
-        self.is_deleted = true;
-        self.order_deletion()
-    }
-
-    fn order_deletion(&self) -> Result<()> {
-        let words = [
-            "delete",
-            "namespace",
-            &self.name,
-            "--wait=false",
-            "--ignore-not-found",
-        ];
-        self.kubectl.run(&words, "").map(drop)
-    }
-
-    /// What a person needs to understand a failed test.
-    fn diagnosis(&self) -> String {
-        let show = |words: &[&str]| self.kubectl(words).unwrap_or_else(|error| error.chain());
-        format!(
-            "namespace {}:\n{}\n{}",
-            self.name,
-            show(&["get", "all,endpointslices,leases,configmaps", "-o", "wide"]),
-            show(&["get", "events", "--sort-by=.lastTimestamp"]),
-        )
-    }
-}
-
-impl Drop for TestNamespace {
-    fn drop(&mut self) {
-        use std::io::Write as _;
-        if self.is_deleted {
-            return;
-        }
-        if std::thread::panicking() {
-            let _ = writeln!(std::io::stderr(), "{}", self.diagnosis());
-            if std::env::var_os(KEEP_VARIABLE).is_some() {
-                return;
-            }
-        }
-        // Nothing is waited for: the test is over, the cluster does the rest.
-        if let Err(error) = self.order_deletion() {
-            let _ = writeln!(std::io::stderr(), "{}", error.chain());
-        }
-    }
 }

@@ -1,37 +1,25 @@
 //! Brings a sandbox up, or completes one that is partly there. Every step looks first and acts
 //! only on what is missing, so that running it again repairs.
 
-use std::{
-    path::{Path, PathBuf},
-    time::{Duration, Instant},
-};
+use std::{path::PathBuf, time::Duration};
+
+use nix::sys::signal::Signal;
 
 use crate::{
-    authority::{self, token_of},
+    authority,
     components::Component,
     definitions::{Identities, add_front_door, add_kinds},
     description::{Description, lock},
     down::remove_everything,
-    error::{Context as _, Result, SandboxError, create_dir, read},
-    http_client::HttpClient,
-    images::{Layer, Pushed, Registry, catalogue},
-    instance::{
-        API_SERVER, FRONT_DOOR, Layout, NODE_NAME, REGISTRY, SANDBOX_NAMESPACE, TRAEFIK_API,
-        TRAEFIK_METRICS, User,
-    },
+    error::{Context as _, Result, SandboxError, create_dir},
+    instance::{API_SERVER, FRONT_DOOR, Layout, REGISTRY, TRAEFIK_API, TRAEFIK_METRICS, User},
     kubectl::Kubectl,
     network,
     process::{self, Ensured, ProcessRecord},
+    publish::push_images,
+    readiness::Cluster,
     steps::Steps,
 };
-use bytes::Bytes;
-use http::Method;
-use nix::sys::signal::Signal;
-
-/// How long a component may take to become ready.
-const READY_LIMIT: Duration = Duration::from_secs(90);
-/// How often readiness is asked for.
-const POLL: Duration = Duration::from_millis(100);
 
 /// What `up` works with.
 #[derive(Debug, Clone)]
@@ -213,185 +201,6 @@ fn describe(options: &UpOptions) -> Result<()> {
         registry: Some(REGISTRY.to_owned()),
     }
     .save(layout)
-}
-
-async fn push_images(options: &UpOptions, steps: Steps) -> Result<()> {
-    let ca = read(&options.layout.ca_certificate())?;
-    let registry = Registry::new(HttpClient::trusting(&ca)?);
-    let deadline = Instant::now() + READY_LIMIT;
-    while !registry.is_ready().await {
-        refuse_dead(&options.layout, Component::Registry)?;
-        if Instant::now() > deadline {
-            return Err(not_ready(&options.layout, Component::Registry));
-        }
-        tokio::time::sleep(POLL).await;
-    }
-    let images = catalogue();
-    let mut layers: Vec<(&str, Layer)> = Vec::new();
-    let mut moved = Vec::new();
-    for image in &images {
-        if !layers.iter().any(|(program, _)| *program == image.program) {
-            layers.push((
-                image.program,
-                Layer::of_program(&options.apps.join(image.program))?,
-            ));
-        }
-        let Some((_, layer)) = layers.iter().find(|(program, _)| *program == image.program) else {
-            continue;
-        };
-        match registry.push(image, layer).await? {
-            Pushed::Moved => moved.push(image.to_string()),
-            Pushed::New | Pushed::AlreadyThere => {}
-        }
-    }
-    forget_pulled(&options.layout, &moved).await;
-    steps.done(format!("{} images in the registry", images.len()));
-    Ok(())
-}
-
-/// Removes images from containerd whose tag has moved: a pod with `IfNotPresent` would go on with
-/// the old program.
-async fn forget_pulled(layout: &Layout, references: &[String]) {
-    if references.is_empty() {
-        return;
-    }
-    let mut command = tokio::process::Command::new("ctr");
-    command.arg("--address").arg(layout.containerd_socket());
-    command
-        .args(["--namespace", "k8s.io", "images", "rm"])
-        .args(references);
-    // Images that nobody pulled are not there: that is the wanted state too.
-    let _ = command.output().await;
-}
-
-/// Asks the parts of a running cluster whether they are ready.
-#[derive(Debug)]
-pub(crate) struct Cluster {
-    layout: Layout,
-    client: HttpClient,
-    authorization: String,
-}
-
-impl Cluster {
-    pub(crate) fn new(layout: &Layout) -> Result<Self> {
-        let token = read(&token_of(layout, User::Admin.name()))?;
-        Ok(Self {
-            layout: layout.clone(),
-            client: HttpClient::trusting(&read(&layout.ca_certificate())?)?,
-            authorization: format!("Bearer {token}"),
-        })
-    }
-
-    /// Waits for a condition; ends at once when the component dies.
-    pub(crate) async fn wait<'a, F>(&'a self, component: Component, is_ready: F) -> Result<()>
-    where
-        F: AsyncFn(&'a Self) -> bool,
-    {
-        let deadline = Instant::now() + READY_LIMIT;
-        while !is_ready(self).await {
-            refuse_dead(&self.layout, component)?;
-            if Instant::now() > deadline {
-                return Err(not_ready(&self.layout, component));
-            }
-            tokio::time::sleep(POLL).await;
-        }
-        Ok(())
-    }
-
-    async fn object(&self, path: &str) -> Option<serde_json::Value> {
-        let url = format!("{API_SERVER}{path}");
-        let headers = [("authorization", self.authorization.as_str())];
-        let answer = self
-            .client
-            .send(Method::GET, &url, &headers, Bytes::new())
-            .await
-            .ok()?;
-        if answer.status.is_success() {
-            answer.json().ok()
-        } else {
-            None
-        }
-    }
-
-    pub(crate) async fn api_is_ready(&self) -> bool {
-        let url = format!("{API_SERVER}/readyz");
-        let headers = [("authorization", self.authorization.as_str())];
-        let answer = self
-            .client
-            .send(Method::GET, &url, &headers, Bytes::new())
-            .await;
-        answer.is_ok_and(|answer| answer.status.is_success())
-    }
-
-    async fn node_is_ready(&self) -> bool {
-        let node = self.object(&format!("/api/v1/nodes/{NODE_NAME}")).await;
-        node.is_some_and(|node| has_condition(&node, "Ready"))
-    }
-
-    async fn proxy_is_ready(&self) -> bool {
-        let answer = self.client.get("http://127.0.0.1:10256/healthz").await;
-        answer.is_ok_and(|answer| answer.status.is_success())
-    }
-
-    async fn traefik_is_ready(&self) -> bool {
-        let answer = self.client.get(&format!("{TRAEFIK_API}/ping")).await;
-        let gateways = "/apis/gateway.networking.k8s.io/v1/namespaces";
-        let path = format!("{gateways}/{SANDBOX_NAMESPACE}/gateways/front-door");
-        let gateway = self.object(&path).await;
-        answer.is_ok_and(|answer| answer.status.is_success())
-            && gateway.is_some_and(|gateway| has_condition(&gateway, "Programmed"))
-    }
-}
-
-fn has_condition(object: &serde_json::Value, kind: &str) -> bool {
-    let conditions = object["status"]["conditions"].as_array();
-    let mut conditions = conditions.into_iter().flatten();
-    conditions.any(|condition| condition["type"] == kind && condition["status"] == "True")
-}
-
-fn refuse_dead(layout: &Layout, component: Component) -> Result<()> {
-    let name = component.name();
-    if ProcessRecord::load(layout, name).is_some_and(|record| record.is_alive()) {
-        return Ok(());
-    }
-    Err(
-        SandboxError::new(format!("{name} ended:\n{}", log_tail(&layout.log(name))))
-            .with_hint(format!("the whole log: {}", layout.log(name).display())),
-    )
-}
-
-fn not_ready(layout: &Layout, component: Component) -> SandboxError {
-    let log = layout.log(component.name());
-    let (name, seconds) = (component.name(), READY_LIMIT.as_secs());
-    SandboxError::new(format!(
-        "{name} is not ready after {seconds} s:\n{}",
-        log_tail(&log)
-    ))
-    .with_hint(format!("the whole log: {}", log.display()))
-}
-
-fn log_tail(path: &Path) -> String {
-    let text = std::fs::read(path).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text).into_owned();
-    let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(8)..].join("\n")
-}
-
-/// Waits until a Traefik answers at its API's address.
-pub(crate) fn wait_for_ping(layout: &Layout, api: &str) -> Result<()> {
-    let runtime = tokio::runtime::Runtime::new().context(|| "cannot start a runtime")?;
-    runtime.block_on(async {
-        let deadline = Instant::now() + READY_LIMIT;
-        let url = format!("{api}/ping");
-        while HttpClient::plain().get(&url).await.is_err() {
-            refuse_dead(layout, Component::Traefik)?;
-            if Instant::now() > deadline {
-                return Err(not_ready(layout, Component::Traefik));
-            }
-            tokio::time::sleep(POLL).await;
-        }
-        Ok(())
-    })
 }
 
 /// How the API server is ended before it is started again.

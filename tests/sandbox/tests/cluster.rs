@@ -347,6 +347,43 @@ async fn every_provider_of_the_front_door_routes_and_loses_nothing() {
     }
 }
 
+/// The rig can see a loss: without this, a report of zero would prove nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pod_that_does_not_drain_loses_requests_and_the_report_shows_them() {
+    let sandbox = Sandbox::shared();
+    let namespace = sandbox.namespace("loss").await;
+    let manifest = deployment(&sandbox.image("api", "v1.0.0"), json!([]));
+    namespace
+        .apply(&manifest)
+        .expect("the deployment is accepted");
+    namespace
+        .apply(&routes(namespace.name()))
+        .expect("the routes are accepted");
+    ready_address(&sandbox, &namespace).await;
+    let host = format!("traefik.{}.test", namespace.name());
+    let plan = LoadPlan::new(sandbox.front_door(), 300).and_then(|plan| plan.host(&host));
+    let load = plan.expect("a plan").start();
+    eventually("answers of the only pod", async || {
+        (load.answers_of("v1.0.0") > 300).then_some(())
+    })
+    .await;
+    let lost_before = load.counts().1;
+    namespace
+        .kubectl(&["delete", "pod", "--selector=app=app", "--wait=false"])
+        .expect("deleted");
+    eventually("lost requests", async || {
+        (load.counts().1 > lost_before).then_some(())
+    })
+    .await;
+    let report = load.stop().await.expect("a report");
+    let last = report.failures.last().expect("failures are kept");
+    assert!(
+        last.at > report.started_at && !last.detail.is_empty(),
+        "{last:?}"
+    );
+    assert_eq!(report.succeeded + report.lost, report.scheduled);
+}
+
 fn routes(namespace: &str) -> String {
     let host = |kind: &str| format!("{kind}.{namespace}.test");
     let port = json!({"port": 80, "targetPort": 8080});
