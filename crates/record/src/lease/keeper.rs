@@ -14,6 +14,8 @@ use super::{Claimant, holder_of, released};
 use crate::application::Preempt;
 use crate::clock::Clock;
 use crate::error::{RecordError, Result};
+use crate::journal::one_line;
+use crate::session::Progress;
 use crate::store::Store;
 
 /// How often the record is looked at for an order to stop.
@@ -33,6 +35,7 @@ pub(crate) struct KeeperParts {
     pub(crate) name: String,
     pub(crate) claimant: Claimant,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) progress: Progress,
 }
 
 /// What the background task has found out.
@@ -179,7 +182,13 @@ impl Keeping {
             }
         }
         if self.held.check().is_ok() {
-            let _ = tokio::time::timeout(RELEASE_TIMEOUT, self.release()).await;
+            let released = tokio::time::timeout(RELEASE_TIMEOUT, self.release()).await;
+            if !released.unwrap_or(false) {
+                let name = &self.parts.name;
+                (self.parts.progress)(&format!(
+                    "lease `{name}` was not released; it runs out by itself"
+                ));
+            }
         } else {
             release.cancelled().await;
         }
@@ -200,7 +209,8 @@ impl Keeping {
             Ok(Err(kube::Error::Api(status))) if status.code == 409 || status.code == 404 => {
                 self.look_who_holds_it().await;
             }
-            Ok(Err(_)) | Err(_) => self.judge_contact(),
+            Ok(Err(error)) => self.judge_contact(&error.to_string()),
+            Err(_elapsed) => self.judge_contact("no answer"),
         }
     }
 
@@ -227,16 +237,21 @@ impl Keeping {
                 None => self.held.lose("somebody has released it".to_owned()),
             },
             Ok(None) => self.held.lose("somebody has deleted it".to_owned()),
-            Err(_) => self.judge_contact(),
+            Err(error) => self.judge_contact(&error.to_string()),
         }
     }
 
-    fn judge_contact(&self) {
+    fn judge_contact(&self, problem: &str) {
+        let problem = one_line(problem);
         let now = self.parts.clock.monotonic();
         let silent = now.saturating_sub(self.renewed_at);
+        let name = &self.parts.name;
         if silent >= self.parts.claimant.times.contact_limit {
+            let silent = silent.as_secs();
             self.held
-                .lose(format!("it could not be renewed for {}s", silent.as_secs()));
+                .lose(format!("it could not be renewed for {silent}s: {problem}"));
+        } else {
+            (self.parts.progress)(&format!("lease `{name}` was not renewed: {problem}"));
         }
     }
 
@@ -251,19 +266,21 @@ impl Keeping {
         }
     }
 
-    async fn release(&mut self) {
+    /// Releases the lease; tells whether it is free of us.
+    async fn release(&mut self) -> bool {
         for _attempt in 0..3 {
             let lease = released(&self.parts.name, &self.lease, self.parts.clock.now());
             match self.put(&lease).await {
-                Ok(_) => return,
+                Ok(_) => return true,
                 Err(kube::Error::Api(status)) if status.code == 409 => {
                     self.look_who_holds_it().await;
                     if self.held.check().is_err() {
-                        return;
+                        return true;
                     }
                 }
                 Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,
             }
         }
+        false
     }
 }

@@ -79,6 +79,7 @@ async fn open_with(
         name,
         claimant,
         clock: options.clock.clone(),
+        progress: options.progress.clone(),
     };
     let keeper = Keeper::start(parts, taken.lease, taken.at);
     match read_under_fence(&store, &id, &options).await {
