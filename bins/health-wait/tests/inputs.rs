@@ -35,7 +35,7 @@ fn every_input_refuses_nonsense_by_its_name() {
         ("watch", "verify-url", "shop.example", "verify-url"),
         ("watch", "verify-url", "ftp://shop.example", "verify-url"),
         ("watch", "probes", "0", "probes"),
-        ("watch", "max-error-rate", "0.01", "`1%`"),
+        ("watch", "max-error-rate", "0.01", "a rate is a percentage"),
         ("watch", "min-samples", "0", "min-samples"),
         ("watch", "request-timeout", "never", "`90s`"),
         ("sleep", "timeout", "5s", "`rollout`"),
