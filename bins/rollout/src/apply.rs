@@ -16,7 +16,7 @@ use switchyard_cluster::Deadline;
 use switchyard_deployment::{Connection, cluster_failure, connect};
 use switchyard_manifest::{Kind as ObjectKind, Object, ObjectName, Slot, diff, images, pods};
 use switchyard_record::{
-    Chain, Claimed, Intent, Kind, Opening, Phase, Side, StepInputs, inputs_hash,
+    Chain, Claimed, Intent, Kind, Opening, Phase, Side, SideState, StepInputs, inputs_hash,
 };
 use switchyard_runner::{Context, Failure, Kind as FailureKind};
 
@@ -25,6 +25,7 @@ use crate::ledger::{Ledger, claim_request};
 use crate::objects::AnyObjects;
 use crate::plan::slot_choice::{self, from_record};
 use crate::source::{self, Target};
+use crate::survey::Survey;
 use crate::timing::within;
 
 /// Applies the manifests that the inputs name.
@@ -153,20 +154,21 @@ impl<'a> Applying<'a> {
         {
             return report::already_done(self.context, ledger, *phase);
         }
-        let known = self.known_sides(ledger).await?;
-        let slot = slot_choice::choose(self.args.slot, &known.sides).map_err(|refusal| {
+        let survey = Survey::read(&self.objects).await?;
+        let known = self.known_sides(ledger, &survey).await?;
+        let slot = slot_choice::choose(self.args.slot, &known).map_err(|refusal| {
             let hint = refusal.hint();
             Failure::gate(refusal).hint(hint)
         })?;
         if slot.is_some() && slot != self.first_candidate() {
             self.check_permissions(slot).await?;
         }
-        let plan = self.prepare(ledger, slot, &known).await?;
+        let plan = self.prepare(ledger, slot, (&survey, &known)).await?;
         report::show(self.context, self.args, &plan)?;
         if self.args.plan {
             return report::planned(self.context, ledger, &plan);
         }
-        self.fix_sides(ledger, &plan, &known).await?;
+        self.fix_sides(ledger, &plan, &survey).await?;
         let written = self.write(ledger, &plan).await?;
         self.complete(ledger, &plan).await?;
         report::applied(self.context, ledger, &plan, &written)
@@ -204,7 +206,12 @@ impl<'a> Applying<'a> {
         if self.args.stage == StageChoice::AfterSwitch {
             return Ok(());
         }
-        let to = self.side_state(plan.side(), &plan.workloads()).await?;
+        let survey = Survey::read(&self.objects).await?;
+        let namespace = self.connection.cluster.namespace();
+        let to = SideState {
+            version: self.args.version.clone(),
+            ..survey.side(namespace, plan.side(), &plan.workloads())
+        };
         ledger
             .amend(|record| {
                 record.sides.to = Some(to);

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args, Subcommand, ValueEnum};
 use switchyard_manifest::{ImageOverride, ObjectName, Slot};
+use switchyard_record::Budgets;
 use switchyard_runner::{DeploymentArgs, List, values};
 
 /// What to do.
@@ -337,8 +338,8 @@ pub(crate) struct FinishArgs {
     ///
     /// Stages: validation, deploy, test, switch, monitor, safety, cleanup. The defaults are those of
     /// the blue-green workflow.
-    #[arg(long, default_value = "")]
-    pub(crate) budgets: List<String>,
+    #[arg(long)]
+    pub(crate) budgets: Option<Budgets>,
     /// Longest time for the whole command
     #[arg(long, value_parser = values::duration, default_value = "2m")]
     pub(crate) timeout: Duration,

@@ -56,6 +56,79 @@ impl Ledger {
         }
     }
 
+    /// Goes on with this run's deployment, where one is active. Where an application is named and none
+    /// is active, the work is done under its lease alone; another run's deployment is in the way.
+    pub(crate) async fn go_on(
+        context: &Context,
+        args: &DeploymentArgs,
+        connection: &Connection,
+    ) -> Result<Self, Failure> {
+        if args.application.is_none() && args.deployment_id.is_none() {
+            return Ok(Self::without_record(context));
+        }
+        let id = deployment_id(args, &context.environment, connection)?;
+        let session = open_session(context, connection, id).await?;
+        let is_active = session.active().is_some();
+        let mut ledger = Self {
+            session: Some(session),
+            cancel: context.cancel.clone(),
+        };
+        if !is_active {
+            return Ok(ledger);
+        }
+        let request = claim_request(context, args, Intent::Continue, None);
+        match ledger.claim(request).await {
+            Ok(_) => Ok(ledger),
+            Err(failure) => {
+                ledger.close().await;
+                Err(failure)
+            }
+        }
+    }
+
+    /// Goes on with this run's deployment, also backwards, where one is active; else begins one.
+    pub(crate) async fn open_any(
+        context: &Context,
+        args: &DeploymentArgs,
+        connection: &Connection,
+        request: ClaimRequest,
+    ) -> Result<(Self, Option<Claimed>), Failure> {
+        if args.application.is_none() && args.deployment_id.is_none() {
+            return Ok((Self::without_record(context), None));
+        }
+        let id = deployment_id(args, &context.environment, connection)?;
+        let session = open_session(context, connection, id).await?;
+        let active = session
+            .active()
+            .map(|active| (active.id.clone(), active.actor.clone()));
+        let request = match &active {
+            Some(_) => ClaimRequest {
+                intent: Intent::Rescue,
+                ..request
+            },
+            None => request,
+        };
+        let mut ledger = Self {
+            session: Some(session),
+            cancel: context.cancel.clone(),
+        };
+        let claimed = match (ledger.claim(request).await, active) {
+            (Ok(Claimed::NothingToDo { .. }), Some((id, by))) => Err(Failure::message(
+                FailureKind::Gate,
+                format!("the application is claimed by deployment `{id}` of {by}"),
+            )
+            .hint("wait until it has ended, or take it back with `traffic-switch rescue` and its `deployment-id`")),
+            (claimed, _) => claimed,
+        };
+        match claimed {
+            Ok(claimed) => Ok((ledger, Some(claimed))),
+            Err(failure) => {
+                ledger.close().await;
+                Err(failure)
+            }
+        }
+    }
+
     /// Works without a record.
     pub(crate) fn without_record(context: &Context) -> Self {
         Self {
@@ -73,6 +146,13 @@ impl Ledger {
                 .map_err(|error| record_failure(error, cancel.requested())),
             None => Ok(Claimed::New),
         }
+    }
+
+    /// The session, when it has claimed a deployment: only then is there a journal to write to.
+    fn claimed_mut(&mut self) -> Option<&mut Session> {
+        self.session
+            .as_mut()
+            .filter(|session| session.record().is_ok())
     }
 
     /// The record of the claimed deployment.
@@ -157,7 +237,7 @@ impl Ledger {
     pub(crate) async fn plan(&mut self, planned: PlannedMutation) -> Result<Ticket, Failure> {
         self.safe_point(&format!("{} {}", planned.operation, planned.target))?;
         let cancel = self.cancel.clone();
-        match &mut self.session {
+        match self.claimed_mut() {
             Some(session) => session
                 .plan_mutation(planned)
                 .await
@@ -227,9 +307,22 @@ impl Ledger {
     /// Moves the deployment to a phase; a completed phase is a no-op.
     pub(crate) async fn advance(&mut self, to: Phase) -> Result<(), Failure> {
         let cancel = self.cancel.clone();
-        match &mut self.session {
+        match self.claimed_mut() {
             Some(session) => session
                 .advance(to)
+                .await
+                .map(drop)
+                .map_err(|error| record_failure(error, cancel.requested())),
+            None => Ok(()),
+        }
+    }
+
+    /// Moves the deployment to a phase that is not the next one of its chain, and says why.
+    pub(crate) async fn advance_because(&mut self, to: Phase, why: &str) -> Result<(), Failure> {
+        let cancel = self.cancel.clone();
+        match self.claimed_mut() {
+            Some(session) => session
+                .advance_because(to, why)
                 .await
                 .map(drop)
                 .map_err(|error| record_failure(error, cancel.requested())),
@@ -243,7 +336,7 @@ impl Ledger {
         change: impl FnOnce(&mut DeploymentRecord),
     ) -> Result<(), Failure> {
         let cancel = self.cancel.clone();
-        match &mut self.session {
+        match self.claimed_mut() {
             Some(session) => session
                 .amend(change)
                 .await

@@ -3,15 +3,27 @@
 //! Owns what is written to workloads and their belongings. Refuses to move traffic: fronts keep what
 //! they send where.
 
+mod adopt;
+mod annotate;
 mod apply;
+mod backup;
+mod finish;
 mod inputs;
 mod ledger;
 mod objects;
+mod opening;
 mod outputs;
 mod permissions;
 mod plan;
+mod restore;
+mod scale;
+mod sides;
 mod source;
+mod status;
+mod subject;
+mod survey;
 mod timing;
+mod waiting;
 
 use switchyard_runner::{Action, Context, Failure, Output};
 
@@ -35,13 +47,13 @@ impl Action for Rollout {
     async fn run(self, context: &mut Context) -> Result<(), Failure> {
         match self.command {
             Command::Apply(args) => apply::run(args, context).await,
-            Command::Scale(_)
-            | Command::Annotate(_)
-            | Command::Backup(_)
-            | Command::Restore(_)
-            | Command::Adopt(_)
-            | Command::Status(_)
-            | Command::Finish(_) => Ok(()),
+            Command::Scale(args) => scale::run(args, context).await,
+            Command::Annotate(args) => annotate::run(args, context).await,
+            Command::Backup(args) => backup::run(args, context).await,
+            Command::Restore(args) => restore::run(args, context).await,
+            Command::Adopt(args) => adopt::run(args, context).await,
+            Command::Status(args) => status::run(args, context).await,
+            Command::Finish(args) => finish::run(args, context).await,
         }
     }
 }

@@ -2,9 +2,12 @@
 //! why an object is written.
 
 use futures::{StreamExt, TryStreamExt, stream};
-use kube::api::{GroupVersionKind, ListParams, Patch, PatchParams, ValidationDirective};
+use kube::api::{
+    DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PostParams,
+    ValidationDirective,
+};
 use serde_json::Value;
-use switchyard_cluster::{Cluster, Deadline, DynamicKind, Error, FIELD_MANAGER, Verb};
+use switchyard_cluster::{Cluster, Deadline, DynamicKind, Error, FIELD_MANAGER, Operation, Verb};
 use switchyard_deployment::cluster_failure;
 use switchyard_manifest::{Identity, Kind, Object};
 use switchyard_record::ObjectRef;
@@ -222,6 +225,64 @@ impl AnyObjects {
         }
     }
 
+    /// Merges fields into an object, on exactly the object that was read, once. Kubernetes answers 409
+    /// when it has moved on.
+    pub(crate) async fn merge(
+        &self,
+        kind: &DynamicKind,
+        live: &Value,
+        fields: &Value,
+    ) -> Result<Value, NotApplied> {
+        let objects = self.cluster.dynamic_objects(kind);
+        let mut body = fields.clone();
+        for key in ["uid", "resourceVersion"] {
+            body["metadata"][key] = live["metadata"][key].clone();
+        }
+        let name = live
+            .pointer("/metadata/name")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        let params = PatchParams {
+            field_manager: Some(FIELD_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        let answer = objects
+            .api()
+            .patch(name, &params, &Patch::Merge(&body))
+            .await;
+        answered(answer, &objects.operation(Verb::Patch, Some(name)))
+    }
+
+    /// Replaces an object as a whole, once; the resourceVersion within it is the precondition.
+    pub(crate) async fn replace(
+        &self,
+        kind: &DynamicKind,
+        object: &Value,
+        sending: Sending,
+    ) -> Result<Value, NotApplied> {
+        let objects = self.cluster.dynamic_objects(kind);
+        let name = crate::plan::traffic::name_of(object);
+        let operation = objects.operation(Verb::Update, Some(name));
+        let params = post_params(sending);
+        let answer = objects.api().replace(name, &params, &typed(object)?).await;
+        answered(answer, &operation)
+    }
+
+    /// Creates an object, once.
+    pub(crate) async fn create(
+        &self,
+        kind: &DynamicKind,
+        object: &Value,
+        sending: Sending,
+    ) -> Result<Value, NotApplied> {
+        let objects = self.cluster.dynamic_objects(kind);
+        let name = crate::plan::traffic::name_of(object);
+        let operation = objects.operation(Verb::Create, Some(name));
+        let params = post_params(sending);
+        let answer = objects.api().create(&params, &typed(object)?).await;
+        answered(answer, &operation)
+    }
+
     /// The cluster that is worked on.
     pub(crate) fn cluster(&self) -> &Cluster {
         &self.cluster
@@ -239,4 +300,34 @@ pub(crate) fn to_value<T: serde::Serialize>(object: &T) -> Result<Value, Error> 
         what: "an object".to_owned(),
         problem: problem.to_string(),
     })
+}
+
+fn post_params(sending: Sending) -> PostParams {
+    PostParams {
+        dry_run: sending == Sending::DryRun,
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+    }
+}
+
+fn typed(object: &Value) -> Result<DynamicObject, NotApplied> {
+    serde_json::from_value(object.clone()).map_err(|problem| {
+        NotApplied::Other(Error::Unreadable {
+            what: "an object to write".to_owned(),
+            problem: problem.to_string(),
+        })
+    })
+}
+
+/// What the API server's answer to a write on a version means.
+fn answered(
+    answer: kube::Result<DynamicObject>,
+    operation: &Operation,
+) -> Result<Value, NotApplied> {
+    match answer {
+        Ok(written) => to_value(&written).map_err(NotApplied::Other),
+        Err(kube::Error::Api(status)) if status.code == 409 => {
+            Err(NotApplied::Stale(Error::from_status(&status, operation)))
+        }
+        Err(error) => Err(NotApplied::Other(Error::from_kube(error, operation))),
+    }
 }

@@ -43,3 +43,18 @@ pub(crate) fn deployment_id(context: &Context, ledger: &Ledger) -> Result<(), Fa
         None => Ok(()),
     }
 }
+
+/// Puts revisions out: the number alone for one workload, one `workload=revision` a line for several.
+pub(crate) fn revisions(context: &Context, revisions: &[(String, String)]) -> Result<(), Failure> {
+    match revisions {
+        [] => Ok(()),
+        [(_, revision)] => context.outputs.set("revision", revision),
+        several => {
+            let lines: Vec<String> = several
+                .iter()
+                .map(|(workload, revision)| format!("{workload}={revision}"))
+                .collect();
+            context.outputs.set("revision", lines.join("\n"))
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! What a command needs to be allowed, asked before it begins, with all gaps in one report.
 
-use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Service};
@@ -69,5 +69,6 @@ pub(crate) fn to_survey(namespace: &str) -> Vec<Permission> {
         )),
         Permission::to(Operation::on::<Deployment>(Verb::List, namespace)),
         Permission::to(Operation::on::<StatefulSet>(Verb::List, namespace)),
+        Permission::to(Operation::on::<DaemonSet>(Verb::List, namespace)),
     ]
 }

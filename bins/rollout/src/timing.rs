@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use switchyard_runner::{Failure, Kind, values};
 
+/// How much later than the command's own waits the limit strikes.
+const GRACE: Duration = Duration::from_secs(5);
+
 /// Runs a command's work within its `timeout`.
 ///
 /// # Errors
@@ -13,7 +16,8 @@ pub(crate) async fn within<T>(
     limit: Duration,
     work: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {
-    match tokio::time::timeout(limit, work).await {
+    // Waits inside end at the limit and say what they waited for; this one is for what hangs.
+    match tokio::time::timeout(limit + GRACE, work).await {
         Ok(result) => result,
         Err(_) => Err(Failure::message(
             Kind::Remote,

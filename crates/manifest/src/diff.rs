@@ -82,6 +82,19 @@ pub fn without_secrets(kind: Kind, value: &Value) -> Value {
     value
 }
 
+/// Whether a workload has environment variables that look like secrets, in plain text.
+#[must_use]
+pub fn has_plain_secrets(kind: Kind, value: &Value) -> bool {
+    let mut value = value.clone();
+    let mut found = false;
+    if let Some(template) = pods::template_mut(kind, &mut value) {
+        pods::each_container_mut(template, &mut |container| {
+            found |= secret_variables(container).next().is_some();
+        });
+    }
+    found
+}
+
 /// The values of environment variables whose name speaks of a secret.
 fn secret_variables(container: &mut Value) -> impl Iterator<Item = &mut String> {
     let variables = container.get_mut("env").and_then(Value::as_array_mut);

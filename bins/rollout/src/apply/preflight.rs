@@ -72,18 +72,22 @@ impl Applying<'_> {
         })
     }
 
-    pub(super) fn slot_manifest(&self, slot: Slot) -> Result<slotting::Slotted, Failure> {
-        let options = SlottingOptions {
+    pub(super) fn slotting_options(&self, slot: Slot) -> SlottingOptions {
+        SlottingOptions {
             slot,
             application: self.args.deployment.application.clone(),
             front: self.args.front.iter().cloned().collect(),
             after_switch: self.args.after_switch.iter().cloned().collect(),
             per_slot: self.args.per_slot.iter().cloned().collect(),
-        };
-        let slotted = slotting::slot(&self.manifest, &options).map_err(|error| {
-            let hint = error.hint();
-            Failure::input(error).maybe_hint(hint)
-        })?;
+        }
+    }
+
+    pub(super) fn slot_manifest(&self, slot: Slot) -> Result<slotting::Slotted, Failure> {
+        let slotted =
+            slotting::slot(&self.manifest, &self.slotting_options(slot)).map_err(|error| {
+                let hint = error.hint();
+                Failure::input(error).maybe_hint(hint)
+            })?;
         if self.args.stage == StageChoice::AfterSwitch && slotted.after_switch.is_empty() {
             return Err(Failure::message(
                 FailureKind::Input,

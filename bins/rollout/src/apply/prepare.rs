@@ -14,7 +14,6 @@ use switchyard_manifest::{
 use switchyard_record::Side;
 use switchyard_runner::{Failure, Kind as FailureKind};
 
-use super::survey::Survey;
 use super::{Applying, is_sized, side_of};
 use crate::inputs::StageChoice;
 use crate::ledger::Ledger;
@@ -23,6 +22,8 @@ use crate::plan::capacity::{self, Sizing};
 use crate::plan::conflicts::{self, FieldConflict};
 use crate::plan::ownership;
 use crate::plan::selectors::{self, NewPods, Ours};
+use crate::plan::slot_choice::KnownSides;
+use crate::survey::Survey;
 
 /// One object that will be sent.
 #[derive(Clone, Debug)]
@@ -103,7 +104,7 @@ impl Applying<'_> {
         &self,
         ledger: &Ledger,
         slot: Option<Slot>,
-        survey: &Survey,
+        (survey, known): (&Survey, &KnownSides),
     ) -> Result<Plan, Failure> {
         let slotted = match slot {
             Some(slot) => Some(self.slot_manifest(slot)?),
@@ -124,7 +125,7 @@ impl Applying<'_> {
             .record()
             .and_then(|record| record.sides.from.as_ref())
             .map(|from| from.side)
-            .or_else(|| live_side(survey, slot));
+            .or_else(|| live_side(known, slot));
         set_sizes(&mut drafts, slot.and(previous), survey, &mut notes);
         let objects = self.dry_run(drafts, &mut notes).await?;
         Ok(Plan {
@@ -417,11 +418,10 @@ fn refuse_slotted_fronts(drafts: &[Draft]) -> Result<(), Failure> {
 }
 
 /// The live side when no record tells: the one that traffic reaches, a slot before an unslotted one.
-fn live_side(survey: &Survey, slot: Option<Slot>) -> Option<Side> {
+fn live_side(known: &KnownSides, slot: Option<Slot>) -> Option<Side> {
     let target = slot.map(|slot| side_of(Some(slot)));
-    survey.sides.recorded.or_else(|| {
-        survey
-            .sides
+    known.recorded.or_else(|| {
+        known
             .seen
             .keys()
             .copied()
@@ -452,7 +452,7 @@ fn set_sizes(
         let sizing = Sizing {
             live: draft.live.clone(),
             is_autoscaled: autoscaled.contains(&(kind, name.clone()))
-                || survey.is_autoscaled(kind, &name),
+                || survey.autoscaler_of(kind, &name).is_some(),
             is_new_side,
             old_ready: old_ready.filter(|ready| *ready > 0),
         };

@@ -9,12 +9,12 @@ use switchyard_record::{Outcome, PlannedMutation, Settlement};
 use switchyard_runner::{Failure, Kind as FailureKind};
 
 use super::prepare::{Plan, Planned, record_ref};
-use super::survey::Survey;
 use super::{Applying, slot_of};
 use crate::inputs::StageChoice;
 use crate::ledger::{Ledger, projection};
 use crate::objects::{NotApplied, Sending};
 use crate::plan::conflicts;
+use crate::survey::{Survey, text};
 
 /// The journal's word for what this module does.
 const OPERATION: &str = "apply";
@@ -54,7 +54,7 @@ impl Applying<'_> {
                     ..planned.object.identity().short()
                 })
                 .collect();
-            self.side_from(survey, side, &workloads)
+            survey.side(self.connection.cluster.namespace(), side, &workloads)
         });
         let to = switchyard_record::SideState {
             version: self.args.version.clone(),
@@ -219,13 +219,6 @@ impl Applying<'_> {
             Err(_) => Err((cluster_failure(error), Outcome::Unknown)),
         }
     }
-}
-
-fn text(value: &Value, pointer: &str) -> Option<String> {
-    value
-        .pointer(pointer)
-        .and_then(Value::as_str)
-        .map(str::to_owned)
 }
 
 /// The object with the state on which it may be applied: this object (uid), at this version.

@@ -22,11 +22,6 @@ impl LiveObject {
         let title = format!("{}/{}", kind_name.to_lowercase(), name_of(&value));
         Self { kind, title, value }
     }
-
-    /// The object's name.
-    pub(crate) fn name(&self) -> &str {
-        name_of(&self.value)
-    }
 }
 
 /// `metadata.name` of a value.
@@ -91,15 +86,31 @@ impl TrafficView {
 
     /// The first way by which traffic reaches pods with these labels.
     pub(crate) fn reaches(&self, labels: &BTreeMap<String, String>) -> Option<&Entry> {
+        self.all_reaching(labels).next()
+    }
+
+    /// Every way by which traffic reaches pods with these labels.
+    pub(crate) fn all_reaching(
+        &self,
+        labels: &BTreeMap<String, String>,
+    ) -> impl Iterator<Item = &Entry> {
         self.entries
             .iter()
-            .find(|entry| entry.selector.matches(labels))
+            .filter(|entry| entry.selector.matches(labels))
     }
 
     /// As [`Self::reaches`], for pods of a workload without slots of which only the template is known:
     /// a Service that is pinned to one ReplicaSet counts, one that asks for a slot does not.
     pub(crate) fn reaches_unslotted(&self, labels: &BTreeMap<String, String>) -> Option<&Entry> {
-        self.entries.iter().find(|entry| {
+        self.all_reaching_unslotted(labels).next()
+    }
+
+    /// Every way by which traffic reaches pods of a workload without slots.
+    pub(crate) fn all_reaching_unslotted(
+        &self,
+        labels: &BTreeMap<String, String>,
+    ) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().filter(|entry| {
             !entry.selector.names_label(names::SLOT)
                 && entry
                     .selector

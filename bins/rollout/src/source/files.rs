@@ -11,9 +11,11 @@ const EXTENSIONS: [&str; 3] = ["yaml", "yml", "json"];
 /// Reads every file that the patterns name, once, in the order of the patterns and then by name.
 pub(super) fn read(patterns: &[String]) -> Result<Vec<(String, String)>, Failure> {
     let mut paths: Vec<PathBuf> = Vec::new();
+    let mut seen = std::collections::BTreeSet::new();
     for pattern in patterns {
         for path in expand(pattern)? {
-            if !paths.contains(&path) {
+            // `./web.yaml` and `web.yaml` are one file.
+            if seen.insert(path.canonicalize().unwrap_or_else(|_| path.clone())) {
                 paths.push(path);
             }
         }
@@ -143,7 +145,7 @@ mod tests {
             "deep/er/d.yaml",
         ]);
         let path = folder.path();
-        assert_eq!(names(path, &["b.yaml", "."]).expect("there").len(), 3);
+        assert_eq!(names(path, &["b.yaml", "."]).expect("there").len(), 2);
         assert_eq!(
             names(path, &["**/*.yaml"]),
             Ok(vec![

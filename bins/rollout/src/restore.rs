@@ -1,0 +1,213 @@
+//! `rollout restore`: what a backup holds, or the previous revision of workloads, made live again in
+//! place. Never moves traffic between sides.
+
+mod from_backup;
+mod revisions;
+
+use anyhow::anyhow;
+use switchyard_cluster::access::Permission;
+use switchyard_cluster::{Operation, Verb};
+use switchyard_deployment::record_failure;
+use switchyard_manifest::ObjectName;
+use switchyard_record::{
+    Chain, Claimed, DeploymentResult, Intent, Kind, Opening, Phase, Side, SideState, Verdict,
+    WayBack,
+};
+use switchyard_runner::{Context, Failure, Kind as FailureKind};
+
+use crate::inputs::RestoreArgs;
+use crate::ledger::{Ledger, claim_request};
+use crate::opening::Opened;
+use crate::survey::Survey;
+use crate::timing::within;
+use crate::waiting;
+
+/// The journal's word for what this command does.
+const OPERATION: &str = "restore";
+
+/// What was made live again.
+#[derive(Debug, Default)]
+struct Restored {
+    /// Objects that are as they were.
+    applied: usize,
+    /// Objects that had to be changed for it.
+    changed: usize,
+    /// Workloads among them.
+    workloads: Vec<ObjectName>,
+    /// Revisions, by workload.
+    revisions: Vec<(String, String)>,
+}
+
+/// Restores what the inputs name.
+///
+/// # Errors
+/// Bad input, a backup that is not the one of the record, or a cluster that fails.
+pub(crate) async fn run(args: RestoreArgs, context: &mut Context) -> Result<(), Failure> {
+    if args.backup_file.is_none() && args.workloads.is_empty() {
+        return Err(
+            Failure::input(anyhow!("nothing is named that could be restored"))
+                .hint("give `backup-file`, or `workloads` whose previous revision to bring back"),
+        );
+    }
+    within(args.timeout, async {
+        let opened = Opened::begin(context, &args.deployment, args.timeout, to_restore).await?;
+        let (mut ledger, claimed) = open_ledger(&args, context, &opened).await?;
+        let result = with_ledger(&args, context, &opened, (&mut ledger, claimed)).await;
+        ledger.close().await;
+        result
+    })
+    .await
+}
+
+fn to_restore(namespace: &str) -> Vec<Permission> {
+    use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
+    vec![
+        Permission::to(Operation::on::<Deployment>(Verb::Update, namespace)),
+        Permission::to(Operation::on::<ReplicaSet>(Verb::List, namespace)),
+    ]
+}
+
+/// Goes on with this run's deployment, which is then taken back; else begins one of its own.
+async fn open_ledger(
+    args: &RestoreArgs,
+    context: &Context,
+    opened: &Opened,
+) -> Result<(Ledger, Option<Claimed>), Failure> {
+    if args.plan {
+        return Ok((Ledger::without_record(context), None));
+    }
+    let opening = Opening {
+        commit: context.environment.workflow_run().sha,
+        ..Opening::new(Kind::Restore, Chain::InPlace)
+    };
+    Ledger::open_any(
+        context,
+        &args.deployment,
+        &opened.connection,
+        claim_request(context, &args.deployment, Intent::Deploy(opening), None),
+    )
+    .await
+}
+
+async fn with_ledger(
+    args: &RestoreArgs,
+    context: &Context,
+    opened: &Opened,
+    (ledger, claimed): (&mut Ledger, Option<Claimed>),
+) -> Result<(), Failure> {
+    let is_own = matches!(claimed, Some(Claimed::New));
+    if !is_own {
+        turn_back(ledger).await?;
+    }
+    let restored = match &args.backup_file {
+        Some(file) => from_backup::restore((args, file), context, opened, ledger).await?,
+        None => revisions::restore(args, context, opened, ledger).await?,
+    };
+    if args.plan {
+        context.console.info("plan only: nothing was changed");
+        return report(context, ledger, &restored);
+    }
+    let target = (opened.cluster(), opened.deadline);
+    if is_own {
+        make_live(opened, ledger, &restored.workloads).await?;
+    }
+    waiting::rollout(context, ledger, target, &restored.workloads).await?;
+    end(ledger, is_own).await?;
+    report(context, ledger, &restored)
+}
+
+/// The deployment that is under way goes back from here; a gate after its first write has failed, or a
+/// person ordered it.
+async fn turn_back(ledger: &mut Ledger) -> Result<(), Failure> {
+    let Some(record) = ledger.record() else {
+        return Ok(());
+    };
+    let to = match record.way_back() {
+        WayBack::Abandon => Phase::Abandoning,
+        WayBack::Revert => Phase::Reverting,
+        WayBack::NeedsPerson => {
+            if record.may_have_moved_traffic() {
+                Phase::Reverting
+            } else {
+                Phase::Abandoning
+            }
+        }
+        WayBack::Ended(_) => return Ok(()),
+    };
+    if record.chain != Chain::InPlace && to == Phase::Reverting {
+        return Err(Failure::message(
+            FailureKind::Gate,
+            "this deployment has moved traffic between sides; restoring objects does not move it back",
+        )
+        .hint("run `traffic-switch rollback`"));
+    }
+    ledger
+        .advance_because(to, "restored by `rollout restore`")
+        .await
+}
+
+/// A restore of its own is a deployment in place: what it writes is live at once.
+async fn make_live(
+    opened: &Opened,
+    ledger: &mut Ledger,
+    workloads: &[ObjectName],
+) -> Result<(), Failure> {
+    if ledger.record().is_none() {
+        return Ok(());
+    }
+    let survey = Survey::read(&opened.objects).await?;
+    let side = ledger
+        .session()
+        .and_then(|session| session.application().live.as_ref())
+        .map_or(Side::Unslotted, |live| live.side);
+    let to = SideState {
+        version: None,
+        ..survey.side(opened.namespace(), side, workloads)
+    };
+    ledger.amend(|record| record.sides.to = Some(to)).await?;
+    ledger.advance(Phase::Applied).await
+}
+
+async fn end(ledger: &mut Ledger, is_own: bool) -> Result<(), Failure> {
+    let Some(record) = ledger.record() else {
+        return Ok(());
+    };
+    let verdict = match (is_own, record.phase) {
+        (true, _) => {
+            for phase in [Phase::Ready, Phase::Soaking] {
+                ledger.advance(phase).await?;
+            }
+            Verdict::Succeeded
+        }
+        (false, Phase::Abandoning) => Verdict::Abandoned,
+        (false, _) => Verdict::RolledBack,
+    };
+    let Some(session) = ledger.session_mut() else {
+        return Ok(());
+    };
+    let by = session
+        .record()
+        .map(|record| record.actor.clone())
+        .unwrap_or_default();
+    let result = DeploymentResult {
+        verdict,
+        cause: (!is_own).then(|| "restored by `rollout restore`".to_owned()),
+        by,
+    };
+    session
+        .finish(result)
+        .await
+        .map(drop)
+        .map_err(|error| record_failure(error, None))
+}
+
+fn report(context: &Context, ledger: &Ledger, restored: &Restored) -> Result<(), Failure> {
+    context.outputs.set("applied", restored.applied)?;
+    context.outputs.set("changed", restored.changed)?;
+    crate::outputs::revisions(context, &restored.revisions)?;
+    context.console.info(format!(
+        "{} objects as they were, {} changed for it",
+        restored.applied, restored.changed
+    ));
+    crate::outputs::deployment_id(context, ledger)
+}

@@ -1,0 +1,278 @@
+//! `rollout scale`: the size of a side or of named workloads. Autoscalers are respected; a side that
+//! takes traffic is never scaled to nothing.
+
+use serde_json::json;
+use switchyard_cluster::scale::{ScaleGoal, ScaleState, ScaleWrite, Scaled};
+use switchyard_cluster::workloads::WorkloadRef;
+use switchyard_cluster::{Operation, Verb, access::Permission};
+use switchyard_deployment::cluster_failure;
+use switchyard_record::{ObjectRef, Outcome, Phase, PlannedMutation, Projection, Settlement, Side};
+use switchyard_runner::{Context, Failure, Kind as FailureKind};
+
+use crate::inputs::{Replicas, ScaleArgs, SideChoice};
+use crate::ledger::Ledger;
+use crate::opening::Opened;
+use crate::sides::{self, Choosing, Chosen};
+use crate::survey::Survey;
+use crate::timing::within;
+use crate::waiting;
+
+/// Scales what the inputs name.
+///
+/// # Errors
+/// Bad input, a side that takes traffic, or a cluster that fails.
+pub(crate) async fn run(args: ScaleArgs, context: &mut Context) -> Result<(), Failure> {
+    within(args.timeout, async {
+        let opened = Opened::begin(context, &args.deployment, args.timeout, to_scale).await?;
+        let mut ledger = Ledger::go_on(context, &args.deployment, &opened.connection).await?;
+        let scaling = Scaling {
+            args: &args,
+            context,
+            opened: &opened,
+        };
+        let result = scaling.with_ledger(&mut ledger).await;
+        ledger.close().await;
+        result
+    })
+    .await
+}
+
+fn to_scale(namespace: &str) -> Vec<Permission> {
+    use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+    use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+    vec![
+        Permission::to(Operation::on::<Deployment>(Verb::Patch, namespace)),
+        Permission::to(Operation::on::<StatefulSet>(Verb::Patch, namespace)),
+        Permission::to(Operation::on::<HorizontalPodAutoscaler>(
+            Verb::Patch,
+            namespace,
+        )),
+    ]
+}
+
+struct Scaling<'a> {
+    args: &'a ScaleArgs,
+    context: &'a Context,
+    opened: &'a Opened,
+}
+
+impl Scaling<'_> {
+    async fn with_ledger(&self, ledger: &mut Ledger) -> Result<(), Failure> {
+        let survey = Survey::read(&self.opened.objects).await?;
+        let chosen = sides::choose(
+            &Choosing {
+                side: self.args.side,
+                workloads: &self.args.workloads,
+                application: self.args.deployment.application.as_deref(),
+                record: ledger.record(),
+            },
+            &survey,
+        )?;
+        if self.args.replicas == Replicas::Count(0) {
+            refuse_live(&chosen, &survey, ledger)?;
+        }
+        let is_retiring = self.is_retiring(ledger)?;
+        if is_retiring {
+            ledger.advance(Phase::Quieting).await?;
+        }
+        let changed = self.scale_all(ledger, &chosen).await?;
+        if self.args.wait {
+            let cluster = self.opened.cluster();
+            waiting::rollout(
+                self.context,
+                ledger,
+                (cluster, self.opened.deadline),
+                &chosen.workloads,
+            )
+            .await?;
+        }
+        if is_retiring {
+            ledger.advance(Phase::Retired).await?;
+        }
+        self.report(ledger, &chosen, changed)
+    }
+
+    /// Whether this retires the old side of a deployment whose new side is live.
+    fn is_retiring(&self, ledger: &Ledger) -> Result<bool, Failure> {
+        let Some(record) = ledger
+            .record()
+            .filter(|_| self.args.side == Some(SideChoice::Old))
+        else {
+            return Ok(false);
+        };
+        if record.phase.has_passed(Phase::Soaking) {
+            return Ok(true);
+        }
+        match self.args.replicas {
+            // Bringing the old side up is what a rollback does, at any time.
+            Replicas::Count(count) if count > 0 => Ok(false),
+            Replicas::Count(_) | Replicas::Keep => Err(Failure::message(
+                FailureKind::Gate,
+                format!(
+                    "the deployment is in phase `{}`: its new side does not take the traffic yet",
+                    record.phase
+                ),
+            )
+            .hint("scale the old side down after `traffic-switch switch`")),
+        }
+    }
+
+    async fn scale_all(&self, ledger: &mut Ledger, chosen: &Chosen) -> Result<usize, Failure> {
+        let Replicas::Count(count) = self.args.replicas else {
+            self.context.console.info("sizes are kept as they are");
+            return Ok(0);
+        };
+        let mut changed = 0;
+        for name in &chosen.workloads {
+            if name.kind == "daemonset" {
+                self.context
+                    .console
+                    .info(format!("{name}: has one pod per node, so it is left alone"));
+                continue;
+            }
+            let workload = sides::reference(name)?;
+            let scaled = self.scale_one(ledger, &workload, i32::from(count)).await?;
+            changed += usize::from(!scaled.writes.is_empty());
+            self.context.console.info(described(name, &scaled));
+        }
+        Ok(changed)
+    }
+
+    async fn scale_one(
+        &self,
+        ledger: &mut Ledger,
+        workload: &WorkloadRef,
+        count: i32,
+    ) -> Result<Scaled, Failure> {
+        let cluster = self.opened.cluster();
+        let target = ObjectRef::namespaced(
+            "apps/v1",
+            workload.kind.as_kind(),
+            cluster.namespace(),
+            &workload.name,
+        );
+        ledger.raise_fence(&target).await?;
+        let before = cluster
+            .scale_state(workload, self.opened.deadline)
+            .await
+            .map_err(cluster_failure)?;
+        let goal = ScaleGoal::Size(count);
+        let writes = switchyard_cluster::scale::plan(&before, goal).map_err(|problem| {
+            Failure::message(FailureKind::Gate, format!("{workload}: {problem}"))
+                .hint("raise the autoscaler's maxReplicas, or ask for less")
+        })?;
+        if writes.is_empty() {
+            return Ok(Scaled {
+                after: before.clone(),
+                before,
+                writes,
+            });
+        }
+        let ticket = ledger
+            .plan(PlannedMutation {
+                operation: "scale".to_owned(),
+                target,
+                target_uid: Some(before.uid.clone()),
+                precondition_resource_version: Some(before.resource_version.clone()),
+                before: sizes(&before),
+                after: sizes(&after(&before, &writes)),
+            })
+            .await?;
+        match cluster.scale(workload, goal, self.opened.deadline).await {
+            Ok(scaled) => {
+                ledger.settle(ticket, Outcome::Applied).await?;
+                Ok(scaled)
+            }
+            Err(error) => {
+                let outcome = if error.leaves_outcome_unknown() {
+                    Outcome::Unknown
+                } else {
+                    Outcome::NotApplied
+                };
+                ledger
+                    .settle(ticket, Settlement::failed(outcome, &error))
+                    .await?;
+                Err(cluster_failure(error))
+            }
+        }
+    }
+
+    fn report(&self, ledger: &Ledger, chosen: &Chosen, changed: usize) -> Result<(), Failure> {
+        let outputs = &self.context.outputs;
+        let slot = chosen
+            .side
+            .and_then(Side::slot)
+            .map_or("none", |slot| slot.as_str());
+        outputs.set("slot", slot)?;
+        outputs.set("applied", chosen.workloads.len())?;
+        outputs.set("changed", changed)?;
+        crate::outputs::deployment_id(self.context, ledger)
+    }
+}
+
+/// Refuses to take away the pods that live traffic goes to.
+fn refuse_live(chosen: &Chosen, survey: &Survey, ledger: &Ledger) -> Result<(), Failure> {
+    let recorded = ledger
+        .session()
+        .and_then(|session| session.application().live.as_ref())
+        .map(|live| live.side);
+    for workload in &chosen.workloads {
+        let side = sides::side_of_workload(survey, workload);
+        let evidence = match sides::traffic_to(survey, workload, ledger.record()) {
+            Some(entry) => format!("through {}", entry.decided_by),
+            None if recorded.is_some() && recorded == side => "as the record says".to_owned(),
+            None => continue,
+        };
+        return Err(Failure::message(
+            FailureKind::Gate,
+            format!(
+                "{workload} takes live traffic ({evidence}); without pods every request would fail"
+            ),
+        )
+        .hint("move the traffic away first: `traffic-switch switch`"));
+    }
+    Ok(())
+}
+
+/// The sizes as the journal keeps them.
+fn sizes(state: &ScaleState) -> Projection {
+    Projection::shown(&json!({
+        "replicas": state.replicas,
+        "minReplicas": state.autoscaler.as_ref().map(|autoscaler| autoscaler.min),
+    }))
+}
+
+fn after(before: &ScaleState, writes: &[ScaleWrite]) -> ScaleState {
+    let mut state = before.clone();
+    for write in writes {
+        match write {
+            ScaleWrite::Replicas { to, .. } => state.replicas = *to,
+            ScaleWrite::MinReplicas { to, .. } => {
+                if let Some(autoscaler) = &mut state.autoscaler {
+                    autoscaler.min = *to;
+                }
+            }
+        }
+    }
+    state
+}
+
+fn described(name: &switchyard_manifest::ObjectName, scaled: &Scaled) -> String {
+    let writes: Vec<String> = scaled
+        .writes
+        .iter()
+        .map(|write| match write {
+            ScaleWrite::Replicas { from, to } => format!("replicas {from} → {to}"),
+            ScaleWrite::MinReplicas {
+                autoscaler,
+                from,
+                to,
+            } => format!("minReplicas of autoscaler {autoscaler} {from} → {to}"),
+        })
+        .collect();
+    if writes.is_empty() {
+        format!("{name}: has {} replicas already", scaled.after.replicas)
+    } else {
+        format!("{name}: {}", writes.join(", "))
+    }
+}

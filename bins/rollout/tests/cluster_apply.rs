@@ -1,0 +1,73 @@
+//! `rollout apply` on a real cluster, by the least-privilege deployer.
+
+mod shop;
+
+use shop::{Shop, expect_code, expect_said};
+
+#[tokio::test]
+async fn a_manifest_is_applied_in_place_and_a_second_time_changes_nothing() {
+    let shop = Shop::open("apply-in-place").await;
+    let ended = shop.apply(&shop.web("v1.0.0")).run();
+    expect_code(&ended, 0);
+    assert_eq!(ended.outputs["applied"], "3");
+    assert_eq!(ended.outputs["changed"], "3");
+    assert_eq!(ended.outputs["slot"], "none");
+    let again = shop.apply(&shop.web("v1.0.0")).run();
+    expect_code(&again, 0);
+    assert_eq!(again.outputs["changed"], "0");
+    let next = shop
+        .apply(&shop.web("v1.0.0"))
+        .input(
+            "images",
+            format!(
+                "{}=:v1.1.0",
+                shop.sandbox.image("web", "v1.0.0").replace(":v1.0.0", "")
+            ),
+        )
+        .run();
+    expect_code(&next, 0);
+    assert_eq!(next.outputs["changed"], "1");
+    expect_said(
+        &next,
+        &[
+            "deployment/web: changed",
+            "service/web: unchanged",
+            ":v1.1.0",
+        ],
+    );
+}
+
+#[tokio::test]
+async fn auto_takes_blue_at_first_then_green_and_applying_the_front_again_moves_nothing() {
+    let shop = Shop::open("apply-slots").await;
+    let manifests = shop.web("v1.0.0") + &shop.traefik();
+    let first = shop.apply(&manifests).input("slot", "auto").run();
+    expect_code(&first, 0);
+    assert_eq!(first.outputs["slot"], "blue");
+    assert_eq!(
+        shop.get("traefikservice/shop")["spec"]["weighted"]["services"][0]["name"],
+        "web-blue"
+    );
+    assert_eq!(
+        shop.names("configmap"),
+        ["kube-root-ca.crt", "web-config-blue"]
+    );
+    let front = shop.get("traefikservice/shop");
+    let second = shop
+        .apply(&manifests.replace("v1.0.0", "v1.1.0"))
+        .input("slot", "auto")
+        .run();
+    expect_code(&second, 0);
+    assert_eq!(second.outputs["slot"], "green");
+    assert_eq!(shop.names("deployment"), ["web-blue", "web-green"]);
+    assert_eq!(shop.get("traefikservice/shop")["spec"], front["spec"]);
+    let onto_live = shop.apply(&manifests).input("slot", "blue").run();
+    expect_code(&onto_live, 1);
+    expect_said(
+        &onto_live,
+        &[
+            "slot `blue` takes live traffic (by traefikservice/shop)",
+            "slot: auto",
+        ],
+    );
+}

@@ -1,0 +1,140 @@
+//! A shop in a namespace of its own: its manifests, and steps that deploy it.
+
+use serde_json::Value;
+use switchyard_harness::{Ended, Step};
+use switchyard_sandbox::{Sandbox, TestNamespace, User};
+
+/// A namespace of one test, and what is known of it.
+pub(crate) struct Shop {
+    pub(crate) sandbox: Sandbox,
+    pub(crate) namespace: TestNamespace,
+}
+
+impl Shop {
+    /// A shop in a fresh namespace.
+    pub(crate) async fn open(test: &str) -> Self {
+        let sandbox = Sandbox::shared();
+        let namespace = sandbox.namespace(test).await;
+        Self { sandbox, namespace }
+    }
+
+    /// A step of the deployer in this namespace.
+    pub(crate) fn step(&self, command: &str) -> Step {
+        self.step_of(User::Deployer, command)
+    }
+
+    /// A step of some user in this namespace.
+    pub(crate) fn step_of(&self, user: User, command: &str) -> Step {
+        Step::new(env!("CARGO_BIN_EXE_rollout"))
+            .input("command", command)
+            .input(
+                "kubeconfig",
+                self.sandbox.kubeconfig(user).display().to_string(),
+            )
+            .input("namespace", self.namespace.name())
+    }
+
+    /// A step that applies these manifests.
+    pub(crate) fn apply(&self, manifests: &str) -> Step {
+        let step = self.step("apply");
+        let file = step.file("manifests.yaml", manifests);
+        step.input("files", file)
+    }
+
+    /// A live object as JSON.
+    pub(crate) fn get(&self, object: &str) -> Value {
+        let text = self
+            .namespace
+            .kubectl(&["get", object, "-o", "json", "--show-managed-fields"])
+            .expect("the object is there");
+        serde_json::from_str(&text).expect("kubectl prints JSON")
+    }
+
+    /// Names of all objects of a kind.
+    pub(crate) fn names(&self, kind: &str) -> Vec<String> {
+        let text = self
+            .namespace
+            .kubectl(&[
+                "get",
+                kind,
+                "-o",
+                "jsonpath={range .items[*]}{.metadata.name}{\"\\n\"}{end}",
+            ])
+            .expect("the kind is there");
+        text.lines().map(str::to_owned).collect()
+    }
+
+    /// Waits until a Deployment is rolled out.
+    pub(crate) fn wait_for(&self, deployment: &str) {
+        self.namespace
+            .kubectl(&[
+                "rollout",
+                "status",
+                &format!("deployment/{deployment}"),
+                "--timeout=60s",
+            ])
+            .expect("rolled out");
+    }
+
+    /// A web Deployment with its ConfigMap and Service, at some version.
+    pub(crate) fn web(&self, version: &str) -> String {
+        let image = self.sandbox.image("web", version);
+        format!(
+            r#"apiVersion: v1
+kind: ConfigMap
+metadata: {{name: web-config}}
+data: {{GREETING: hello}}
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: web}}
+spec:
+  selector: {{app: web}}
+  ports: [{{name: http, port: 80, targetPort: 8080}}]
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: web}}
+spec:
+  replicas: 2
+  selector: {{matchLabels: {{app: web}}}}
+  template:
+    metadata: {{labels: {{app: web}}}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      containers:
+      - name: web
+        image: {image}
+        envFrom: [{{configMapRef: {{name: web-config}}}}]
+        ports: [{{containerPort: 8080}}]
+        readinessProbe: {{httpGet: {{path: /health, port: 8080}}, periodSeconds: 1}}
+"#
+        )
+    }
+
+    /// A TraefikService in front of `web`.
+    pub(crate) fn traefik(&self) -> String {
+        "---\napiVersion: traefik.io/v1alpha1\nkind: TraefikService\nmetadata: {name: shop}\nspec: {weighted: {services: [{name: web, port: 80, weight: 1}]}}\n".to_owned()
+    }
+}
+
+/// Fails with everything that a step said unless it ended with this code.
+#[track_caller]
+pub(crate) fn expect_code(ended: &Ended, code: i32) {
+    assert_eq!(
+        ended.code,
+        Some(code),
+        "stdout:\n{}\nstderr:\n{}",
+        ended.stdout,
+        ended.stderr
+    );
+}
+
+/// Fails unless the step's error mentions all of these.
+#[track_caller]
+pub(crate) fn expect_said(ended: &Ended, texts: &[&str]) {
+    let said = format!("{}{}", ended.stdout, ended.stderr);
+    for text in texts {
+        assert!(said.contains(text), "`{text}` was not said:\n{said}");
+    }
+}
