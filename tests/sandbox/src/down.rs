@@ -25,6 +25,8 @@ use crate::{
 
 /// Where CNI remembers what it set up, by network name.
 const CNI_RESULTS: &str = "/var/lib/cni/results";
+/// Where the kubelet links logs, whatever it is configured to.
+const CONTAINER_LOGS: &str = "/var/log/containers";
 
 /// Ends the sandbox. One that is not there is no error.
 pub(crate) fn down(layout: &Layout) -> Result<()> {
@@ -64,6 +66,7 @@ pub(crate) fn remove_everything(layout: &Layout) -> Result<usize> {
     }
     remove_shim_sockets(layout);
     remove_pod_networks(layout);
+    remove_log_links(layout);
     unmount_below(&layout.state)?;
     network::remove(layout)?;
     if layout.state.exists() {
@@ -141,6 +144,15 @@ fn remove_pod_networks(layout: &Layout) {
             let _ = fs::remove_file(namespace);
         }
         let _ = fs::remove_file(entry.path());
+    }
+}
+
+/// The kubelet links every container's log from one folder for the whole machine.
+fn remove_log_links(layout: &Layout) {
+    for link in fs::read_dir(CONTAINER_LOGS).into_iter().flatten().flatten() {
+        if fs::read_link(link.path()).is_ok_and(|target| target.starts_with(&layout.state)) {
+            let _ = fs::remove_file(link.path());
+        }
     }
 }
 

@@ -46,14 +46,17 @@ fn a_guest_adds_a_front_door_and_removes_only_its_own() {
         3
     );
     apply(&host, ROUTE);
-    let ask = [
-        "exec",
-        "--",
-        "curl",
-        "-sfH",
-        "Host: guest.test",
-        "http://127.0.0.1:8000/",
+    let load = [
+        "--url=http://127.0.0.1:8000/",
+        "--host=guest.test",
+        "--rate=5",
+        "--duration=1s",
     ];
+    let ask = [
+        &["exec", "--", SANDBOX, "--name", "guest", "load"][..],
+        &load,
+    ]
+    .concat();
     wait_until("the guest's front door serves the route", || {
         host.run(&ask).status.success()
     });

@@ -33,6 +33,13 @@ fn traces(state: &Path) -> Vec<String> {
             traces.push(words);
         }
     }
+    let links = fs::read_dir("/var/log/containers")
+        .into_iter()
+        .flatten()
+        .flatten();
+    let targets = links.filter_map(|link| fs::read_link(link.path()).ok());
+    let ours = targets.filter(|target| target.starts_with(state));
+    traces.extend(ours.map(|target| target.display().to_string()));
     if state.exists() {
         traces.push(folder);
     }
