@@ -144,7 +144,7 @@ async fn weights_given_call_by_call_go_on_from_the_call_before_and_a_rerun_is_a_
     let ended = call("10");
     assert_eq!(ended.code, Some(0), "{}", ended.log());
     assert_eq!(ended.outputs["result"], "holding");
-    assert_eq!(ended.outputs["weights"], r#"{"green":10,"blue":90}"#);
+    assert_eq!(ended.outputs["weights"], r#"{"blue":90,"green":10}"#);
     let again = call("10");
     assert_eq!(
         (again.code, again.outputs["changed"].as_str()),

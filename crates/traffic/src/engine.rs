@@ -274,6 +274,11 @@ impl<'run> Engine<'run> {
             }
             let next = machine.next(event);
             self.face(machine.direction());
+            for index in machine.foreign() {
+                if let Some(front) = self.fronts.get_mut(*index) {
+                    front.is_foreign = true;
+                }
+            }
             match next {
                 Next::Finish(ending) => {
                     self.write_evidence(&ending).await;
@@ -398,6 +403,19 @@ impl<'run> Engine<'run> {
                 of: count(of),
             }),
         }
+    }
+
+    /// The targets that are ours to write, by their numbers.
+    pub(crate) fn own(&self) -> Vec<usize> {
+        let own = self.fronts.iter().enumerate();
+        own.filter(|(_, front)| !front.is_foreign)
+            .map(|(index, _)| index)
+            .collect()
+    }
+
+    /// The targets that are ours to write.
+    pub(crate) fn own_fronts(&self) -> impl Iterator<Item = &Front> {
+        self.fronts.iter().filter(|front| !front.is_foreign)
     }
 
     pub(crate) fn level(&self) -> Level {

@@ -234,6 +234,11 @@ impl Machine {
         self.direction
     }
 
+    /// Targets that somebody else has written, which are left alone.
+    pub fn foreign(&self) -> &[usize] {
+        &self.foreign
+    }
+
     /// The tasks in their order, for a plan that is only shown.
     pub fn tasks(&self) -> &[Task] {
         &self.tasks
@@ -346,6 +351,10 @@ fn forward_tasks(itinerary: &Itinerary) -> Vec<Task> {
 }
 
 fn back_tasks(targets: usize, foreign: &[usize]) -> Vec<Task> {
+    if targets > 0 && foreign.len() == targets {
+        // Nothing is left that we may write.
+        return vec![Task::Enter(Phase::NeedsPerson)];
+    }
     let mut tasks = vec![
         Task::Enter(Phase::Reverting),
         Task::ScaleUp,

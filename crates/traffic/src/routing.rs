@@ -64,17 +64,15 @@ impl Routing {
     /// One line for people: `web-blue 90, web-green 10`.
     pub fn describe(&self) -> String {
         match self {
-            Self::Selector { keys } if keys.is_empty() => "selects every side".to_owned(),
+            Self::Selector { keys } if keys.is_empty() => "every side".to_owned(),
             Self::Selector { keys } => {
                 let pairs: Vec<_> = keys
                     .iter()
                     .map(|(key, value)| format!("{key}={value}"))
                     .collect();
-                format!("selects {}", pairs.join(", "))
+                pairs.join(", ")
             }
-            Self::Backends { places } if places.is_empty() => {
-                "sends nothing to either side".to_owned()
-            }
+            Self::Backends { places } if places.is_empty() => "neither side".to_owned(),
             Self::Backends { places } => describe_places(places),
         }
     }

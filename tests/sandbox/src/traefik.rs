@@ -129,12 +129,14 @@ impl TraefikReplica {
             layout,
             name,
         };
-        let known = services(sandbox.traefik_api()).await.unwrap_or_default();
         let deadline = Instant::now() + READY_LIMIT;
-        while !services(&replica.api())
-            .await
-            .is_some_and(|names| names.is_superset(&known))
-        {
+        loop {
+            // Asked anew each time: the services of tests that end meanwhile never come.
+            let known = services(sandbox.traefik_api()).await.unwrap_or_default();
+            let own = services(&replica.api()).await;
+            if own.is_some_and(|names| names.is_superset(&known)) {
+                break;
+            }
             if !replica.record.is_alive() || Instant::now() > deadline {
                 let log = replica.layout.log(&replica.name);
                 return Err(SandboxError::new("a Traefik replica does not serve")

@@ -13,6 +13,7 @@ use switchyard_record::{
     Chain, ClaimRequest, DeploymentId, DeploymentIdParts, DeploymentRecord, Freshness, Intent,
     Kind, Opening, Phase, Session, SessionOptions, Store,
 };
+use switchyard_sandbox::fault_proxy::FaultProxy;
 use switchyard_sandbox::load::{LoadPlan, LoadReport, RunningLoad};
 use switchyard_sandbox::{Sandbox, TestNamespace, User};
 
@@ -238,6 +239,7 @@ spec:
                     .to_string(),
             )
             .input("namespace", self.namespace.name())
+            .input("cluster", "main")
             .input("environment", "production")
             .input("application", "web")
     }
@@ -261,6 +263,37 @@ spec:
             .input("targets", self.front.target())
             .input("to", "green")
             .input("expect-version", NEW)
+    }
+
+    /// A step that talks to the API server through a proxy with faults.
+    pub(crate) fn through(&self, step: Step, proxy: &FaultProxy) -> Step {
+        let kubeconfig = self.sandbox.kubeconfig_through(proxy, User::Deployer);
+        step.input("kubeconfig", kubeconfig.unwrap().display().to_string())
+    }
+
+    /// Waits until the record of this run stands in a phase.
+    pub(crate) async fn wait_phase(&self, phase: Phase) {
+        let store = Store::new(self.client().await, self.namespace.name());
+        let started = Instant::now();
+        loop {
+            let record = store.deployment(&self.id()).await.unwrap();
+            if record.is_some_and(|stored| stored.record.phase == phase) {
+                return;
+            }
+            assert!(started.elapsed() < LIMIT, "phase {phase} was not reached");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Whether somebody holds the application's lease.
+    pub(crate) fn is_leased(&self) -> bool {
+        let holder = self.kubectl(&[
+            "get",
+            "lease/switchyard-web",
+            "-o",
+            "jsonpath={.spec.holderIdentity}",
+        ]);
+        !holder.is_empty()
     }
 
     pub(crate) fn scale(&self, slot: &str, replicas: u32) {
@@ -301,22 +334,15 @@ spec:
     }
 
     pub(crate) fn id_of(&self, run_id: &str) -> DeploymentId {
-        let cluster = self.kubectl_context();
         DeploymentId::new(DeploymentIdParts {
             repository: "example/shop".to_owned(),
             run_id: run_id.to_owned(),
             environment: "production".to_owned(),
-            cluster,
+            cluster: "main".to_owned(),
             namespace: self.namespace.name().to_owned(),
             application: "web".to_owned(),
         })
         .unwrap()
-    }
-
-    fn kubectl_context(&self) -> String {
-        let path = self.sandbox.kubeconfig(User::Deployer);
-        let config = kube::config::Kubeconfig::read_from(path).unwrap();
-        config.current_context.unwrap()
     }
 
     /// The record of this run's deployment.

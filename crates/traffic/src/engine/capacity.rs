@@ -16,7 +16,7 @@ const LAG: Duration = Duration::from_secs(10);
 impl Engine<'_> {
     pub(crate) async fn capacity(&mut self, share: Percent) -> Result<(), Stop> {
         let snapshot = self.scene.now();
-        for index in 0..self.fronts.len() {
+        for index in self.own() {
             let pods = self.fronts[index].views.giving.pods(&snapshot).all;
             let front = &mut self.fronts[index];
             front.baseline = front.baseline.max(pods);
@@ -30,8 +30,7 @@ impl Engine<'_> {
         loop {
             let snapshot = self.scene.now();
             let problem = self
-                .fronts
-                .iter()
+                .own_fronts()
                 .find_map(|front| self.shortage(front, &snapshot, share));
             let Some(problem) = problem else {
                 return Ok(());
@@ -119,7 +118,7 @@ impl Engine<'_> {
     }
 
     fn say_warnings(&self, snapshot: &Snapshot) {
-        for front in &self.fronts {
+        for front in self.own_fronts() {
             for warning in front.views.taking.routable(snapshot, 1).warnings {
                 self.warn(format!(
                     "service `{}`: {warning}",

@@ -43,7 +43,7 @@ struct Seen {
 impl Engine<'_> {
     /// Waits until endpoints and every proxy show all targets as written.
     pub(crate) async fn confirm(&mut self, aim: Aim) -> Result<(), Stop> {
-        if aim == Aim::Prepare && self.fronts.iter().all(|front| front.is_unprepared) {
+        if aim == Aim::Prepare && self.own_fronts().all(|front| front.is_unprepared) {
             return Ok(());
         }
         let limit = self.confirm_limit(aim);
@@ -162,7 +162,7 @@ impl Engine<'_> {
             self.state.decision_to_evidence = Some(started.elapsed());
         }
         let at = Timestamp::now();
-        for index in 0..self.fronts.len() {
+        for index in self.own() {
             let front = &self.fronts[index];
             let weights = side_shares(front);
             let known = self
@@ -189,7 +189,7 @@ impl Engine<'_> {
 
     /// Looks once at everything. The flag: what still waits is proxies that gave no answer.
     async fn observe(&mut self, aim: Aim) -> Result<(Vec<TargetEvidence>, bool), Stop> {
-        for index in 0..self.fronts.len() {
+        for index in self.own() {
             // Also notices at once when somebody else writes the route while we wait.
             self.read_front(index).await?;
         }
@@ -197,7 +197,7 @@ impl Engine<'_> {
         let snapshot = self.scene.now();
         let mut evidence = Vec::new();
         let mut is_only_silence = true;
-        for front in &mut self.fronts {
+        for front in self.fronts.iter_mut().filter(|front| !front.is_foreign) {
             let (of_target, is_silence) =
                 judge(front, aim, &snapshot, &seen, &self.proxies.kube_proxy);
             let is_waiting = of_target.pending().is_some();
@@ -208,7 +208,7 @@ impl Engine<'_> {
     }
 
     async fn ask_proxies(&self) -> Seen {
-        let needs_kube = self.fronts.iter().any(Front::is_service);
+        let needs_kube = self.own_fronts().any(Front::is_service);
         let kube = async {
             if needs_kube {
                 self.proxies.kube_proxy_samples().await
@@ -229,8 +229,7 @@ impl Engine<'_> {
         let version = self.settings.versions.taking.clone();
         let has_header = prober.plan().version_header.is_some();
         let sticky = self
-            .fronts
-            .iter()
+            .own_fronts()
             .find_map(|front| front.shares_unverifiable.clone());
         let limit = self.limit(self.settings.wait);
         let mut since = Instant::now();
@@ -315,7 +314,7 @@ impl Engine<'_> {
             ));
             self.tick().await?;
         }
-        for index in 0..self.fronts.len() {
+        for index in self.own() {
             self.read_front(index).await?;
         }
         Ok(())
@@ -339,7 +338,7 @@ impl Engine<'_> {
 
     /// The share that the taking side has now, on its smallest place.
     fn share_now(&self) -> Percent {
-        let shares = self.fronts.iter().flat_map(|front| {
+        let shares = self.own_fronts().flat_map(|front| {
             let provider = front.target.provider.provider();
             let of_places = provider.shares(&front.routing, &front.roles);
             of_places
@@ -417,7 +416,7 @@ impl Engine<'_> {
         if self.proxies.traefik_api.is_empty() {
             return Err("no `traefik-api` was given, so nobody counts".to_owned());
         }
-        if let Some(front) = self.fronts.iter().find(|front| front.is_service()) {
+        if let Some(front) = self.own_fronts().find(|front| front.is_service()) {
             return Err(format!(
                 "{}: both sides are behind one Service, so proxies count them together",
                 front.target
@@ -431,8 +430,7 @@ impl Engine<'_> {
         let mut finished = BTreeMap::new();
         let snapshot = self.scene.now();
         let giving: BTreeSet<String> = self
-            .fronts
-            .iter()
+            .own_fronts()
             .flat_map(|front| front.views.giving.servers(&snapshot))
             .collect();
         for ((replica, services), (_, counters)) in loaded.into_iter().zip(counted) {

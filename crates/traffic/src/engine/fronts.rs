@@ -64,6 +64,8 @@ pub struct Front {
     pub servers_before: BTreeSet<String>,
     /// Whether Traefik sends to the front Service; found out at the first look.
     pub is_behind_traefik: Option<bool>,
+    /// Whether somebody else has written it, so that it is left alone.
+    pub is_foreign: bool,
     /// Whether the last preparation was left out because nothing could be lost.
     pub is_unprepared: bool,
 }
@@ -222,6 +224,7 @@ async fn load_front(
         kube_before: BTreeMap::new(),
         servers_before: BTreeSet::new(),
         is_behind_traefik: None,
+        is_foreign: false,
         is_unprepared: false,
     })
 }

@@ -133,12 +133,9 @@ async fn take_up_one(
     if is_as_left || is_settled_by_hand {
         return Ok(None);
     }
-    let left = expected
-        .first()
-        .map(switchyard_record::Projection::describe)
-        .unwrap_or_default();
+    let left = expected.first().map(shown).unwrap_or_default();
     let reason = format!(
-        "{} {}, and this deployment left it as {left}: it was changed by {}",
+        "{} stands at `{}`, and this deployment left it at `{left}`: it was changed by {}",
         front.target,
         owned.routing.describe(),
         writer_of(&live, provider)
@@ -181,6 +178,14 @@ async fn settle_open(
 
 fn is_route(entry: &JournalEntry, reference: &ObjectRef) -> bool {
     entry.target == *reference && entry.operation.split(' ').next() == Some(OPERATION)
+}
+
+/// A recorded state for people: as we would say it, else as the record does.
+fn shown(state: &switchyard_record::Projection) -> String {
+    let routing = state
+        .value()
+        .and_then(|value| Routing::from_value(value).ok());
+    routing.map_or_else(|| state.describe(), |routing| routing.describe())
 }
 
 /// What the object must be like: as the last entry that was applied left it, else as before.

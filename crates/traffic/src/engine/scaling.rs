@@ -196,7 +196,7 @@ impl Engine<'_> {
             return false;
         }
         let snapshot = self.scene.now();
-        self.fronts.iter().all(|front| {
+        self.own_fronts().all(|front| {
             let is_dead = front.views.giving.pods(&snapshot).ready == 0;
             is_dead && front.views.taking.pods(&snapshot).ready > 0
         })

@@ -67,7 +67,7 @@ impl Engine<'_> {
         }
         let snapshot = self.scene.now();
         let mut short = None;
-        for front in &self.fronts {
+        for front in self.own_fronts() {
             let needed = self.needed(front, share);
             let answer = front.views.taking.routable(&snapshot, needed);
             let side = front.roles.taking.side;

@@ -105,18 +105,17 @@ impl Engine<'_> {
                     "{} was replaced by another object of this name",
                     front.target
                 ),
-                &live,
             ));
         }
         if owned.routing != front.routing {
             let reason = format!(
-                "{} {}, and was left so that it {}: it was changed by {}",
+                "{} stands at `{}` and was left at `{}`: it was changed by {}",
                 front.target,
                 owned.routing.describe(),
                 front.routing.describe(),
                 writer_of(&live, front.target.provider.provider())
             );
-            return Err(foreign(index, reason, &live));
+            return Err(foreign(index, reason));
         }
         self.fronts[index].object = object;
         Ok(owned)
@@ -230,11 +229,7 @@ impl Engine<'_> {
             operation: format!("{OPERATION} {}", aim.word()),
             target: front.reference.clone(),
             target_uid: Some(front.uid.clone()),
-            precondition_resource_version: front
-                .object
-                .pointer("/metadata/resourceVersion")
-                .and_then(Value::as_str)
-                .map(str::to_owned),
+            precondition_resource_version: version_of(front),
             before: before.projection(),
             after: after.projection(),
         };
@@ -295,11 +290,10 @@ impl Engine<'_> {
             return Err(foreign(
                 index,
                 format!(
-                    "{} was accepted and reads back so that it {}",
+                    "{} was accepted and reads back as `{}`",
                     front.target,
                     owned.routing.describe()
                 ),
-                live,
             ));
         }
         front.object = object;
@@ -330,6 +324,7 @@ impl Engine<'_> {
     ) -> Result<bool, Stop> {
         let deadline = Deadline::after(READ_LIMIT);
         let front = &self.fronts[index];
+        let tested = version_of(front);
         let objects = self.cluster.dynamic_objects(&front.kind());
         let live = tokio::select! {
             biased;
@@ -379,35 +374,38 @@ impl Engine<'_> {
             ReadBack::Applied => self
                 .written(index, aim, plan.1, &live, started)
                 .map(|()| true),
-            ReadBack::NotApplied if may_decide_anew(&error) => Ok(false),
+            ReadBack::NotApplied if may_decide_anew(&error, tested.as_deref(), &live) => Ok(false),
             ReadBack::NotApplied => Err(cluster_stop(&error)),
             ReadBack::Foreign | ReadBack::Replaced => {
                 let front = &self.fronts[index];
                 let reason = format!(
-                    "{} was changed between read and write by {}: it {}, was to become {}",
+                    "{} was changed between read and write by {}: it stands at `{}` and was to become `{}`",
                     front.target,
                     writer_of(&live, front.target.provider.provider()),
                     owned.routing.describe(),
                     plan.1.describe()
                 );
-                Err(foreign(index, reason, &live))
+                Err(foreign(index, reason))
             }
         }
     }
 }
 
+/// The version on which a write of this target is conditional.
+fn version_of(front: &Front) -> Option<String> {
+    let version = front.object.pointer("/metadata/resourceVersion");
+    version.and_then(Value::as_str).map(str::to_owned)
+}
+
 /// First word of the journal's operations that write routes.
 pub(crate) const OPERATION: &str = "route";
 
-/// Whether the object is as before although the write may be tried again: the precondition
-/// failed over fields of others, or no answer came.
-fn may_decide_anew(error: &ClusterError) -> bool {
-    let is_failed_test =
-        matches!(error, ClusterError::Refused { message, .. } if message.contains("test"));
-    is_failed_test
-        || matches!(error, ClusterError::Conflict { .. })
-        || error.is_transient()
-        || error.leaves_outcome_unknown()
+/// Whether the object is as before although the write may be tried again: somebody else has
+/// written fields of others in between, so that the precondition failed, or no answer came.
+fn may_decide_anew(error: &ClusterError, tested: Option<&str>, live: &DynamicObject) -> bool {
+    // A failed `test` has no status code of its own, so the object's version tells.
+    let has_moved = live.metadata.resource_version.as_deref() != tested;
+    has_moved || error.is_transient() || error.leaves_outcome_unknown()
 }
 
 pub(crate) fn read(front: &Front, object: &Value) -> Result<Owned, Stop> {
@@ -428,7 +426,7 @@ pub(crate) fn writer_of(live: &DynamicObject, provider: &dyn Provider) -> String
     )
 }
 
-pub(crate) fn foreign(target: usize, reason: String, _live: &DynamicObject) -> Stop {
+pub(crate) fn foreign(target: usize, reason: String) -> Stop {
     Stop::trouble(
         TroubleKind::Foreign { target },
         reason,

@@ -1,0 +1,211 @@
+//! More than one process, or one that ends too early: leases, fences, orders to stop, signals.
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::json;
+use support::{FrontKind, Shop, assert_nothing_lost, finish, run};
+use switchyard_record::{Phase, Verdict};
+
+fn signal(id: u32, signal: Signal) {
+    kill(Pid::from_raw(i32::try_from(id).unwrap()), signal).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_switch_stops_in_order_and_rescue_takes_it_back() {
+    for (front, with) in [
+        (FrontKind::Traefik, Signal::SIGTERM),
+        (FrontKind::Gateway, Signal::SIGINT),
+    ] {
+        let shop = Shop::open(front).await;
+        let load = shop.load(100);
+        let started = shop
+            .switch()
+            .input("steps", "50,100")
+            .input("hold", "90s")
+            .start();
+        shop.wait_phase(Phase::Holding(1)).await;
+        signal(started.id(), with);
+        let told = Instant::now();
+        let ended = finish(started);
+        // The runner kills after ten seconds; we promise seven.
+        assert!(told.elapsed() < Duration::from_secs(7));
+        assert_eq!(ended.code, Some(128 + with as i32), "{}", ended.log());
+        assert!(
+            ended.log().contains("traffic-switch rescue"),
+            "{}",
+            ended.log()
+        );
+        let record = shop.record().await;
+        assert_eq!(record.phase, Phase::Holding(1));
+        assert!(record.journal.iter().all(|entry| !entry.is_open()));
+        assert!(!shop.is_leased());
+
+        let rescue = run(shop.proving("rescue").input("scale-new-down", "true"));
+        assert_eq!(rescue.code, Some(0), "{}", rescue.log());
+        assert_eq!(rescue.outputs["result"], "rolled-back");
+        shop.wait_pods("green", 0);
+        assert_nothing_lost(&load.stop().await.unwrap());
+        assert_eq!(shop.weights(), json!({"blue": 100}));
+        let again = run(shop.proving("rescue"));
+        assert_eq!(
+            (again.code, again.outputs["result"].as_str()),
+            (Some(0), "nothing-to-do"),
+            "{}",
+            again.log()
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rescue_before_the_first_switch_abandons() {
+    let shop = Shop::open_with(FrontKind::Service, 1, 1).await;
+    let mut session = shop.session().await;
+    session.advance(Phase::Ready).await.unwrap();
+    session.close().await;
+    let ended = run(shop.proving("rescue"));
+    assert_eq!(ended.code, Some(0), "{}", ended.log());
+    assert_eq!(ended.outputs["result"], "abandoned");
+    let record = shop.record().await;
+    assert_eq!(record.phase, Phase::Abandoned);
+    assert_eq!(record.result.unwrap().verdict, Verdict::Abandoned);
+    assert_eq!(shop.weights(), json!({"blue": 100}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rescue_without_any_record_has_nothing_to_do() {
+    let shop = Shop::open_with(FrontKind::Service, 1, 1).await;
+    let ended = run(shop.proving("rescue"));
+    assert_eq!(
+        (ended.code, ended.outputs["result"].as_str()),
+        (Some(0), "nothing-to-do"),
+        "{}",
+        ended.log()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_that_is_ordered_while_a_deployment_runs_stops_it_and_goes_back() {
+    let mut shop = Shop::open(FrontKind::Traefik).await;
+    let load = shop.load(100);
+    let running = shop
+        .switch()
+        .input("steps", "50,100")
+        .input("hold", "90s")
+        .start();
+    shop.wait_phase(Phase::Holding(1)).await;
+    shop.run_id = "2002".to_owned();
+    let ordered = run(shop
+        .proving("rollback")
+        .variable("GITHUB_ACTOR", "kim")
+        .input("reason", "customers complain"));
+    assert_eq!(ordered.code, Some(0), "{}", ordered.log());
+    assert_eq!(ordered.outputs["active"], "blue");
+    let stopped = finish(running);
+    assert_eq!(stopped.code, Some(1), "{}", stopped.log());
+    assert!(
+        stopped.log().contains("kim (customers complain)"),
+        "{}",
+        stopped.log()
+    );
+    assert_nothing_lost(&load.stop().await.unwrap());
+    shop.run_id = "1001".to_owned();
+    let record = shop.record().await;
+    assert_eq!(record.phase, Phase::RolledBack);
+    assert_eq!(
+        record.result.unwrap().cause.as_deref(),
+        Some("customers complain")
+    );
+    assert_eq!(shop.weights(), json!({"blue": 100}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_runs_at_once_the_second_is_refused_and_changes_nothing() {
+    let mut shop = Shop::open(FrontKind::Traefik).await;
+    let first = shop
+        .switch()
+        .input("steps", "50,100")
+        .input("hold", "3s")
+        .start();
+    shop.wait_phase(Phase::Switching(1)).await;
+    shop.run_id = "2002".to_owned();
+    let second = run(shop.switch());
+    assert_eq!(second.code, Some(1), "{}", second.log());
+    assert!(
+        second.log().contains("is claimed by deployment"),
+        "{}",
+        second.log()
+    );
+    let first = finish(first);
+    assert_eq!(first.code, Some(0), "{}", first.log());
+    assert_eq!(shop.weights(), json!({"green": 100}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_lease_of_a_live_run_is_waited_for_and_that_of_a_dead_one_runs_out() {
+    let shop = Shop::open_with(FrontKind::Traefik, 1, 1).await;
+    let session = shop.session().await;
+    let started = shop.switch().start();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(
+        shop.weights(),
+        json!({"blue": 100}),
+        "it did not wait for the lease"
+    );
+    session.close().await;
+    let ended = finish(started);
+    assert_eq!(ended.code, Some(0), "{}", ended.log());
+
+    // A process that died holds the lease until it was not renewed for its duration.
+    let now = shop.kubectl(&[
+        "get",
+        "lease/switchyard-web",
+        "-o",
+        "jsonpath={.spec.renewTime}",
+    ]);
+    let dead =
+        json!({"spec": {"holderIdentity": "dead", "leaseDurationSeconds": 15, "renewTime": now}});
+    shop.kubectl(&[
+        "patch",
+        "lease/switchyard-web",
+        "--type",
+        "merge",
+        "-p",
+        &dead.to_string(),
+    ]);
+    let ended = run(shop.proving("rollback"));
+    assert_eq!(ended.code, Some(0), "{}", ended.log());
+    assert_eq!(shop.weights(), json!({"blue": 100}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_holder_that_wakes_up_after_a_takeover_writes_nothing() {
+    let shop = Shop::open(FrontKind::Traefik).await;
+    let load = shop.load(100);
+    let sleeper = shop
+        .switch()
+        .input("steps", "50,100")
+        .input("hold", "25s")
+        .start();
+    shop.wait_phase(Phase::Holding(1)).await;
+    signal(sleeper.id(), Signal::SIGSTOP);
+    let rescue = run(shop.proving("rescue"));
+    assert_eq!(rescue.code, Some(0), "{}", rescue.log());
+    let rescued = shop.front_object();
+    signal(sleeper.id(), Signal::SIGCONT);
+    let ended = finish(sleeper);
+    assert_eq!(ended.code, Some(1), "{}", ended.log());
+    assert!(
+        ended
+            .log()
+            .contains("stopped without writing anything more"),
+        "{}",
+        ended.log()
+    );
+    assert_eq!(shop.front_object()["spec"], rescued["spec"]);
+    assert_eq!(shop.record().await.phase, Phase::RolledBack);
+    assert_nothing_lost(&load.stop().await.unwrap());
+}
