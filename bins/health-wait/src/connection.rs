@@ -1,44 +1,12 @@
-//! From inputs to a cluster, and from its errors to failures with an exit code.
-//! It owns which errors are the user's; it refuses to know what the cluster is used for.
+//! The client for URLs, and what an error of the cluster means for a step that only looks.
+//! It refuses to know what is asked.
 
 use std::time::Duration;
 
-use switchyard_cluster::{Cluster, ConnectOptions, Error, InClusterEnvironment, ProxyEnvironment};
+use switchyard_cluster::Error;
+use switchyard_deployment::cluster_failure;
 use switchyard_http::{Client, ClientSettings, ProxySettings};
-use switchyard_runner::{Context, DeploymentArgs, Environment, Failure};
-
-/// Connects as the inputs and the environment say; sends nothing yet.
-///
-/// # Errors
-/// The kubeconfig cannot be used.
-pub(crate) async fn connect(
-    inputs: &DeploymentArgs,
-    environment: &Environment,
-) -> Result<Cluster, Failure> {
-    let either = |lower: &str, upper: &str| {
-        let value = environment.get(lower).or_else(|| environment.get(upper));
-        value.map(str::to_owned)
-    };
-    let options = ConnectOptions {
-        kubeconfig: inputs.kubeconfig_path(environment),
-        context: inputs.context.clone(),
-        namespace: inputs.namespace.clone(),
-        allow_exec: inputs.allow_exec.to_vec(),
-        in_cluster: in_cluster(environment),
-        proxy: ProxyEnvironment {
-            https_proxy: either("https_proxy", "HTTPS_PROXY"),
-            no_proxy: either("no_proxy", "NO_PROXY"),
-        },
-    };
-    Cluster::connect(&options).await.map_err(failure)
-}
-
-fn in_cluster(environment: &Environment) -> Option<InClusterEnvironment> {
-    Some(InClusterEnvironment {
-        host: environment.get("KUBERNETES_SERVICE_HOST")?.to_owned(),
-        port: environment.get("KUBERNETES_SERVICE_PORT")?.parse().ok()?,
-    })
-}
+use switchyard_runner::{Context, Failure};
 
 /// The client for URLs outside the API server. One attempt a request: every check counts its own.
 ///
@@ -54,14 +22,11 @@ pub(crate) fn http_client(context: &Context, limit: Duration) -> Result<Client, 
     Client::new(&settings).map_err(Failure::input)
 }
 
-/// What an error of the cluster means for the step: 2 when an input is wrong, 3 when the cluster
-/// failed or refused.
+/// The failure that an error of the cluster leads to. What is not there was named by an input.
 pub(crate) fn failure(error: Error) -> Failure {
-    let hint = error.hint();
-    let failure = if error.is_bad_input() || error.is_not_found() {
-        Failure::input(error)
-    } else {
-        Failure::remote(error)
-    };
-    failure.maybe_hint(hint)
+    if error.is_not_found() {
+        let hint = error.hint();
+        return Failure::input(error).maybe_hint(hint);
+    }
+    cluster_failure(error)
 }

@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 
 use switchyard_cluster::port_forward::{ForwardTarget, HeldForward};
 use switchyard_cluster::{Cluster, Deadline};
+use switchyard_deployment::{Connection, connect};
 use switchyard_record::Phase;
 use switchyard_runner::child::{Child, ChildResult, Ended};
 use switchyard_runner::{Cancel, Context, Failure, Kind, Signal, values};
 
-use crate::connection::{connect, failure};
+use crate::connection::failure;
 use crate::inputs::ForwardInputs;
 use crate::preflight::{Needs, require_access};
 use crate::record::Recorder;
@@ -80,9 +81,9 @@ impl ForwardSpec {
 pub(crate) async fn run(inputs: ForwardInputs, context: &Context) -> Result<(), Failure> {
     refuse_nonsense(&inputs)?;
     let started = Instant::now();
-    let cluster = connect(&inputs.deployment, &context.environment).await?;
+    let connection = connect(&inputs.deployment, &context.environment).await?;
     let mut recorder = tokio::select! {
-        recorder = prepare(&inputs, &cluster, context) => recorder?,
+        recorder = prepare(&inputs, &connection, context) => recorder?,
         signal = context.cancel.cancelled() => return Err(cancelled(signal)),
     };
     let mut report = Report::default();
@@ -92,7 +93,7 @@ pub(crate) async fn run(inputs: ForwardInputs, context: &Context) -> Result<(), 
         report.reason = "an earlier attempt of this run has tested this deployment".to_owned();
         return report.conclude(TITLE, started, context);
     }
-    let ended = hold_and_run(&inputs, &cluster, context, &mut report, &recorder).await;
+    let ended = hold_and_run(&inputs, &connection, context, &mut report, &recorder).await;
     let ended = match ended {
         Ok(()) if report.healthy => recorder.advance(Phase::Tested, context).await,
         other => other,
@@ -128,26 +129,26 @@ fn refuse_nonsense(inputs: &ForwardInputs) -> Result<(), Failure> {
 
 async fn prepare(
     inputs: &ForwardInputs,
-    cluster: &Cluster,
+    connection: &Connection,
     context: &Context,
 ) -> Result<Recorder, Failure> {
     let needs = Needs {
         targets: inputs.forwards.iter().map(|one| &one.target).collect(),
         ..Needs::default()
     };
-    require_access(cluster, &needs, Deadline::after(OPEN_LIMIT)).await?;
-    Recorder::open(&inputs.deployment, cluster, context).await
+    require_access(&connection.cluster, &needs, Deadline::after(OPEN_LIMIT)).await?;
+    Recorder::open(&inputs.deployment, connection, context).await
 }
 
 async fn hold_and_run(
     inputs: &ForwardInputs,
-    cluster: &Cluster,
+    connection: &Connection,
     context: &Context,
     report: &mut Report,
     recorder: &Recorder,
 ) -> Result<(), Failure> {
     let held = tokio::select! {
-        held = hold(inputs, cluster) => held?,
+        held = hold(inputs, &connection.cluster) => held?,
         signal = context.cancel.cancelled() => return Err(cancelled(signal)),
     };
     let mut child = Child::script(&inputs.run, inputs.timeout);
@@ -165,9 +166,9 @@ async fn hold_and_run(
             .variable(format!("{name}_PORT"), address.port().to_string());
     }
     if inputs.pass_kubeconfig
-        && let Some(path) = inputs.deployment.kubeconfig_path(&context.environment)
+        && let Some(path) = &connection.kubeconfig
     {
-        child = child.kubeconfig(&path);
+        child = child.kubeconfig(path);
     }
     let ended = run_child(&child, context, recorder).await?;
     report.healthy = ended.result.is_success();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use switchyard_cluster::workloads::{SelectorError, WorkloadRef, parse_selector};
-use switchyard_http::{DisplaySafeUrl, HeaderName};
+use switchyard_http::{DisplaySafeUrl, HeaderName, HeaderValue};
 use switchyard_runner::{DeploymentArgs, List, values};
 
 use crate::checks::Checks;
@@ -65,7 +65,7 @@ pub(crate) struct CheckInputs {
     #[arg(long, value_parser = values::boolean, default_value = "false", num_args = 0..=1, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub(crate) each_pod: bool,
     /// Response header that carries the version
-    #[arg(long, default_value = "x-app-version")]
+    #[arg(long, default_value = "x-version")]
     pub(crate) version_header: HeaderName,
     /// Version that must answer
     #[arg(long)]
@@ -134,9 +134,12 @@ pub(crate) struct WatchInputs {
     /// URL of the front door to probe, as users reach it
     #[arg(long)]
     pub(crate) verify_url: Option<ProbeUrl>,
-    /// Probes of `verify-url` for each look
-    #[arg(long, default_value = "10", value_parser = clap::value_parser!(u32).range(1..=1_000))]
-    pub(crate) probes: u32,
+    /// Host header of the probes, where it is not the host of `verify-url`
+    #[arg(long)]
+    pub(crate) verify_host: Option<HeaderValue>,
+    /// Probes of `verify-url` a second, spread evenly
+    #[arg(long, default_value = "5", value_parser = clap::value_parser!(u32).range(1..=500))]
+    pub(crate) verify_rate: u32,
     /// Share of failed requests that is tolerated, such as `1%` or `0.5%`
     #[arg(long, default_value = "1%")]
     pub(crate) max_error_rate: Rate,

@@ -1,14 +1,14 @@
 //! The deployment record, for steps that belong to a deployment: claimed while the step runs and
 //! moved on when it has passed. It refuses to decide whether it has.
 
-use std::sync::Arc;
+use std::time::Duration;
 
-use switchyard_cluster::Cluster;
-use switchyard_record::{
-    ClaimRequest, Claimed, DeploymentId, DeploymentIdParts, ErrorClass, Evidence, Freshness,
-    Intent, Phase, RecordError, Session, SessionOptions,
-};
-use switchyard_runner::{Context, DeploymentArgs, Failure, Kind, Signal};
+use switchyard_deployment::{Connection, deployment_id, open_session, record_failure};
+use switchyard_record::{ClaimRequest, Evidence, Freshness, Intent, Phase, RecordError, Session};
+use switchyard_runner::{Context, DeploymentArgs, Failure, Kind};
+
+/// How long a session's end may take: the lease runs out by itself afterwards.
+const CLOSE_LIMIT: Duration = Duration::from_secs(3);
 
 /// The record of the deployment that this step belongs to, or nothing when it belongs to none.
 pub(crate) struct Recorder {
@@ -16,47 +16,39 @@ pub(crate) struct Recorder {
 }
 
 impl Recorder {
-    /// Claims this run's own deployment when an application is named.
+    /// Claims this run's own deployment when an application is named and a deployment of it is
+    /// under way. Looking at an application that nobody deploys needs no record.
     ///
     /// # Errors
-    /// There is no such deployment under way, somebody else holds the application, or the records
+    /// Another run's deployment is under way, somebody else holds the application, or the records
     /// cannot be read or written.
     pub(crate) async fn open(
         inputs: &DeploymentArgs,
-        cluster: &Cluster,
+        connection: &Connection,
         context: &Context,
     ) -> Result<Self, Failure> {
-        let Some(application) = &inputs.application else {
+        if inputs.application.is_none() && inputs.deployment_id.is_none() {
             return Ok(Self { session: None });
-        };
-        let run = context.environment.workflow_run();
-        let id = identity(inputs, application, cluster, context)?;
-        let mut options = SessionOptions::new(run.actor.as_deref().unwrap_or("local"));
-        options.run_url = run.url();
-        options.cancel = context.cancel.token();
-        let console = context.console.clone();
-        options.progress = Arc::new(move |line| console.progress(line));
-        let mut session = Session::open(cluster.client(), id, options)
-            .await
-            .map_err(|error| failure(error, context))?;
+        }
+        let id = deployment_id(inputs, &context.environment, connection)?;
+        let mut session = open_session(context, connection, id).await?;
+        if session.active().is_none() {
+            context.console.info(format_args!(
+                "no deployment of `{}` is under way, so nothing is recorded",
+                session.id().application()
+            ));
+            close(session).await;
+            return Ok(Self { session: None });
+        }
         let request = ClaimRequest {
             intent: Intent::Continue,
-            attempt: run.attempt,
+            attempt: context.environment.workflow_run().attempt,
             inputs: None,
             freshness: Freshness::OncePerRun,
         };
-        match session.claim(request).await {
-            Ok(Claimed::New | Claimed::Resumed { .. } | Claimed::TakenOver { .. }) => {}
-            Ok(Claimed::NothingToDo { .. }) => {
-                session.close().await;
-                let text = format!("application `{application}` has no deployment of this run");
-                return Err(Failure::message(Kind::Gate, text)
-                    .hint("run `rollout apply` with the same `application` first"));
-            }
-            Err(error) => {
-                session.close().await;
-                return Err(failure(error, context));
-            }
+        if let Err(error) = session.claim(request).await {
+            close(session).await;
+            return Err(failure(error, context));
         }
         context
             .console
@@ -124,58 +116,16 @@ impl Recorder {
     /// Releases the application's lease.
     pub(crate) async fn close(self) {
         if let Some(session) = self.session {
-            session.close().await;
+            close(session).await;
         }
     }
 }
 
-fn identity(
-    inputs: &DeploymentArgs,
-    application: &str,
-    cluster: &Cluster,
-    context: &Context,
-) -> Result<DeploymentId, Failure> {
-    if let Some(given) = &inputs.deployment_id {
-        let id: DeploymentId = given.parse().map_err(Failure::input)?;
-        if id.application() != application || id.namespace() != cluster.namespace() {
-            let text = format!(
-                "input `deployment-id` is `{given}`, which is not one of application \
-                 `{application}` in namespace `{}`",
-                cluster.namespace()
-            );
-            return Err(Failure::message(Kind::Input, text));
-        }
-        return Ok(id);
-    }
-    let Some(environment) = &inputs.environment else {
-        let text = "input `environment` is required with `application`";
-        return Err(Failure::message(Kind::Input, text)
-            .hint("give the same name to every step of the deployment, or give `deployment-id`"));
-    };
-    let run = context.environment.workflow_run();
-    let of_context = || cluster.context().unwrap_or("in-cluster").to_owned();
-    let parts = DeploymentIdParts {
-        repository: run.repository.unwrap_or_else(|| "local".to_owned()),
-        run_id: run.run_id.unwrap_or_else(|| "local".to_owned()),
-        environment: environment.clone(),
-        cluster: inputs.cluster.clone().unwrap_or_else(of_context),
-        namespace: cluster.namespace().to_owned(),
-        application: application.to_owned(),
-    };
-    DeploymentId::new(parts).map_err(Failure::input)
+async fn close(session: Session) {
+    // A lease that could not be released in time runs out by itself.
+    let _ = tokio::time::timeout(CLOSE_LIMIT, session.close()).await;
 }
 
 fn failure(error: RecordError, context: &Context) -> Failure {
-    let hint = error.hint();
-    let failure = match error.class() {
-        ErrorClass::Gate => Failure::gate(error),
-        ErrorClass::Input => Failure::input(error),
-        ErrorClass::Remote => Failure::remote(error),
-        ErrorClass::Bug => Failure::bug(error),
-        ErrorClass::Cancelled => {
-            let signal = context.cancel.requested().unwrap_or(Signal::Interrupt);
-            Failure::cancelled(signal, error)
-        }
-    };
-    failure.maybe_hint(hint)
+    record_failure(error, context.cancel.requested())
 }

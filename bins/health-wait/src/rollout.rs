@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 
 use switchyard_cluster::rollout::{RolloutTarget, RolloutWait, Status, WaitEvent};
 use switchyard_cluster::{Cluster, Deadline, Error};
+use switchyard_deployment::{Connection, connect};
 use switchyard_http::Client;
 use switchyard_record::Phase;
 use switchyard_runner::{Console, Context, Failure, Kind, values};
 
 use crate::checks::{Checker, warm_up};
-use crate::connection::{connect, failure, http_client};
+use crate::connection::{failure, http_client};
 use crate::diagnosis::diagnose;
 use crate::inputs::{RolloutInputs, WorkloadInputs};
 use crate::preflight::{Needs, require_access};
@@ -30,11 +31,12 @@ pub(crate) async fn run(inputs: RolloutInputs, context: &Context) -> Result<(), 
     refuse_nonsense(&inputs)?;
     let started = Instant::now();
     let deadline = Deadline::after(inputs.timeout);
-    let cluster = connect(&inputs.deployment, &context.environment).await?;
+    let connection = connect(&inputs.deployment, &context.environment).await?;
+    let cluster = connection.cluster.clone();
     let http = http_client(context, inputs.timeout)?;
     let mut report = Report::default();
     let mut recorder = tokio::select! {
-        recorder = prepare(&inputs, &cluster, context, deadline) => recorder?,
+        recorder = prepare(&inputs, &connection, context, deadline) => recorder?,
         signal = context.cancel.cancelled() => return Err(cancelled(signal)),
     };
     let step = Step {
@@ -63,7 +65,7 @@ pub(crate) async fn run(inputs: RolloutInputs, context: &Context) -> Result<(), 
 
 async fn prepare(
     inputs: &RolloutInputs,
-    cluster: &Cluster,
+    connection: &Connection,
     context: &Context,
     deadline: Deadline,
 ) -> Result<Recorder, Failure> {
@@ -75,8 +77,8 @@ async fn prepare(
             .filter_map(|check| Some(check.target.in_cluster()?.0))
             .collect(),
     };
-    require_access(cluster, &needs, deadline).await?;
-    Recorder::open(&inputs.deployment, cluster, context).await
+    require_access(&connection.cluster, &needs, deadline).await?;
+    Recorder::open(&inputs.deployment, connection, context).await
 }
 
 pub(crate) fn cancelled(signal: switchyard_runner::Signal) -> Failure {

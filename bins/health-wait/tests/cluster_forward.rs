@@ -120,7 +120,7 @@ async fn a_target_without_ready_pods_is_refused_before_the_command_runs() {
         .image(sandbox.image("api", "never-ready"))
         .apply(&namespace);
     let ended = run(forward(&sandbox, &namespace, "echo ran-anyway")).await;
-    assert_code(&ended, 3);
+    assert_code(&ended, 1);
     assert_shows(&ended, &["pods is ready"]);
     assert!(!ended.log().contains("ran-anyway"), "{}", ended.log());
 }

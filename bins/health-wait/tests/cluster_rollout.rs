@@ -3,7 +3,7 @@
 mod support;
 
 use serde_json::json;
-use support::{App, apply, assert_code, assert_shows, run, step};
+use support::{App, VERSION_HEADER, apply, assert_code, assert_shows, run, step};
 use switchyard_sandbox::{Sandbox, User};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -20,6 +20,7 @@ async fn a_rollout_with_its_checks_is_healthy() {
         .input("workloads", "deployment/api")
         .input("start-delay", "1s")
         .input("checks", checks)
+        .input("version-header", VERSION_HEADER)
         .input("expect-version", "v1.0.0")
         .input("warm-up", "5"))
     .await;

@@ -5,7 +5,7 @@ mod support;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use support::{App, apply, assert_code, assert_shows, finish, run, step, until};
+use support::{App, VERSION_HEADER, apply, assert_code, assert_shows, finish, run, step, until};
 use switchyard_harness::Step;
 use switchyard_sandbox::fault_proxy::FaultProxy;
 use switchyard_sandbox::{HttpClient, Sandbox, TestNamespace, User};
@@ -34,6 +34,8 @@ fn watch(sandbox: &Sandbox, namespace: &TestNamespace) -> Step {
         .input("command", "watch")
         .input("workloads", "deployment/api")
         .input("interval", "500ms")
+        .input("version-header", VERSION_HEADER)
+        .input("verify-rate", "20")
 }
 
 /// The address of the Service inside the sandbox's network.

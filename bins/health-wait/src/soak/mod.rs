@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 
 use switchyard_cluster::rollout::{RolloutWait, WaitEvent};
 use switchyard_cluster::{Cluster, Deadline};
+use switchyard_deployment::{Connection, connect};
 use switchyard_record::{Evidence, EvidenceLevel, Phase, Verification};
 use switchyard_runner::{Console, Context, Failure, Kind, values};
 
 use self::pods::{SizeOf, lost_pods, nothing_to_watch};
 use self::sampler::Sampler;
 use self::tally::{Limits, Tally};
-use crate::connection::{connect, failure, http_client};
+use crate::connection::{failure, http_client};
 use crate::diagnosis::diagnose;
 use crate::inputs::WatchInputs;
 use crate::preflight::{Needs, require_access};
@@ -35,10 +36,11 @@ const BEGIN_LIMIT: Duration = Duration::from_secs(60);
 pub(crate) async fn run(inputs: WatchInputs, context: &Context) -> Result<(), Failure> {
     refuse_nonsense(&inputs)?;
     let started = Instant::now();
-    let cluster = connect(&inputs.deployment, &context.environment).await?;
+    let connection = connect(&inputs.deployment, &context.environment).await?;
+    let cluster = connection.cluster.clone();
     let http = http_client(context, inputs.request_timeout)?;
     let mut recorder = tokio::select! {
-        recorder = prepare(&inputs, &cluster, context) => recorder?,
+        recorder = prepare(&inputs, &connection, context) => recorder?,
         signal = context.cancel.cancelled() => return Err(cancelled(signal)),
     };
     let mut report = Report::default();
@@ -114,7 +116,7 @@ fn samples(inputs: &WatchInputs) -> bool {
 
 async fn prepare(
     inputs: &WatchInputs,
-    cluster: &Cluster,
+    connection: &Connection,
     context: &Context,
 ) -> Result<Recorder, Failure> {
     let targets = inputs.checks.checks.iter();
@@ -125,8 +127,8 @@ async fn prepare(
             .filter_map(|check| Some(check.target.in_cluster()?.0))
             .collect(),
     };
-    require_access(cluster, &needs, Deadline::after(BEGIN_LIMIT)).await?;
-    let mut recorder = Recorder::open(&inputs.deployment, cluster, context).await?;
+    require_access(&connection.cluster, &needs, Deadline::after(BEGIN_LIMIT)).await?;
+    let mut recorder = Recorder::open(&inputs.deployment, connection, context).await?;
     if let Err(failure) = recorder.advance(Phase::Soaking, context).await {
         recorder.close().await;
         return Err(failure);
@@ -191,7 +193,7 @@ impl Watch<'_> {
         }
         self.started = Instant::now();
         let before = wait.as_ref().map(sizes).unwrap_or_default();
-        let breach = match nothing_to_watch(&before) {
+        let breach = match nothing_to_watch(&before, &self.inputs.workloads.workloads) {
             Some((workload, reason)) => Some(Breach {
                 what: workload.to_string(),
                 reason,
@@ -267,19 +269,24 @@ impl Watch<'_> {
         before: &[SizeOf],
     ) -> Result<Option<Breach>, Failure> {
         loop {
-            let look_at = tokio::time::Instant::now() + self.inputs.interval;
-            if let Some(breach) = self.look(wait, before).await? {
-                return Ok(Some(breach));
-            }
             let left = self.inputs.duration.saturating_sub(self.started.elapsed());
             if left.is_zero() {
                 return Ok(None);
             }
-            // The watch keeps its length: the last pause is cut to what is left of it.
-            let until = look_at.min(tokio::time::Instant::now() + left);
-            let pause = tokio::time::sleep_until(until);
-            if let Some(breach) = guard(pause, wait, before, self.console).await?.1 {
-                return Ok(Some(breach));
+            // The watch keeps its length: the last look is cut to what is left of it.
+            let span = self.inputs.interval.min(left);
+            let ends = tokio::time::Instant::now() + span;
+            let breach = self.look(span, wait, before).await?;
+            let breach = match breach {
+                None => {
+                    let pause = tokio::time::sleep_until(ends);
+                    guard(pause, wait, before, self.console).await?.1
+                }
+                Some(breach) => Some(breach),
+            };
+            self.tell(wait.as_ref());
+            if breach.is_some() {
+                return Ok(breach);
             }
         }
     }
@@ -287,15 +294,15 @@ impl Watch<'_> {
     /// Sends one look's requests while the pods are watched, and judges both.
     async fn look(
         &mut self,
+        span: Duration,
         wait: &mut Option<RolloutWait>,
         before: &[SizeOf],
     ) -> Result<Option<Breach>, Failure> {
-        let looked = guard(self.sampler.look(), wait, before, self.console).await?;
+        let looked = guard(self.sampler.look(span), wait, before, self.console).await?;
         let (samples, breach) = looked;
         for sample in samples.iter().flatten() {
             self.tally.add(sample);
         }
-        self.tell(wait.as_ref());
         if breach.is_some() {
             return Ok(breach);
         }

@@ -29,9 +29,18 @@ pub(crate) fn lost_pods(before: &[SizeOf], now: &[SizeOf]) -> Option<(WorkloadRe
     })
 }
 
-/// Why the workloads are nothing to watch.
-pub(crate) fn nothing_to_watch(start: &[SizeOf]) -> Option<(WorkloadRef, String)> {
-    let empty = start.iter().find(|one| one.size.wanted == 0)?;
+/// Why the workloads are nothing to watch: one that was named has no pods, or none of those that
+/// a selector found has any. Beside others with pods a found one may well be at zero.
+pub(crate) fn nothing_to_watch(
+    start: &[SizeOf],
+    named: &[WorkloadRef],
+) -> Option<(WorkloadRef, String)> {
+    let is_empty = |one: &&SizeOf| one.size.wanted == 0;
+    let mut of_named = start.iter().filter(|one| named.contains(&one.workload));
+    let all_are_empty = start.iter().all(|one| is_empty(&one));
+    let empty = of_named
+        .find(is_empty)
+        .or_else(|| start.first().filter(|_| all_are_empty))?;
     Some((
         empty.workload.clone(),
         "it has no pods, so there is nothing to watch".to_owned(),
@@ -64,8 +73,27 @@ mod tests {
     }
 
     #[test]
-    fn a_workload_without_pods_cannot_pass() {
-        assert!(nothing_to_watch(&at(0, 0)).is_some());
-        assert!(nothing_to_watch(&at(1, 0)).is_none());
+    fn a_watch_of_nothing_cannot_pass() {
+        let named = [at(0, 0)[0].workload.clone()];
+        assert!(nothing_to_watch(&at(0, 0), &named).is_some());
+        assert!(nothing_to_watch(&at(0, 0), &[]).is_some());
+        assert!(nothing_to_watch(&at(1, 0), &named).is_none());
+        assert!(
+            nothing_to_watch(&[], &[]).is_none(),
+            "only requests are watched"
+        );
+        let mut both = at(0, 0);
+        both.push(SizeOf {
+            workload: "deployment/api".parse().unwrap(),
+            size: Size {
+                wanted: 1,
+                ready: 1,
+            },
+        });
+        assert!(
+            nothing_to_watch(&both, &[]).is_none(),
+            "found beside another"
+        );
+        assert!(nothing_to_watch(&both, &named).is_some(), "named");
     }
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use futures::{StreamExt, stream};
 use switchyard_cluster::{Cluster, Deadline};
-use switchyard_http::{Client, Repeat, Request, StatusCode};
+use switchyard_http::{Client, Repeat, Request, StatusCode, header};
+use tokio::time::Instant;
 
 use super::tally::Sample;
 use crate::checks::{Answer, Check, Checks, judge, probe, probe_pod, probe_url};
@@ -24,41 +25,53 @@ pub(super) struct Sampler<'run> {
 }
 
 impl Sampler<'_> {
-    /// Sends all requests of one look.
-    pub(super) async fn look(&self) -> Vec<Sample> {
+    /// Sends all requests of one look: the checks at once, the probes spread over `span`.
+    pub(super) async fn look(&self, span: Duration) -> Vec<Sample> {
         let (mut front, checks) = tokio::join!(
-            self.probe_front_door(),
+            self.probe_front_door(span),
             self.run_checks(&self.inputs.checks.checks)
         );
         front.extend(checks);
         front
     }
 
-    async fn probe_front_door(&self) -> Vec<Sample> {
+    /// Each probe leaves at its own time whether or not the one before was answered: a front door
+    /// that hangs must not be asked less often.
+    async fn probe_front_door(&self, span: Duration) -> Vec<Sample> {
         let Some(url) = &self.inputs.verify_url else {
             return Vec::new();
         };
-        let request = Request::get(url.0.clone())
+        let mut request = Request::get(url.0.clone())
             .repeat(Repeat::Never)
             .within(self.inputs.request_timeout);
-        stream::iter(0..self.inputs.probes)
-            .map(|_| async {
-                let answer = probe_url(self.http, &request).await;
-                self.sample(answer, |answer| {
-                    let status = StatusCode::from_u16(answer.status);
-                    let is_good =
-                        status.is_ok_and(|status| status.is_success() || status.is_redirection());
-                    if !is_good {
-                        return Err(format!("front door: status {}", answer.status));
-                    }
-                    let version = self.version.of(&answer.headers);
-                    match self.version.mismatch(version.as_deref()) {
-                        Some(mismatch) => Err(format!("front door: {mismatch}")),
-                        None => Ok(()),
-                    }
-                })
+        if let Some(host) = &self.inputs.verify_host {
+            request = request.header(header::HOST, host.clone());
+        }
+        let begin = Instant::now();
+        let every = Duration::from_secs(1) / self.inputs.verify_rate;
+        let count = probes_in(span, every);
+        stream::iter(0..count)
+            .map(|index| {
+                let request = &request;
+                async move {
+                    tokio::time::sleep_until(begin + every * index).await;
+                    let answer = probe_url(self.http, request).await;
+                    self.sample(answer, |answer| {
+                        let status = StatusCode::from_u16(answer.status);
+                        let is_good = status
+                            .is_ok_and(|status| status.is_success() || status.is_redirection());
+                        if !is_good {
+                            return Err(format!("front door: status {}", answer.status));
+                        }
+                        let version = self.version.of(&answer.headers);
+                        match self.version.mismatch(version.as_deref()) {
+                            Some(mismatch) => Err(format!("front door: {mismatch}")),
+                            None => Ok(()),
+                        }
+                    })
+                }
             })
-            .buffer_unordered(CONCURRENCY)
+            .buffer_unordered(usize::try_from(count).unwrap_or(1).max(1))
             .collect()
             .await
     }
@@ -107,5 +120,23 @@ impl Sampler<'_> {
                 problem: Some(problem),
             },
         }
+    }
+}
+
+/// How many probes leave within `span` when one leaves `every` so often; never none.
+fn probes_in(span: Duration, every: Duration) -> u32 {
+    let count = span.as_nanos() / every.as_nanos().max(1);
+    u32::try_from(count).unwrap_or(u32::MAX).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn probes_fill_their_span_and_there_is_always_one() {
+        let every = Duration::from_millis(200);
+        assert_eq!(probes_in(Duration::from_secs(5), every), 25);
+        assert_eq!(probes_in(Duration::from_millis(10), every), 1);
     }
 }

@@ -136,6 +136,9 @@ pub(crate) fn step(sandbox: &Sandbox, namespace: &TestNamespace) -> Step {
         .input("namespace", namespace.name())
 }
 
+/// The header in which the demo applications say their version.
+pub(crate) const VERSION_HEADER: &str = "x-app-version";
+
 /// Runs a step away from the runtime's own threads.
 pub(crate) async fn run(step: Step) -> Ended {
     tokio::task::spawn_blocking(|| step.run()).await.unwrap()
