@@ -2,6 +2,7 @@
 //! work to the other modules.
 
 mod load;
+mod standins;
 
 use std::{
     ffi::OsString,
@@ -54,6 +55,8 @@ enum Action {
     Status,
     /// Puts load on an address and reports what was lost, by version.
     Load(load::LoadArguments),
+    /// Runs the stand-ins for Slack, GitHub and PagerDuty until a signal ends it.
+    Standins(standins::StandInsArguments),
     /// Ends the API server and starts it again.
     RestartApiserver {
         /// Kills it instead of asking it to end.
@@ -111,6 +114,7 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
         Action::Exec { command } => return Err(exec(&layout, &command)?),
         Action::Status => return status(&layout),
         Action::Load(given) => return load::load(&layout, given),
+        Action::Standins(given) => return standins::standins(&layout, &given),
         Action::RestartApiserver { kill } => {
             let ending = if kill {
                 Ending::Killed
