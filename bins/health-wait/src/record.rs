@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use switchyard_deployment::{Connection, deployment_id, open_session, record_failure};
-use switchyard_record::{ClaimRequest, Evidence, Freshness, Intent, Phase, RecordError, Session};
+use switchyard_record::{
+    Chain, ClaimRequest, Evidence, Freshness, Intent, Phase, RecordError, Session,
+};
 use switchyard_runner::{Context, DeploymentArgs, Failure, Kind};
 
 /// How long a session's end may take: the lease runs out by itself afterwards.
@@ -74,6 +76,23 @@ impl Recorder {
             advanced.map_err(|error| failure(error, context))?;
         }
         Ok(())
+    }
+
+    /// Moves the deployment to the watch of its whole traffic. A canary is watched stage by stage
+    /// while it holds one, and stays there.
+    ///
+    /// # Errors
+    /// As [`Recorder::advance`].
+    pub(crate) async fn soak(&mut self, context: &Context) -> Result<(), Failure> {
+        let record = self.session.as_ref().and_then(|open| open.record().ok());
+        let holds_a_stage = record.is_some_and(|record| {
+            record.chain == Chain::Canary
+                && matches!(record.phase, Phase::Switching(_) | Phase::Holding(_))
+        });
+        if holds_a_stage {
+            return Ok(());
+        }
+        self.advance(Phase::Soaking, context).await
     }
 
     /// Writes down what was seen; `make` gets the time of the session.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use switchyard_cluster::rollout::{RolloutWait, WaitEvent};
 use switchyard_cluster::{Cluster, Deadline};
 use switchyard_deployment::{Connection, connect};
-use switchyard_record::{Evidence, EvidenceLevel, Phase, Verification};
+use switchyard_record::{Evidence, EvidenceLevel, Verification};
 use switchyard_runner::{Console, Context, Failure, Kind, values};
 
 use self::pods::{SizeOf, lost_pods, nothing_to_watch};
@@ -129,7 +129,7 @@ async fn prepare(
     };
     require_access(&connection.cluster, &needs, Deadline::after(BEGIN_LIMIT)).await?;
     let mut recorder = Recorder::open(&inputs.deployment, connection, context).await?;
-    if let Err(failure) = recorder.advance(Phase::Soaking, context).await {
+    if let Err(failure) = recorder.soak(context).await {
         recorder.close().await;
         return Err(failure);
     }
