@@ -150,7 +150,13 @@ pub fn render(
 ) -> String {
     let text = |value: Option<&Value>| {
         value.map_or_else(String::new, |value| {
-            yaml(&redaction.apply(kind, &clean::intent(value)))
+            // A dry run hands out addresses that the real write will not get.
+            let shown = if live.is_none() {
+                clean::for_backup(kind, value)
+            } else {
+                clean::intent(value)
+            };
+            yaml(&redaction.apply(kind, &shown))
         })
     };
     let (before, after) = (text(live), text(planned));

@@ -51,11 +51,10 @@ impl Applying<'_> {
             .map_err(|error| {
                 let hint = error.hint();
                 let text = format!("{} ({})", object.identity(), object.origin());
-                match &error {
-                    switchyard_cluster::Error::UnknownKind { .. } => {
-                        Failure::input(anyhow::Error::new(error).context(text)).maybe_hint(hint)
-                    }
-                    _ => cluster_failure(error),
+                if matches!(&error, switchyard_cluster::Error::UnknownKind { .. }) {
+                    Failure::input(anyhow::Error::new(error).context(text)).maybe_hint(hint)
+                } else {
+                    cluster_failure(error)
                 }
             })
     }

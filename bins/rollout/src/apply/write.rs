@@ -69,6 +69,10 @@ impl Applying<'_> {
                 if record.sides.to.is_none() {
                     record.sides.to = Some(to);
                 }
+                // The step that claimed may not have known what is deployed.
+                if record.version.is_none() {
+                    record.version.clone_from(&self.args.version);
+                }
             })
             .await?;
         debug_assert!(plan.slot.is_none() || plan.slot == slot_of(plan.side()));

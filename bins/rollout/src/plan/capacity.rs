@@ -23,10 +23,12 @@ pub(crate) fn size(workload: &mut Object, sizing: &Sizing) -> Option<String> {
     if !workload.kind().has_replicas() {
         return None;
     }
-    let stated = workload
-        .value()
-        .pointer("/spec/replicas")
-        .and_then(Value::as_u64);
+    let replicas = workload.value().pointer("/spec/replicas").cloned();
+    let stated = replicas.as_ref().and_then(Value::as_u64);
+    if replicas.is_some_and(|replicas| !replicas.is_null()) && stated.is_none() {
+        // No number: the API server refuses it by name, and its words must not be taken from it.
+        return None;
+    }
     let live = sizing.live.as_ref().map(|live| {
         live.pointer("/spec/replicas")
             .and_then(Value::as_u64)
@@ -172,6 +174,14 @@ mod tests {
         };
         assert_eq!(decided(Some(3), &at_five), Some(3));
         assert_eq!(decided(None, &at_five), None);
+    }
+
+    #[test]
+    fn nonsense_is_left_for_the_api_server_to_refuse() {
+        let mut workload = workload(None);
+        workload.value_mut()["spec"]["replicas"] = json!("two");
+        size(&mut workload, &Sizing::default());
+        assert_eq!(workload.value()["spec"]["replicas"], "two");
     }
 
     #[test]

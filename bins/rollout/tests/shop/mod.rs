@@ -1,7 +1,13 @@
 //! A shop in a namespace of its own: its manifests, and steps that deploy it.
 
+// Each test file is a crate of its own and uses its part of this.
+#![allow(dead_code)]
+
 use serde_json::Value;
 use switchyard_harness::{Ended, Step};
+use switchyard_record::{
+    ClaimRequest, DeploymentId, Freshness, Intent, Phase, Session, SessionOptions,
+};
 use switchyard_sandbox::{Sandbox, TestNamespace, User};
 
 /// A namespace of one test, and what is known of it.
@@ -16,6 +22,69 @@ impl Shop {
         let sandbox = Sandbox::shared();
         let namespace = sandbox.namespace(test).await;
         Self { sandbox, namespace }
+    }
+
+    /// A step of some run that keeps a record of application `web`.
+    pub(crate) fn recorded(&self, command: &str, run: &str) -> Step {
+        self.step(command)
+            .input("application", "web")
+            .input("environment", "production")
+            .input("cluster", "sandbox")
+            .variable("GITHUB_RUN_ID", run)
+    }
+
+    /// A step of some run that applies manifests into the idle slot.
+    pub(crate) fn apply_into_slot(&self, manifests: &str, run: &str) -> Step {
+        let step = self.recorded("apply", run).input("slot", "auto");
+        let file = step.file("manifests.yaml", manifests);
+        step.input("files", file)
+    }
+
+    /// Moves the traffic and the record to where a switch leaves them, as another program does.
+    pub(crate) async fn switch_to(&self, slot: &str, run: &str) {
+        self.namespace
+            .kubectl(&[
+                "patch",
+                "traefikservice",
+                "shop",
+                "--type=merge",
+                "-p",
+                &format!("{{\"spec\":{{\"weighted\":{{\"services\":[{{\"name\":\"web-{slot}\",\"port\":80,\"weight\":1}}]}}}}}}"),
+            ])
+            .expect("the route is patched");
+        let id = self.id(run);
+        let client = self.sandbox.client(User::Admin).await;
+        let mut session = Session::open(client, id, SessionOptions::new("test"))
+            .await
+            .expect("the record opens");
+        let request = ClaimRequest {
+            intent: Intent::Continue,
+            attempt: 1,
+            inputs: None,
+            freshness: Freshness::OncePerRun,
+        };
+        session.claim(request).await.expect("the run's deployment is active");
+        for phase in [Phase::Ready, Phase::Switching(1), Phase::Soaking] {
+            session.advance(phase).await.expect("the phase follows");
+        }
+        session.close().await;
+    }
+
+    /// The identity of a run's deployment.
+    pub(crate) fn id(&self, run: &str) -> DeploymentId {
+        format!(
+            "example/shop/{run}/production/sandbox/{}/web",
+            self.namespace.name()
+        )
+        .parse()
+        .expect("an identity")
+    }
+
+    /// The record of a run's deployment.
+    pub(crate) fn record(&self, run: &str) -> Value {
+        let map = self.get(&format!("configmap/{}", self.id(run).record_name()));
+        let text = map["data"]["record.json"].as_str().expect("a record");
+        serde_json::from_str(text).expect("JSON")
     }
 
     /// A step of the deployer in this namespace.
