@@ -113,14 +113,12 @@ fn render(fronts: &[Front], tasks: &[Task], id: &DeploymentId) -> Result<String,
         fronts.iter().map(|front| front.object.clone()).collect();
     let mut lines = Vec::new();
     for task in tasks {
-        match task {
-            Task::Write { target, aim } => {
-                if let (Some(front), Some(object)) = (fronts.get(*target), objects.get_mut(*target))
-                {
-                    lines.extend(write_lines(front, object, *aim, id)?);
-                }
-            }
-            other => lines.push(format!("check  {}", describe(other))),
+        let Task::Write { target, aim } = task else {
+            lines.push(format!("check  {}", describe(task)));
+            continue;
+        };
+        if let (Some(front), Some(object)) = (fronts.get(*target), objects.get_mut(*target)) {
+            lines.extend(write_lines(front, object, *aim, id)?);
         }
     }
     Ok(lines.join("\n"))

@@ -104,7 +104,8 @@ pub(crate) fn check_targets(targets: &[Target], steps: &Steps) -> Result<(), Fai
     let mut seen = BTreeSet::new();
     for target in targets {
         if !seen.insert((target.provider, &target.name)) {
-            return Err(bad(format!("input `targets` names `{target}` twice")));
+            return Err(bad(format!("input `targets` names `{target}` twice"))
+                .hint("name each front object once"));
         }
         let partial = steps
             .as_slice()
@@ -152,7 +153,7 @@ async fn go(
         Deadline::after(READ_LIMIT),
     )
     .await;
-    let mut fronts = loaded.map_err(|error| front_failure(error))?;
+    let mut fronts = loaded.map_err(front_failure)?;
     sides::refuse_open_selectors(&fronts, &record)?;
     let foreign = take_up(session, &mut fronts)
         .await
@@ -258,10 +259,12 @@ fn refuse_going_back(record: &DeploymentRecord) -> Result<(), Failure> {
 
 /// The stage that the record stands at, once it has begun to switch.
 fn stands_at(record: &DeploymentRecord) -> Option<(StagePlan, Phase)> {
-    let index = match record.phase {
-        Phase::Switching(index) | Phase::Holding(index) => index,
-        phase if phase.is_before_switch(record.chain) => return None,
-        _past => record.stages.last().map_or(1, |stage| stage.index),
+    let index = if let Phase::Switching(index) | Phase::Holding(index) = record.phase {
+        index
+    } else if record.phase.is_before_switch(record.chain) {
+        return None;
+    } else {
+        record.stages.last().map_or(1, |stage| stage.index)
     };
     let stage = record.stages.iter().find(|stage| stage.index == index);
     let weight = stage.map_or(100, |stage| u32::from(stage.weight));

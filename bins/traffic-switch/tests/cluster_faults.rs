@@ -365,7 +365,7 @@ async fn endpoints_that_vanish_while_they_have_traffic_take_it_back() {
             .input("steps", "50,100")
             .input("hold", "60s")
             .start();
-        shop.wait_phase(Phase::Holding(1)).await;
+        let started = shop.wait_phase_of(started, Phase::Holding(1)).await;
         let load = shop.load(100);
         shop.scale("green", 0);
         let ended = finish(started);
@@ -502,4 +502,72 @@ async fn one_missing_verb_is_reported_before_anything_is_touched() {
             .kubectl(&["get", "configmaps,leases", "-o", "name"])
             .contains("switchyard")
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_server_that_sheds_load_or_goes_away_for_a_while_is_waited_for() {
+    let shop = Shop::open(FrontKind::Traefik).await;
+    let load = shop.load(100);
+    let proxy = FaultProxy::start(&shop.sandbox).await.unwrap();
+    proxy.inject(
+        FaultRule::every(Fault::TooManyRequests {
+            retry_after: Some(1),
+        })
+        .method(Method::GET)
+        .times(3),
+    );
+    let step = shop.switch().input("steps", "50,100").input("hold", "6s");
+    let started = shop.through(step, &proxy).start();
+    let started = shop.wait_phase_of(started, Phase::Holding(1)).await;
+    proxy.inject(
+        FaultRule::every(Fault::TooManyRequests { retry_after: None })
+            .method(Method::PATCH)
+            .path("/traefikservices")
+            .times(1),
+    );
+    proxy.go_offline();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    proxy.go_online();
+    let ended = finish(started);
+    assert_eq!(ended.code, Some(0), "{}", ended.log());
+    assert_nothing_lost(&load.stop().await.unwrap());
+    assert_eq!(shop.weights(), json!({"green": 100}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_server_that_stays_away_leaves_traffic_served_and_a_record_to_rescue_by() {
+    let shop = Shop::open(FrontKind::Gateway).await;
+    let load = shop.load(100);
+    let proxy = FaultProxy::start(&shop.sandbox).await.unwrap();
+    let step = shop.switch().input("steps", "50,100").input("hold", "60s");
+    let started = shop.through(step, &proxy).start();
+    let started = shop.wait_phase_of(started, Phase::Holding(1)).await;
+    proxy.go_offline();
+    let ended = finish(started);
+    assert!(matches!(ended.code, Some(1 | 3)), "{}", ended.log());
+    let rescue = run(shop.proving("rescue"));
+    assert_eq!(rescue.code, Some(0), "{}", rescue.log());
+    assert_eq!(shop.weights(), json!({"blue": 100}));
+    assert_nothing_lost(&load.stop().await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_namespace_and_a_target_that_do_not_exist_are_named() {
+    let shop = Shop::open_with(FrontKind::Traefik, 1, 1).await;
+    let ended = run(shop.switch().input("namespace", "nowhere"));
+    assert!(matches!(ended.code, Some(2 | 3)), "{}", ended.log());
+    assert!(ended.log().contains("nowhere"), "{}", ended.log());
+    let ended = run(shop.switch().input("targets", "traefik/absent"));
+    assert_eq!(ended.code, Some(3), "{}", ended.log());
+    assert!(
+        ended.log().contains("traefikservices.traefik.io"),
+        "{}",
+        ended.log()
+    );
+    assert!(
+        ended.log().contains("absent` does not exist"),
+        "{}",
+        ended.log()
+    );
+    assert!(!shop.is_leased());
 }

@@ -27,7 +27,7 @@ async fn a_cancelled_switch_stops_in_order_and_rescue_takes_it_back() {
             .input("steps", "50,100")
             .input("hold", "90s")
             .start();
-        shop.wait_phase(Phase::Holding(1)).await;
+        let started = shop.wait_phase_of(started, Phase::Holding(1)).await;
         signal(started.id(), with);
         let told = Instant::now();
         let ended = finish(started);
@@ -96,7 +96,7 @@ async fn a_rollback_that_is_ordered_while_a_deployment_runs_stops_it_and_goes_ba
         .input("steps", "50,100")
         .input("hold", "90s")
         .start();
-    shop.wait_phase(Phase::Holding(1)).await;
+    let running = shop.wait_phase_of(running, Phase::Holding(1)).await;
     shop.run_id = "2002".to_owned();
     let ordered = run(shop
         .proving("rollback")
@@ -130,7 +130,7 @@ async fn of_two_runs_at_once_the_second_is_refused_and_changes_nothing() {
         .input("steps", "50,100")
         .input("hold", "3s")
         .start();
-    shop.wait_phase(Phase::Switching(1)).await;
+    let first = shop.wait_phase_of(first, Phase::Switching(1)).await;
     shop.run_id = "2002".to_owned();
     let second = run(shop.switch());
     assert_eq!(second.code, Some(1), "{}", second.log());
@@ -190,7 +190,7 @@ async fn a_holder_that_wakes_up_after_a_takeover_writes_nothing() {
         .input("steps", "50,100")
         .input("hold", "25s")
         .start();
-    shop.wait_phase(Phase::Holding(1)).await;
+    let sleeper = shop.wait_phase_of(sleeper, Phase::Holding(1)).await;
     signal(sleeper.id(), Signal::SIGSTOP);
     let rescue = run(shop.proving("rescue"));
     assert_eq!(rescue.code, Some(0), "{}", rescue.log());

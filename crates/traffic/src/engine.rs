@@ -16,8 +16,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use switchyard_cluster::{Cluster, Deadline};
 use switchyard_record::{
-    ConfirmedReplicas, DeploymentResult, Evidence, EvidenceLevel, Phase, RecordError, Session,
-    Verdict,
+    ConfirmedReplicas, DeploymentResult, ErrorClass, Evidence, EvidenceLevel, Phase, RecordError,
+    Session, Verdict,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -106,15 +106,15 @@ impl Stop {
 
 impl From<RecordError> for Stop {
     fn from(error: RecordError) -> Self {
-        let kind = match &error {
-            RecordError::Stale(_) | RecordError::LeaseLost { .. } | RecordError::Changed { .. } => {
-                TroubleKind::Replaced
-            }
-            RecordError::Cancelled { .. } => return Self::Cancelled,
-            RecordError::Missing { .. }
-            | RecordError::Api { .. }
-            | RecordError::NoAnswer { .. } => TroubleKind::Remote,
-            _refusal => TroubleKind::Gate,
+        let is_replaced = matches!(
+            &error,
+            RecordError::Stale(_) | RecordError::LeaseLost { .. } | RecordError::Changed { .. }
+        );
+        let kind = match error.class() {
+            _ if is_replaced => TroubleKind::Replaced,
+            ErrorClass::Cancelled => return Self::Cancelled,
+            ErrorClass::Remote => TroubleKind::Remote,
+            ErrorClass::Gate | ErrorClass::Input | ErrorClass::Bug => TroubleKind::Gate,
         };
         Self::Trouble(Trouble {
             kind,
@@ -336,22 +336,18 @@ impl<'run> Engine<'run> {
 
     async fn enter(&mut self, phase: Phase) -> Result<(), Stop> {
         let reason = self.settings.reason.clone();
-        match phase {
-            Phase::RolledBack => {
-                let result = DeploymentResult {
-                    verdict: Verdict::RolledBack,
-                    cause: reason,
-                    by: self.settings.by.clone(),
-                };
-                self.session.finish(result).await?;
-            }
-            Phase::Reverting | Phase::NeedsPerson => {
-                let reason = reason.unwrap_or_else(|| "no reason was given".to_owned());
-                self.session.advance_because(phase, &reason).await?;
-            }
-            _forward => {
-                self.session.advance(phase).await?;
-            }
+        if phase == Phase::RolledBack {
+            let result = DeploymentResult {
+                verdict: Verdict::RolledBack,
+                cause: reason,
+                by: self.settings.by.clone(),
+            };
+            self.session.finish(result).await?;
+        } else if matches!(phase, Phase::Reverting | Phase::NeedsPerson) {
+            let reason = reason.unwrap_or_else(|| "no reason was given".to_owned());
+            self.session.advance_because(phase, &reason).await?;
+        } else {
+            self.session.advance(phase).await?;
         }
         self.progress(format!("phase {phase}"));
         Ok(())

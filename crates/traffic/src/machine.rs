@@ -405,18 +405,23 @@ pub fn stages_left(steps: &[Percent], stands_at: Option<(StagePlan, Phase)>) -> 
         .filter(|share| *share > current.share)
         .collect();
     let is_listed = steps.contains(&current.share);
-    match phase {
-        Phase::Switching(_) => {
-            let shares: Vec<Percent> = [current.share].into_iter().chain(later).collect();
-            numbered(current.index, &shares)
-        }
+    let again = || {
+        let shares: Vec<Percent> = [current.share]
+            .into_iter()
+            .chain(later.iter().copied())
+            .collect();
+        numbered(current.index, &shares)
+    };
+    if matches!(phase, Phase::Switching(_)) {
+        again()
+    } else if !matches!(phase, Phase::Holding(_)) {
+        // All of the traffic has moved.
+        Vec::new()
+    } else if is_listed && !later.is_empty() {
         // In the middle of our own list, so nobody saw the end of this hold.
-        Phase::Holding(_) if is_listed && !later.is_empty() => {
-            let shares: Vec<Percent> = [current.share].into_iter().chain(later).collect();
-            numbered(current.index, &shares)
-        }
-        Phase::Holding(_) => numbered(current.index + 1, &later),
-        _past_switching => Vec::new(),
+        again()
+    } else {
+        numbered(current.index + 1, &later)
     }
 }
 

@@ -184,14 +184,19 @@ struct Running {
 
 impl Running {
     async fn run(self, stop: CancellationToken) {
-        let mut tick = tokio::time::interval(Duration::from_secs(1) / self.plan.rate.max(1));
+        let slot = Duration::from_secs(1) / self.plan.rate.max(1);
+        let mut tick = tokio::time::interval(slot);
         // After a stall the missed probes are not sent in one burst: that would be another load.
         tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                _ = tick.tick() => self.send(),
+                _ = tick.tick() => {}
             }
+            // Somewhere in its slot, by chance: proxies share traffic out in turn, and a fixed beat
+            // beside other regular traffic would always meet the same side.
+            tokio::time::sleep(slot.mul_f64(rand::random::<f64>())).await;
+            self.send();
         }
     }
 

@@ -271,6 +271,23 @@ spec:
         step.input("kubeconfig", kubeconfig.unwrap().display().to_string())
     }
 
+    /// Waits until the record of this run stands in a phase, and fails with what the step said
+    /// when it ends before.
+    pub(crate) async fn wait_phase_of(&self, mut step: Started, phase: Phase) -> Started {
+        let store = Store::new(self.client().await, self.namespace.name());
+        let started = Instant::now();
+        loop {
+            let record = store.deployment(&self.id()).await.unwrap();
+            if record.is_some_and(|stored| stored.record.phase == phase) {
+                return step;
+            }
+            if step.child().try_wait().unwrap().is_some() || started.elapsed() > LIMIT {
+                panic!("phase {phase} was not reached:\n{}", step.finish().log());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     /// Waits until the record of this run stands in a phase.
     pub(crate) async fn wait_phase(&self, phase: Phase) {
         let store = Store::new(self.client().await, self.namespace.name());
