@@ -10,7 +10,7 @@ use switchyard_deployment::actor;
 use switchyard_record::Projection;
 use switchyard_runner::{Context, Environment, Failure, Kind};
 
-use crate::inputs::{AnnotateArgs, SideChoice};
+use crate::inputs::{AnnotateArgs, SideChoice, refuse_both};
 use crate::ledger::Ledger;
 use crate::objects::AnyObjects;
 use crate::opening::Opened;
@@ -32,6 +32,10 @@ const CHANGE_CAUSE: &str = "kubernetes.io/change-cause";
 /// # Errors
 /// Bad input, workloads that are not there, or a cluster that fails.
 pub(crate) async fn run(args: AnnotateArgs, context: &mut Context) -> Result<(), Failure> {
+    refuse_both([
+        ("side", args.side.is_some()),
+        ("workloads", !args.workloads.is_empty()),
+    ])?;
     within(args.timeout, async {
         let opened = Opened::begin(context, &args.deployment, args.timeout, to_patch).await?;
         let mut ledger = Ledger::go_on(context, &args.deployment, &opened.connection).await?;

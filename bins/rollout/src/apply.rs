@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 
 use anyhow::anyhow;
 use switchyard_cluster::Deadline;
-use switchyard_deployment::{Connection, cluster_failure, connect};
+use switchyard_deployment::{Connection, connect};
 use switchyard_manifest::{Kind as ObjectKind, Object, ObjectName, Slot, diff, images, pods};
 use switchyard_record::{
     Chain, Claimed, Intent, Kind, Opening, Phase, Side, SideState, StepInputs, inputs_hash,
@@ -23,6 +23,7 @@ use switchyard_runner::{Context, Failure, Kind as FailureKind};
 use crate::inputs::{ApplyArgs, SlotChoice, StageChoice};
 use crate::ledger::{Ledger, claim_request};
 use crate::objects::AnyObjects;
+use crate::opening;
 use crate::plan::slot_choice::{self, from_record};
 use crate::source::{self, Target};
 use crate::survey::Survey;
@@ -57,11 +58,6 @@ impl<'a> Applying<'a> {
         };
         let manifest = source::load(context, &args.manifests, &target).await?;
         let deadline = Deadline::after(args.timeout);
-        connection
-            .cluster
-            .require_namespace(deadline)
-            .await
-            .map_err(cluster_failure)?;
         let applying = Self {
             objects: AnyObjects::new(&connection.cluster, deadline),
             args,
@@ -69,9 +65,11 @@ impl<'a> Applying<'a> {
             connection,
             manifest,
         };
-        applying
-            .check_permissions(applying.first_candidate())
-            .await?;
+        let candidate = applying.first_candidate();
+        // What the inputs alone can tell comes before the cluster is asked anything.
+        applying.slotted_for(candidate)?;
+        opening::require_namespace(&applying.connection.cluster, deadline).await?;
+        applying.check_permissions(candidate).await?;
         let (mut ledger, claimed) = applying.open_ledger().await?;
         let result = applying.with_ledger(&mut ledger, claimed.as_ref()).await;
         ledger.close().await;

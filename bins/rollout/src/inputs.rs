@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Subcommand, ValueEnum};
 use switchyard_manifest::{ImageOverride, ObjectName, Slot};
 use switchyard_record::Budgets;
-use switchyard_runner::{DeploymentArgs, List, values};
+use switchyard_runner::{DeploymentArgs, Failure, Kind, List, values};
 
 /// What to do.
 #[derive(Debug, Subcommand)]
@@ -47,10 +47,10 @@ pub(crate) struct ManifestArgs {
     #[arg(long)]
     pub(crate) chart: Option<String>,
     /// Values files of the chart
-    #[arg(long, default_value = "", requires = "chart")]
+    #[arg(long, default_value = "")]
     pub(crate) values: List<String>,
     /// Release name of the chart; the application's name when it is not given
-    #[arg(long, requires = "chart")]
+    #[arg(long)]
     pub(crate) release: Option<String>,
     /// Images to replace, `name=reference`: a whole reference, `:tag` or `@sha256:…`
     #[arg(long, default_value = "")]
@@ -161,10 +161,10 @@ pub(crate) struct ScaleArgs {
     #[command(flatten)]
     pub(crate) deployment: DeploymentArgs,
     /// Side to scale: old, new, blue or green
-    #[arg(long, value_enum, required_unless_present = "workloads")]
+    #[arg(long, value_enum)]
     pub(crate) side: Option<SideChoice>,
     /// Workloads to scale instead of a side (`deployment/web`)
-    #[arg(long, default_value = "", conflicts_with = "side")]
+    #[arg(long, default_value = "")]
     pub(crate) workloads: List<ObjectName>,
     /// Number of pods of each workload, or `keep`
     #[arg(long)]
@@ -187,7 +187,7 @@ pub(crate) struct AnnotateArgs {
     #[arg(long, value_enum)]
     pub(crate) side: Option<SideChoice>,
     /// Workloads to annotate instead of a side (`deployment/web`)
-    #[arg(long, default_value = "", conflicts_with = "side")]
+    #[arg(long, default_value = "")]
     pub(crate) workloads: List<ObjectName>,
     /// Version that runs
     #[arg(long)]
@@ -244,13 +244,13 @@ pub(crate) struct RestoreArgs {
     #[arg(long)]
     pub(crate) backup_file: Option<PathBuf>,
     /// SHA-256 digest that the backup must have (`sha256:…`); the record's when it is not given
-    #[arg(long, requires = "backup_file")]
+    #[arg(long)]
     pub(crate) digest: Option<BackupDigest>,
     /// Workloads whose previous revision to bring back (`deployment/web`)
-    #[arg(long, default_value = "", conflicts_with = "backup_file")]
+    #[arg(long, default_value = "")]
     pub(crate) workloads: List<ObjectName>,
     /// Revision to bring back; the one before the current when it is not given
-    #[arg(long, conflicts_with = "backup_file")]
+    #[arg(long)]
     pub(crate) to_revision: Option<u64>,
     /// Show what would change, and change nothing
     #[arg(long, value_parser = values::boolean, default_value = "false", num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
@@ -377,4 +377,37 @@ impl StageChoice {
             Self::AfterSwitch => "after-switch",
         }
     }
+}
+
+/// Refuses two inputs that exclude each other.
+///
+/// # Errors
+/// A failure of kind input when both are given.
+pub(crate) fn refuse_both(given: [(&str, bool); 2]) -> Result<(), Failure> {
+    let [(first, is_first), (second, is_second)] = given;
+    if is_first && is_second {
+        return Err(Failure::message(
+            Kind::Input,
+            format!("inputs `{first}` and `{second}` exclude each other"),
+        )
+        .hint("give one of them"));
+    }
+    Ok(())
+}
+
+/// Refuses an input that means something only beside another one.
+///
+/// # Errors
+/// A failure of kind input when the first is given without the second.
+pub(crate) fn refuse_alone(
+    (input, is_given): (&str, bool),
+    (needed, is_there): (&str, bool),
+) -> Result<(), Failure> {
+    if is_given && !is_there {
+        return Err(Failure::message(
+            Kind::Input,
+            format!("input `{input}` needs input `{needed}`"),
+        ));
+    }
+    Ok(())
 }

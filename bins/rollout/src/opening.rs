@@ -10,6 +10,24 @@ use switchyard_runner::{Context, DeploymentArgs, Failure};
 use crate::objects::AnyObjects;
 use crate::permissions;
 
+/// How long the first request may be tried: an address that leads nowhere is told soon, however long
+/// the command itself may take.
+const FIRST_CONTACT: Duration = Duration::from_secs(20);
+
+/// Refuses a namespace that does not exist. The first request that any command sends.
+///
+/// # Errors
+/// The namespace is missing, or the API server cannot be reached.
+pub(crate) async fn require_namespace(
+    cluster: &Cluster,
+    deadline: Deadline,
+) -> Result<(), Failure> {
+    cluster
+        .require_namespace(deadline.at_most(FIRST_CONTACT))
+        .await
+        .map_err(cluster_failure)
+}
+
 /// A namespace of a cluster in which a command may do what it is about to do.
 #[derive(Debug)]
 pub(crate) struct Opened {
@@ -33,10 +51,7 @@ impl Opened {
         let connection = connect(args, &context.environment).await?;
         let deadline = Deadline::after(limit);
         let cluster = &connection.cluster;
-        cluster
-            .require_namespace(deadline)
-            .await
-            .map_err(cluster_failure)?;
+        require_namespace(cluster, deadline).await?;
         let mut all = permissions::to_survey(cluster.namespace());
         all.extend(wanted(cluster.namespace()));
         if args.application.is_some() || args.deployment_id.is_some() {
@@ -58,11 +73,7 @@ impl Opened {
     ) -> Result<Self, Failure> {
         let connection = connect(args, &context.environment).await?;
         let deadline = Deadline::after(limit);
-        connection
-            .cluster
-            .require_namespace(deadline)
-            .await
-            .map_err(cluster_failure)?;
+        require_namespace(&connection.cluster, deadline).await?;
         Ok(Self {
             objects: AnyObjects::new(&connection.cluster, deadline),
             connection,

@@ -15,7 +15,7 @@ use switchyard_record::{
 };
 use switchyard_runner::{Context, Failure, Kind as FailureKind};
 
-use crate::inputs::RestoreArgs;
+use crate::inputs::{RestoreArgs, refuse_alone, refuse_both};
 use crate::ledger::{Ledger, claim_request};
 use crate::opening::Opened;
 use crate::survey::Survey;
@@ -49,6 +49,10 @@ pub(crate) async fn run(args: RestoreArgs, context: &mut Context) -> Result<(), 
                 .hint("give `backup-file`, or `workloads` whose previous revision to bring back"),
         );
     }
+    let backup = ("backup-file", args.backup_file.is_some());
+    refuse_both([backup, ("workloads", !args.workloads.is_empty())])?;
+    refuse_both([backup, ("to-revision", args.to_revision.is_some())])?;
+    refuse_alone(("digest", args.digest.is_some()), backup)?;
     within(args.timeout, async {
         let opened = Opened::begin(context, &args.deployment, args.timeout, to_restore).await?;
         let (mut ledger, claimed) = open_ledger(&args, context, &opened).await?;

@@ -9,7 +9,7 @@ use switchyard_deployment::cluster_failure;
 use switchyard_record::{ObjectRef, Outcome, Phase, PlannedMutation, Projection, Settlement, Side};
 use switchyard_runner::{Context, Failure, Kind as FailureKind};
 
-use crate::inputs::{Replicas, ScaleArgs, SideChoice};
+use crate::inputs::{Replicas, ScaleArgs, SideChoice, refuse_both};
 use crate::ledger::Ledger;
 use crate::opening::Opened;
 use crate::sides::{self, Choosing, Chosen};
@@ -22,6 +22,14 @@ use crate::waiting;
 /// # Errors
 /// Bad input, a side that takes traffic, or a cluster that fails.
 pub(crate) async fn run(args: ScaleArgs, context: &mut Context) -> Result<(), Failure> {
+    let (has_side, has_workloads) = (args.side.is_some(), !args.workloads.is_empty());
+    refuse_both([("side", has_side), ("workloads", has_workloads)])?;
+    if !has_side && !has_workloads {
+        return Err(
+            Failure::message(FailureKind::Input, "nothing is named that could be scaled")
+                .hint("give `side` or `workloads`"),
+        );
+    }
     within(args.timeout, async {
         let opened = Opened::begin(context, &args.deployment, args.timeout, to_scale).await?;
         let mut ledger = Ledger::go_on(context, &args.deployment, &opened.connection).await?;

@@ -11,7 +11,7 @@ use switchyard_manifest::parse::{self, ParseError};
 use switchyard_manifest::{Kind, Object};
 use switchyard_runner::{Context, Failure};
 
-use crate::inputs::ManifestArgs;
+use crate::inputs::{ManifestArgs, refuse_alone};
 
 /// What rendering needs to know besides the inputs.
 #[derive(Debug)]
@@ -34,6 +34,9 @@ pub(crate) async fn load(
     args: &ManifestArgs,
     target: &Target<'_>,
 ) -> Result<Vec<Object>, Failure> {
+    let chart = ("chart", args.chart.is_some());
+    refuse_alone(("values", !args.values.is_empty()), chart)?;
+    refuse_alone(("release", args.release.is_some()), chart)?;
     let mut objects = Vec::new();
     for (name, text) in texts(context, args, target).await? {
         objects.extend(parse::parse(&name, &text).map_err(parse_failure)?);

@@ -71,3 +71,75 @@ async fn auto_takes_blue_at_first_then_green_and_applying_the_front_again_moves_
         ],
     );
 }
+
+#[tokio::test]
+async fn a_kustomization_is_rendered_and_applied() {
+    let shop = Shop::open("kustomization").await;
+    let step = shop.step("apply");
+    let folder = tempfile::tempdir().expect("a folder");
+    let write = |name: &str, text: &str| {
+        std::fs::write(folder.path().join(name), text).expect("written");
+    };
+    write("web.yaml", &shop.web("v1.0.0"));
+    write(
+        "kustomization.yaml",
+        "resources: [web.yaml]\nnamePrefix: eu-\n",
+    );
+    let ended = step
+        .input("kustomization", folder.path().display().to_string())
+        .run();
+    expect_code(&ended, 0);
+    assert_eq!(shop.names("deployment"), ["eu-web"]);
+    write("kustomization.yaml", "resources: [nowhere.yaml]\n");
+    let broken = shop
+        .step("apply")
+        .input("kustomization", folder.path().display().to_string())
+        .run();
+    expect_code(&broken, 2);
+    expect_said(
+        &broken,
+        &["kustomize", "ended with exit code 1", "nowhere.yaml"],
+    );
+}
+
+#[tokio::test]
+async fn a_worker_is_left_until_after_the_switch() {
+    let shop = Shop::open("after-switch").await;
+    let worker = shop
+        .web("v1.0.0")
+        .split("---\n")
+        .nth(2)
+        .expect("the Deployment")
+        .replace("web}", "worker}")
+        .replace(
+            "readinessProbe: {httpGet: {path: /health, port: 8080}, periodSeconds: 1}",
+            "",
+        );
+    let worker = worker.replace(
+        "configMapRef: {name: worker}",
+        "configMapRef: {name: web-config}",
+    );
+    let manifests = format!("{}---\n{worker}{}", shop.web("v1.0.0"), shop.traefik());
+    let step = |stage: &str| {
+        shop.apply(&manifests)
+            .input("slot", "blue")
+            .input("after-switch", "deployment/worker")
+            .input("stage", stage)
+            .run()
+    };
+    expect_code(&step("before-switch"), 0);
+    assert_eq!(shop.names("deployment"), ["web-blue"]);
+    let shop_after = shop
+        .apply(&manifests)
+        .input("slot", "green")
+        .input("after-switch", "deployment/worker")
+        .input("stage", "after-switch")
+        .run();
+    expect_code(&shop_after, 0);
+    assert_eq!(shop.names("deployment"), ["web-blue", "worker"]);
+    assert_eq!(
+        shop.names("configmap"),
+        ["kube-root-ca.crt", "web-config", "web-config-blue"],
+        "the worker reads its own copy"
+    );
+}

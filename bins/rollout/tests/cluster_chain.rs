@@ -11,7 +11,10 @@ async fn two_deployments_go_through_backup_apply_annotate_scale_and_finish() {
     let backup = shop.recorded("backup", "1").input("slot", "auto").run();
     expect_code(&backup, 0);
     expect_said(&backup, &["nothing is live yet"]);
-    let first = shop.apply_into_slot(&manifests, "1").input("version", "v1.0.0").run();
+    let first = shop
+        .apply_into_slot(&manifests, "1")
+        .input("version", "v1.0.0")
+        .run();
     expect_code(&first, 0);
     assert_eq!(first.outputs["slot"], "blue");
     assert_eq!(shop.record("1")["phase"], "applied");
@@ -26,7 +29,10 @@ async fn two_deployments_go_through_backup_apply_annotate_scale_and_finish() {
     let backup = shop.recorded("backup", "2").input("slot", "auto").run();
     expect_code(&backup, 0);
     let saved = std::fs::read_to_string(&backup.outputs["backup"]).expect("the file is there");
-    assert!(saved.contains("name: web-blue") && !saved.contains("kind: Secret"), "{saved}");
+    assert!(
+        saved.contains("name: web-blue") && !saved.contains("kind: Secret"),
+        "{saved}"
+    );
     assert_eq!(backup.outputs["previous-slot"], "blue");
     shop.namespace
         .kubectl(&["scale", "deployment/web-blue", "--replicas=3"])
@@ -39,7 +45,10 @@ async fn two_deployments_go_through_backup_apply_annotate_scale_and_finish() {
     expect_code(&second, 0);
     assert_eq!(second.outputs["slot"], "green");
     assert_eq!(second.outputs["previous-slot"], "blue");
-    expect_said(&second, &["deployment/web-green gets 3 replicas, as many as the live side has ready (manifest: 2)"]);
+    expect_said(
+        &second,
+        &["deployment/web-green gets 3 replicas, as many as the live side has ready (manifest: 2)"],
+    );
     let annotated = shop.recorded("annotate", "2").run();
     expect_code(&annotated, 0);
     assert_eq!(annotated.outputs["revision"], "1");
@@ -57,7 +66,10 @@ async fn two_deployments_go_through_backup_apply_annotate_scale_and_finish() {
         .input("replicas", "0")
         .run();
     expect_code(&too_early, 1);
-    expect_said(&too_early, &["takes live traffic (through traefikservice/shop)"]);
+    expect_said(
+        &too_early,
+        &["takes live traffic (through traefikservice/shop)"],
+    );
     shop.switch_to("green", "2").await;
     let scaled = shop
         .recorded("scale", "2")
@@ -71,7 +83,10 @@ async fn two_deployments_go_through_backup_apply_annotate_scale_and_finish() {
     expect_code(&finished, 0);
     let status = shop.recorded("status", "3").run();
     expect_code(&status, 0);
-    expect_said(&status, &["live: side green, version v1.1.0", "traefikservice/shop"]);
+    expect_said(
+        &status,
+        &["live: side green, version v1.1.0", "traefikservice/shop"],
+    );
 }
 
 #[tokio::test]
@@ -88,9 +103,18 @@ async fn a_re_run_of_last_weeks_run_is_refused_and_changes_nothing() {
         .variable("GITHUB_RUN_ATTEMPT", "2")
         .run();
     expect_code(&again, 1);
-    expect_said(&again, &["of this run has ended: succeeded", "start a new workflow run"]);
+    expect_said(
+        &again,
+        &[
+            "of this run has ended: succeeded",
+            "start a new workflow run",
+        ],
+    );
     assert_eq!(shop.names("deployment"), ["web-blue"]);
-    assert_eq!(shop.get("deployment/web-blue")["metadata"]["resourceVersion"], before);
+    assert_eq!(
+        shop.get("deployment/web-blue")["metadata"]["resourceVersion"],
+        before
+    );
 }
 
 #[tokio::test]

@@ -61,7 +61,13 @@ async fn a_namespace_that_is_not_there_is_refused() {
     let file = ended.file("web.yaml", &shop.web("v1.0.0"));
     let ended = ended.input("files", file).run();
     expect_code(&ended, 2);
-    expect_said(&ended, &["namespace `nowhere-at-all` does not exist", "kubectl create namespace"]);
+    expect_said(
+        &ended,
+        &[
+            "namespace `nowhere-at-all` does not exist",
+            "kubectl create namespace",
+        ],
+    );
 }
 
 #[tokio::test]
@@ -69,12 +75,25 @@ async fn an_object_that_argo_cd_keeps_is_refused_with_what_to_commit() {
     let shop = Shop::open("gitops").await;
     shop.namespace.apply(&shop.web("v1.0.0")).expect("applied");
     shop.namespace
-        .kubectl(&["annotate", "deployment/web", "argocd.argoproj.io/tracking-id=shop:apps/Deployment:prod/web"])
+        .kubectl(&[
+            "annotate",
+            "deployment/web",
+            "argocd.argoproj.io/tracking-id=shop:apps/Deployment:prod/web",
+        ])
         .expect("annotated");
-    let image = shop.sandbox.image("web", "v1.0.0").replace(":v1.0.0", "=:v1.1.0");
+    let image = shop
+        .sandbox
+        .image("web", "v1.0.0")
+        .replace(":v1.0.0", "=:v1.1.0");
     let ended = shop.apply(&shop.web("v1.0.0")).input("images", image).run();
     expect_code(&ended, 1);
-    expect_said(&ended, &["deployment/web is kept by Argo CD (Application shop)", "commit the images"]);
+    expect_said(
+        &ended,
+        &[
+            "deployment/web is kept by Argo CD (Application shop)",
+            "commit the images",
+        ],
+    );
 }
 
 #[tokio::test]
@@ -82,17 +101,33 @@ async fn a_conflict_names_field_and_manager_and_can_be_taken_over() {
     let shop = Shop::open("conflict").await;
     expect_code(&shop.apply(&shop.web("v1.0.0")).run(), 0);
     shop.namespace
-        .kubectl(&["patch", "deployment/web", "--field-manager=somebody-else", "--type=merge", "-p", "{\"spec\":{\"minReadySeconds\":7,\"replicas\":1}}"])
+        .kubectl(&[
+            "patch",
+            "deployment/web",
+            "--field-manager=somebody-else",
+            "--type=merge",
+            "-p",
+            "{\"spec\":{\"minReadySeconds\":7,\"replicas\":1}}",
+        ])
         .expect("patched");
     let ended = shop.apply(&shop.web("v1.1.0")).run();
     expect_code(&ended, 1);
     expect_said(
         &ended,
-        &["deployment/web: `.spec.replicas` is owned by `somebody-else`", "force-conflicts: true"],
+        &[
+            "deployment/web: `.spec.replicas` is owned by `somebody-else`",
+            "force-conflicts: true",
+        ],
     );
-    let forced = shop.apply(&shop.web("v1.1.0")).input("force-conflicts", "true").run();
+    let forced = shop
+        .apply(&shop.web("v1.1.0"))
+        .input("force-conflicts", "true")
+        .run();
     expect_code(&forced, 0);
-    expect_said(&forced, &["`.spec.replicas` is taken over from `somebody-else`"]);
+    expect_said(
+        &forced,
+        &["`.spec.replicas` is taken over from `somebody-else`"],
+    );
     assert_eq!(shop.get("deployment/web")["spec"]["replicas"], 2);
     assert_eq!(shop.get("deployment/web")["spec"]["minReadySeconds"], 7);
 }
@@ -103,8 +138,12 @@ async fn what_the_api_server_calls_invalid_is_found_before_the_first_write() {
     let bad = shop.web("v1.0.0").replace("replicas: 2", "replicas: two");
     let ended = shop.apply(&bad).run();
     expect_code(&ended, 2);
-    assert!(shop.names("service").is_empty(), "the Service comes before it and was not written");
-    let unknown = shop.web("v1.0.0") + "---\napiVersion: example.com/v1\nkind: Gadget\nmetadata: {name: a}\n";
+    assert!(
+        shop.names("service").is_empty(),
+        "the Service comes before it and was not written"
+    );
+    let unknown =
+        shop.web("v1.0.0") + "---\napiVersion: example.com/v1\nkind: Gadget\nmetadata: {name: a}\n";
     let ended = shop.apply(&unknown).run();
     expect_code(&ended, 2);
     expect_said(&ended, &["Gadget", "example.com/v1"]);
@@ -116,13 +155,23 @@ async fn a_plan_shows_differences_without_secrets_and_changes_nothing() {
     let shop = Shop::open("plan").await;
     let secret = "---\napiVersion: v1\nkind: Secret\nmetadata: {name: web}\nstringData: {password: hunter2}\n";
     let manifests = shop.web("v1.0.0") + secret;
-    let ended = shop.apply(&manifests).input("plan", "true").input("application", "web").run();
+    let ended = shop
+        .apply(&manifests)
+        .input("plan", "true")
+        .input("application", "web")
+        .run();
     expect_code(&ended, 0);
-    expect_said(&ended, &["+kind: Secret", "(redacted, digest", "nothing was changed"]);
+    expect_said(
+        &ended,
+        &["+kind: Secret", "(redacted, digest", "nothing was changed"],
+    );
     assert_eq!(ended.outputs["changed"], "4");
     assert_eq!(ended.outputs["applied"], "0");
     let said = ended.stdout + &ended.summary;
-    assert!(!said.contains("hunter2") && !said.contains("aHVudGVyMg"), "{said}");
+    assert!(
+        !said.contains("hunter2") && !said.contains("aHVudGVyMg"),
+        "{said}"
+    );
     assert!(shop.names("deployment").is_empty());
     assert_eq!(shop.names("configmap"), ["kube-root-ca.crt"]);
     assert!(shop.names("lease").is_empty());
@@ -132,11 +181,24 @@ async fn a_plan_shows_differences_without_secrets_and_changes_nothing() {
 async fn in_place_onto_a_slotted_front_is_refused() {
     let shop = Shop::open("in-place-onto-slots").await;
     let manifests = shop.web("v1.0.0");
-    let step = shop.apply(&manifests).input("slot", "blue").input("front", "service/web").run();
+    let step = shop
+        .apply(&manifests)
+        .input("slot", "blue")
+        .input("front", "service/web")
+        .run();
     expect_code(&step, 0);
-    assert_eq!(shop.get("service/web")["spec"]["selector"]["switchyard.dev/slot"], "blue");
+    assert_eq!(
+        shop.get("service/web")["spec"]["selector"]["switchyard.dev/slot"],
+        "blue"
+    );
     assert_eq!(shop.names("service"), ["web", "web-blue"]);
     let ended = shop.apply(&manifests).run();
     expect_code(&ended, 1);
-    expect_said(&ended, &["service/web takes part in a blue-green application", "slot: auto"]);
+    expect_said(
+        &ended,
+        &[
+            "service/web takes part in a blue-green application",
+            "slot: auto",
+        ],
+    );
 }

@@ -16,31 +16,49 @@ async fn the_previous_replica_set_comes_back_as_kubectl_would_undo_it() {
     let shop = Shop::open("undo").await;
     expect_code(&shop.apply(&shop.web("v1.0.0")).run(), 0);
     shop.wait_for("web");
-    let none = shop.step("restore").input("workloads", "deployment/web").run();
+    let none = shop
+        .step("restore")
+        .input("workloads", "deployment/web")
+        .run();
     expect_code(&none, 1);
     expect_said(&none, &["has no revision before the current one"]);
     expect_code(&shop.apply(&shop.web("v1.1.0")).run(), 0);
     shop.wait_for("web");
-    let restored = shop.step("restore").input("workloads", "deployment/web").run();
+    let restored = shop
+        .step("restore")
+        .input("workloads", "deployment/web")
+        .run();
     expect_code(&restored, 0);
     assert_eq!(restored.outputs["revision"], "1");
     assert!(image(&shop).ends_with(":v1.0.0"));
     let again = shop.apply(&shop.web("v1.1.0")).run();
     expect_code(&again, 0);
-    assert!(image(&shop).ends_with(":v1.1.0"), "our own undo is no conflict for the next apply");
+    assert!(
+        image(&shop).ends_with(":v1.1.0"),
+        "our own undo is no conflict for the next apply"
+    );
     let unknown = shop
         .step("restore")
         .input("workloads", "deployment/web")
         .input("to-revision", "42")
         .run();
     expect_code(&unknown, 1);
-    expect_said(&unknown, &["has no revision 42", "the cluster keeps revisions"]);
+    expect_said(
+        &unknown,
+        &["has no revision 42", "the cluster keeps revisions"],
+    );
 }
 
 #[tokio::test]
 async fn a_failed_deployment_in_place_is_taken_back_from_its_backup() {
     let shop = Shop::open("restore").await;
-    let first = shop.apply(&shop.web("v1.0.0")).input("application", "web").variable("GITHUB_RUN_ID", "1").input("environment", "production").input("cluster", "sandbox").run();
+    let first = shop
+        .apply(&shop.web("v1.0.0"))
+        .input("application", "web")
+        .variable("GITHUB_RUN_ID", "1")
+        .input("environment", "production")
+        .input("cluster", "sandbox")
+        .run();
     expect_code(&first, 0);
     shop.wait_for("web");
     expect_code(&shop.recorded("finish", "1").run(), 0);
@@ -55,19 +73,34 @@ async fn a_failed_deployment_in_place_is_taken_back_from_its_backup() {
     let step = shop.recorded("apply", "2");
     let manifests = step.file("web.yaml", &broken);
     expect_code(&step.input("files", manifests).run(), 0);
-    assert_eq!(shop.get("configmap/web-config")["data"]["GREETING"], "changed");
+    assert_eq!(
+        shop.get("configmap/web-config")["data"]["GREETING"],
+        "changed"
+    );
 
     std::fs::write(&path, file.replace("hello", "forged")).expect("written");
-    let forged = shop.recorded("restore", "2").input("backup-file", &path).run();
+    let forged = shop
+        .recorded("restore", "2")
+        .input("backup-file", &path)
+        .run();
     expect_code(&forged, 1);
-    expect_said(&forged, &["is not the backup that was made", "expected sha256:"]);
+    expect_said(
+        &forged,
+        &["is not the backup that was made", "expected sha256:"],
+    );
 
     std::fs::write(&path, &file).expect("written");
-    let restored = shop.recorded("restore", "2").input("backup-file", &path).run();
+    let restored = shop
+        .recorded("restore", "2")
+        .input("backup-file", &path)
+        .run();
     expect_code(&restored, 0);
     assert_eq!(restored.outputs["changed"], "2");
     assert!(image(&shop).ends_with(":v1.0.0"));
-    assert_eq!(shop.get("configmap/web-config")["data"]["GREETING"], "hello");
+    assert_eq!(
+        shop.get("configmap/web-config")["data"]["GREETING"],
+        "hello"
+    );
     assert_eq!(shop.record("2")["result"]["verdict"], "rolled-back");
     let status = shop.recorded("status", "3").run();
     expect_said(&status, &["live: side unslotted"]);
@@ -77,7 +110,10 @@ async fn a_failed_deployment_in_place_is_taken_back_from_its_backup() {
 async fn a_backup_without_a_known_digest_is_not_restored() {
     let shop = Shop::open("no-digest").await;
     expect_code(&shop.apply(&shop.web("v1.0.0")).run(), 0);
-    let backup = shop.step("backup").input("workloads", "deployment/web").run();
+    let backup = shop
+        .step("backup")
+        .input("workloads", "deployment/web")
+        .run();
     expect_code(&backup, 0);
     let text = std::fs::read_to_string(&backup.outputs["backup"]).expect("saved");
     let step = shop.step("restore");

@@ -9,7 +9,7 @@ use switchyard_cluster::{DynamicKind, Error};
 use switchyard_deployment::cluster_failure;
 use switchyard_manifest::slotting::Slotted;
 use switchyard_manifest::{
-    Identity, Kind, Object, ObjectName, Slot, diff, front, names, order, pods, references,
+    Identity, Kind, Object, ObjectName, Origin, Slot, diff, front, names, order, pods, references,
 };
 use switchyard_record::Side;
 use switchyard_runner::{Failure, Kind as FailureKind};
@@ -266,13 +266,16 @@ impl Applying<'_> {
         notes: &mut Vec<String>,
     ) -> Result<Vec<Planned>, Failure> {
         let tried: Vec<_> = stream::iter(drafts)
-            .map(|draft| self.try_out(draft))
+            .map(|draft| async {
+                let origin = draft.object.origin().clone();
+                self.try_out(draft).await.map_err(|error| (origin, error))
+            })
             .buffered(CONCURRENCY)
             .collect()
             .await;
         let mut planned = Vec::new();
         let mut in_the_way: Vec<FieldConflict> = Vec::new();
-        let mut refused: Vec<Error> = Vec::new();
+        let mut refused: Vec<(Origin, Error)> = Vec::new();
         for result in tried {
             match result {
                 Ok((object, taken_over)) => {
@@ -284,8 +287,10 @@ impl Applying<'_> {
                     }));
                     planned.push(object);
                 }
-                Err(NotApplied::Conflicts(found)) => in_the_way.extend(found),
-                Err(NotApplied::Stale(error) | NotApplied::Other(error)) => refused.push(error),
+                Err((_, NotApplied::Conflicts(found))) => in_the_way.extend(found),
+                Err((origin, NotApplied::Stale(error) | NotApplied::Other(error))) => {
+                    refused.push((origin, error));
+                }
             }
         }
         refuse_all(refused)?;
@@ -342,28 +347,45 @@ impl Applying<'_> {
     }
 }
 
-/// One refusal is shown as it is; of several, all texts are shown and the first decides over the kind.
-fn refuse_all(mut refused: Vec<Error>) -> Result<(), Failure> {
-    match refused.len() {
-        0 => Ok(()),
-        1 => Err(refusal_of_manifest(refused.remove(0))),
-        count => {
-            let lines: Vec<String> = refused.iter().map(ToString::to_string).collect();
-            let first = refusal_of_manifest(refused.remove(0));
-            let text = format!("{count} objects are refused: {}", lines.join("; "));
-            let hint = first.hints().first().cloned();
-            Err(Failure::message(first.kind(), text).maybe_hint(hint))
-        }
-    }
+/// All refusals are shown, each with its place; the first decides over the kind and the hint.
+fn refuse_all(refused: Vec<(Origin, Error)>) -> Result<(), Failure> {
+    let lines: Vec<String> = refused
+        .iter()
+        .map(|(origin, error)| format!("{origin}: {error}"))
+        .collect();
+    let Some((_, first)) = refused.into_iter().next() else {
+        return Ok(());
+    };
+    let text = match lines.as_slice() {
+        [line] => line.clone(),
+        several => format!(
+            "{} objects are refused: {}",
+            several.len(),
+            several.join("; ")
+        ),
+    };
+    let like = refusal_of_manifest(first);
+    Err(Failure::message(like.kind(), text).maybe_hint(like.hints().first().cloned()))
 }
 
 /// An object that the API server calls invalid is bad input; one that its rules forbid is a gate's no.
 fn refusal_of_manifest(error: Error) -> Failure {
-    let is_invalid = matches!(
-        &error,
-        Error::Refused { message, causes, .. }
-            if !causes.is_empty() || message.contains("failed to create typed patch") || message.contains("strict decoding")
-    );
+    // A field of the wrong type is answered with 500 by server-side apply.
+    const WRONG_TYPE: &str = "failed to create typed patch object";
+    let is_invalid = match &error {
+        Error::Refused {
+            message, causes, ..
+        } => {
+            !causes.is_empty()
+                || message.contains(WRONG_TYPE)
+                || message.contains("strict decoding")
+        }
+        Error::Server { message, .. } => message.contains(WRONG_TYPE),
+        other => {
+            let _ = other;
+            false
+        }
+    };
     if is_invalid {
         let hint = error.hint();
         Failure::input(error).maybe_hint(hint)

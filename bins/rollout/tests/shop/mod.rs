@@ -63,7 +63,10 @@ impl Shop {
             inputs: None,
             freshness: Freshness::OncePerRun,
         };
-        session.claim(request).await.expect("the run's deployment is active");
+        session
+            .claim(request)
+            .await
+            .expect("the run's deployment is active");
         for phase in [Phase::Ready, Phase::Switching(1), Phase::Soaking] {
             session.advance(phase).await.expect("the phase follows");
         }
