@@ -60,10 +60,12 @@ fn every_contract_is_kept() {
 fn the_readme_shows_a_workflow_to_paste() {
     let mut shown = Repository::default();
     shown.add_shown_callers(&root(), "README.md").unwrap();
-    assert!(
-        !check(&shown).is_empty(),
-        "nothing that is shown calls our workflows"
-    );
+    // Without our workflows beside it, the one that it calls is missing.
+    let findings = check(&shown);
+    let calls = findings.iter().any(|finding| {
+        finding.file.starts_with(".github/README.md#") && finding.message.contains("does not exist")
+    });
+    assert!(calls, "{findings:?}");
 }
 
 #[test]
@@ -102,6 +104,7 @@ fn blue_green_goes_through_its_stages_in_order() {
             "setup",
             "rollout backup",
             "notify",
+            "rollout adopt",
             "rollout apply",
             "health-wait rollout",
             "rollout annotate",
