@@ -1,0 +1,290 @@
+//! The consumer's workflows under act, on the sandbox, with load through Traefik.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a helper of a test that cannot go on panics"
+)]
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use switchyard_e2e::{Consumer, Death, Ended, Project, Settings};
+use switchyard_sandbox::load::{KeepAlive, LoadPlan, LoadReport, RunningLoad};
+use switchyard_sandbox::{Sandbox, TestNamespace};
+use tempfile::TempDir;
+
+const OLD: &str = "v1.0.0";
+const NEW: &str = "v1.1.0";
+
+/// The project, laid out once for all tests: the last commit and freshly built programs.
+fn project() -> &'static Project {
+    static PROJECT: OnceLock<(Project, TempDir)> = OnceLock::new();
+    let (project, _) = PROJECT.get_or_init(|| {
+        let programs = built_programs();
+        let folder = TempDir::with_prefix("switchyard-project").unwrap();
+        let composite_step = Path::new(env!("CARGO_BIN_EXE_composite-step"));
+        let project = Project::lay_out(folder.path(), &programs, composite_step).unwrap();
+        (project, folder)
+    });
+    project
+}
+
+/// Builds the programs beside this test, so that none is stale. Offline: everything that they are made
+/// of was needed for this test already.
+fn built_programs() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let mut cargo = Command::new(env!("CARGO"));
+    cargo.args(["build", "--offline", "--locked", "--quiet", "--bins"]);
+    for entry in std::fs::read_dir(root.join("bins")).unwrap() {
+        cargo.arg("-p").arg(entry.unwrap().file_name());
+    }
+    let status = cargo.current_dir(root).status().unwrap();
+    assert!(status.success(), "the programs do not build: {status}");
+    let step = Path::new(env!("CARGO_BIN_EXE_composite-step"));
+    step.parent().unwrap().to_owned()
+}
+
+/// A consumer with a namespace, a host and load of its own.
+struct Shop {
+    sandbox: Sandbox,
+    namespace: TestNamespace,
+    host: String,
+    consumer: Consumer,
+    _folder: TempDir,
+}
+
+impl Shop {
+    async fn open(prefix: &str) -> Self {
+        let sandbox = Sandbox::shared();
+        let namespace = sandbox.namespace(prefix).await;
+        let host = format!("{}.example.com", namespace.name());
+        let mut folder = TempDir::with_prefix("switchyard-shop").unwrap();
+        folder.disable_cleanup(std::env::var_os(switchyard_sandbox::KEEP_VARIABLE).is_some());
+        let settings = Settings::for_sandbox(&sandbox, namespace.name(), &host);
+        let consumer = Consumer::check_out(folder.path(), project(), settings).unwrap();
+        Self {
+            sandbox,
+            namespace,
+            host,
+            consumer,
+            _folder: folder,
+        }
+    }
+
+    fn release(&self, version: &str) -> Ended {
+        let run = self
+            .consumer
+            .workflow("release.yml")
+            .input("version", version);
+        run.wait().unwrap()
+    }
+
+    fn load(&self, path: &str, keep_alive: KeepAlive) -> RunningLoad {
+        let url = format!("{}{path}", self.sandbox.front_door());
+        let plan = LoadPlan::new(&url, 100).unwrap().host(&self.host).unwrap();
+        plan.keep_alive(keep_alive).start()
+    }
+
+    /// The version that users see, asked of the front door.
+    async fn live(&self, path: &str) -> String {
+        let report = LoadPlan::new(&format!("{}{path}", self.sandbox.front_door()), 20)
+            .unwrap()
+            .host(&self.host)
+            .unwrap()
+            .run_for(std::time::Duration::from_secs(1))
+            .await
+            .unwrap();
+        assert_eq!(report.lost, 0, "{}", report.summary());
+        report
+            .by_version
+            .keys()
+            .cloned()
+            .collect::<Vec<_>>()
+            .join(" and ")
+    }
+
+    fn kubectl(&self, arguments: &[&str]) -> String {
+        self.namespace.kubectl(arguments).unwrap()
+    }
+
+    /// The phase of the newest record of a deployment.
+    fn phase(&self) -> String {
+        let names = self.kubectl(&[
+            "get",
+            "configmaps",
+            "-o",
+            "name",
+            "--sort-by=.metadata.creationTimestamp",
+        ]);
+        let newest = names
+            .lines()
+            .rfind(|name| name.contains("/switchyard.shop."));
+        let record = self.kubectl(&["get", newest.expect("a record"), "-o", "jsonpath={.data}"]);
+        let start =
+            record.find("\\\"phase\\\":\\\"").expect("a phase") + "\\\"phase\\\":\\\"".len();
+        record[start..].split('\\').next().unwrap().to_owned()
+    }
+}
+
+#[track_caller]
+fn assert_succeeded(ended: &Ended) {
+    assert!(ended.status.success(), "{}", ended.log);
+}
+
+#[track_caller]
+fn assert_failed(ended: &Ended) {
+    assert!(!ended.status.success(), "{}", ended.log);
+}
+
+#[track_caller]
+fn assert_nothing_lost(reports: &[LoadReport]) {
+    for report in reports {
+        assert_eq!(report.lost, 0, "{}", report.summary());
+    }
+}
+
+async fn stop(loads: [RunningLoad; 2]) -> [LoadReport; 2] {
+    let [first, second] = loads;
+    [first.stop().await.unwrap(), second.stop().await.unwrap()]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_moves_all_traffic_and_a_rollback_brings_it_back_without_a_lost_request() {
+    let shop = Shop::open("e2e-chain").await;
+    assert_succeeded(&shop.release(OLD));
+    assert_eq!(shop.live("/").await, OLD);
+    let loads = [
+        shop.load("/", KeepAlive::On),
+        shop.load("/api/items", KeepAlive::Off),
+    ];
+
+    assert_succeeded(&shop.release(NEW));
+    assert_eq!(shop.live("/").await, NEW);
+    assert_eq!(shop.live("/api/items").await, NEW);
+    assert_eq!(shop.phase(), "succeeded");
+
+    assert_succeeded(&shop.consumer.workflow("rollback.yml").wait().unwrap());
+    assert_eq!(shop.live("/").await, OLD);
+    assert_eq!(shop.live("/api/items").await, OLD);
+
+    let reports = stop(loads).await;
+    assert_nothing_lost(&reports);
+    for report in &reports {
+        assert!(
+            report.by_version[OLD] > 0 && report.by_version[NEW] > 0,
+            "{}",
+            report.summary()
+        );
+    }
+    let summary = std::fs::read_to_string(shop.consumer.summary()).unwrap();
+    assert!(summary.contains("gantt"), "{summary}");
+    assert!(
+        shop.consumer
+            .artifacts()
+            .read_dir()
+            .unwrap()
+            .next()
+            .is_some()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_fails_its_tests_gets_no_traffic() {
+    let shop = Shop::open("e2e-tests").await;
+    assert_succeeded(&shop.release(OLD));
+    shop.consumer
+        .change(
+            "scripts/smoke-test.sh",
+            "set -euo pipefail",
+            "set -euo pipefail\necho the till is broken\nexit 1",
+        )
+        .unwrap();
+    let loads = [
+        shop.load("/", KeepAlive::On),
+        shop.load("/api/items", KeepAlive::Off),
+    ];
+    let ended = shop.release(NEW);
+    assert_failed(&ended);
+    assert!(ended.log.contains("the till is broken"), "{}", ended.log);
+    let reports = stop(loads).await;
+    assert_nothing_lost(&reports);
+    for report in &reports {
+        assert_eq!(report.by_version.keys().collect::<Vec<_>>(), [OLD]);
+    }
+    assert_eq!(shop.phase(), "abandoned");
+    assert!(ended.job("Notify").contains("failure"), "{}", ended.log);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_that_does_not_start_is_abandoned_and_named() {
+    let shop = Shop::open("e2e-crash").await;
+    assert_succeeded(&shop.release(OLD));
+    let ended = shop.release("crashing");
+    assert_failed(&ended);
+    assert!(
+        ended.log.contains("CrashLoopBackOff") || ended.log.contains("exit code"),
+        "{}",
+        ended.log
+    );
+    assert_eq!(shop.live("/").await, OLD);
+    assert_eq!(shop.phase(), "abandoned");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_runner_that_dies_in_mid_switch_is_rescued_by_the_next_job() {
+    let shop = Shop::open("e2e-death").await;
+    assert_succeeded(&shop.release(OLD));
+    let loads = [
+        shop.load("/", KeepAlive::On),
+        shop.load("/api/items", KeepAlive::Off),
+    ];
+    let run = shop
+        .consumer
+        .workflow("release.yml")
+        .input("version", NEW)
+        .dies(Death {
+            job: "deploy".into(),
+            program: "traffic-switch".into(),
+            command: "switch".into(),
+            point: "mutation:1".into(),
+        });
+    let ended = run.wait().unwrap();
+    assert_failed(&ended);
+    let reports = stop(loads).await;
+    assert_nothing_lost(&reports);
+    assert_eq!(shop.live("/").await, OLD);
+    assert_eq!(shop.live("/api/items").await, OLD);
+    assert_eq!(shop.phase(), "rolled_back");
+    assert!(ended.job("Notify").contains("rolled-back"), "{}", ended.log);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deployment_in_place_updates_and_undoes_itself() {
+    let shop = Shop::open("e2e-dev").await;
+    let deploy = |version: &str| {
+        let run = shop.consumer.workflow("dev.yml").input("version", version);
+        run.wait().unwrap()
+    };
+    assert_succeeded(&deploy(OLD));
+    assert_eq!(shop.live("/").await, OLD);
+    let ended = deploy(NEW);
+    assert_succeeded(&ended);
+    assert!(
+        ended.log.contains("the schema is up to date"),
+        "{}",
+        ended.log
+    );
+    assert_eq!(shop.live("/").await, NEW);
+
+    assert_failed(&deploy("crashing"));
+    assert_eq!(shop.live("/").await, NEW);
+    let image = shop.kubectl(&[
+        "get",
+        "deployment",
+        "web",
+        "-o",
+        "jsonpath={.spec.template.spec.containers[0].image}",
+    ]);
+    assert!(image.ends_with(NEW), "{image}");
+}
