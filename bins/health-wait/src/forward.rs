@@ -79,30 +79,38 @@ impl ForwardSpec {
 /// # Errors
 /// The command failed, or the ports cannot be forwarded.
 pub(crate) async fn run(inputs: ForwardInputs, context: &Context) -> Result<(), Failure> {
-    refuse_nonsense(&inputs)?;
     let started = Instant::now();
+    let mut report = Report::default();
+    match execute(&inputs, context, &mut report).await {
+        Ok(()) => report.conclude(TITLE, started, context),
+        Err(failure) => Err(report.conclude_failed(failure, TITLE, started, context)),
+    }
+}
+
+async fn execute(
+    inputs: &ForwardInputs,
+    context: &Context,
+    report: &mut Report,
+) -> Result<(), Failure> {
+    refuse_nonsense(inputs)?;
     let connection = connect(&inputs.deployment, &context.environment).await?;
     let mut recorder = tokio::select! {
-        recorder = prepare(&inputs, &connection, context) => recorder?,
+        recorder = prepare(inputs, &connection, context) => recorder?,
         signal = context.cancel.cancelled() => return Err(cancelled(signal)),
     };
-    let mut report = Report::default();
     if recorder.has_passed(Phase::Tested) {
         recorder.close().await;
         report.healthy = true;
         report.reason = "an earlier attempt of this run has tested this deployment".to_owned();
-        return report.conclude(TITLE, started, context);
+        return Ok(());
     }
-    let ended = hold_and_run(&inputs, &connection, context, &mut report, &recorder).await;
+    let ended = hold_and_run(inputs, &connection, context, report, &recorder).await;
     let ended = match ended {
         Ok(()) if report.healthy => recorder.advance(Phase::Tested, context).await,
         other => other,
     };
     recorder.close().await;
-    match ended {
-        Ok(()) => report.conclude(TITLE, started, context),
-        Err(failure) => Err(report.conclude_failed(failure, TITLE, started, context)),
-    }
+    ended
 }
 
 fn refuse_nonsense(inputs: &ForwardInputs) -> Result<(), Failure> {

@@ -47,6 +47,29 @@ pub fn last_writer(meta: &ObjectMeta, ourselves: &str) -> Option<String> {
     })
 }
 
+/// Everybody but `ourselves` who has written the main resource between two readings of it.
+///
+/// Times in managed fields are whole seconds, so the last of several writers in one second cannot
+/// be told; what has changed between two readings can.
+pub fn writers_between(before: &ObjectMeta, after: &ObjectMeta, ourselves: &str) -> Vec<String> {
+    let known = before.managed_fields.as_deref().unwrap_or_default();
+    let mut writers: Vec<String> = Vec::new();
+    for entry in after.managed_fields.iter().flatten() {
+        let Some(manager) = &entry.manager else {
+            continue;
+        };
+        let is_of_status = !entry.subresource.as_deref().unwrap_or_default().is_empty();
+        if !is_of_status
+            && manager != ourselves
+            && !known.contains(entry)
+            && !writers.contains(manager)
+        {
+            writers.push(manager.clone());
+        }
+    }
+    writers
+}
+
 fn latest(meta: &ObjectMeta, wanted: impl Fn(&ManagedFieldsEntry) -> bool) -> Option<String> {
     meta.managed_fields
         .iter()
@@ -130,6 +153,21 @@ mod tests {
         path.push(FieldStep::Key(key.as_object().unwrap().clone()));
         path.push(FieldStep::Field("image".to_owned()));
         assert_eq!(manager_of(&meta(), &path).as_deref(), Some("switchyard"));
+    }
+
+    #[test]
+    fn who_wrote_between_two_readings_is_told_by_what_has_changed() {
+        let before = meta();
+        let mut after = meta();
+        let entries = after.managed_fields.as_mut().unwrap();
+        let mut other = entries[1].clone();
+        other.manager = Some("autoscaler".to_owned());
+        entries.push(other);
+        assert_eq!(
+            writers_between(&before, &after, "switchyard"),
+            ["autoscaler"]
+        );
+        assert!(writers_between(&before, &before, "switchyard").is_empty());
     }
 
     #[test]

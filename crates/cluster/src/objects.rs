@@ -3,6 +3,7 @@
 
 use std::fmt::Debug;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{
     Api, Resource,
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
@@ -10,6 +11,7 @@ use kube::{
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
+    FIELD_MANAGER,
     connect::Cluster,
     error::{Error, Result},
     managers,
@@ -138,7 +140,10 @@ where
         let operation = self.operation(Verb::Update, Some(name));
         match self.api.replace(name, params, object).await {
             Ok(written) => Ok(written),
-            Err(error) => Err(self.why_refused(Error::from_kube(error, &operation)).await),
+            Err(error) => {
+                let error = Error::from_kube(error, &operation);
+                Err(self.why_refused(error, Some(object.meta())).await)
+            }
         }
     }
 
@@ -154,7 +159,10 @@ where
         let operation = self.operation(Verb::Patch, Some(name));
         match self.api.patch(name, params, patch).await {
             Ok(written) => Ok(written),
-            Err(error) => Err(self.why_refused(Error::from_kube(error, &operation)).await),
+            Err(error) => {
+                let error = Error::from_kube(error, &operation);
+                Err(self.why_refused(error, None).await)
+            }
         }
     }
 
@@ -171,7 +179,7 @@ where
                 if error.is_not_found() {
                     return Ok(false);
                 }
-                Err(self.why_refused(error).await)
+                Err(self.why_refused(error, None).await)
             }
         }
     }
@@ -190,35 +198,38 @@ where
         Error::NotFound { operation }
     }
 
-    /// A conflict names the other writer where the object's managed fields tell.
-    async fn why_refused(&self, error: Error) -> Error {
+    /// A conflict names the other writers where the object's managed fields tell; best when it is
+    /// known what was read before.
+    async fn why_refused(&self, error: Error, before: Option<&ObjectMeta>) -> Error {
         let Error::Conflict {
             operation,
-            managers,
+            mut managers,
             message,
         } = error
         else {
             return error;
         };
-        if !managers.is_empty() {
-            return Error::Conflict {
-                operation,
-                managers,
-                message,
-            };
+        if managers.is_empty() {
+            let name = operation.name.clone().unwrap_or_default();
+            let live = self.find(&name, Deadline::after(EXPLAIN_LIMIT)).await;
+            if let Ok(Some(live)) = live {
+                managers = writers(before, live.meta());
+            }
         }
-        let name = operation.name.clone().unwrap_or_default();
-        let object = self.find(&name, Deadline::after(EXPLAIN_LIMIT)).await;
-        let managers = match object {
-            Ok(Some(object)) => managers::last_writer(object.meta(), crate::FIELD_MANAGER)
-                .into_iter()
-                .collect(),
-            Ok(None) | Err(_) => Vec::new(),
-        };
         Error::Conflict {
             operation,
             managers,
             message,
         }
+    }
+}
+
+fn writers(before: Option<&ObjectMeta>, live: &ObjectMeta) -> Vec<String> {
+    let between = before.map(|before| managers::writers_between(before, live, FIELD_MANAGER));
+    match between {
+        Some(writers) if !writers.is_empty() => writers,
+        Some(_) | None => managers::last_writer(live, FIELD_MANAGER)
+            .into_iter()
+            .collect(),
     }
 }

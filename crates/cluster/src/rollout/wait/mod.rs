@@ -1,6 +1,10 @@
 //! Waits for any number of rollouts with one watch per kind.
 //! It refuses to decide what a state means: [`super::status`] does.
 
+mod index;
+mod view;
+mod watches;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
@@ -13,22 +17,23 @@ use k8s_openapi::{
         batch::v1::Job,
         core::v1::Pod,
     },
-    apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta},
+    apimachinery::pkg::apis::meta::v1::LabelSelector,
 };
-use kube::{Api, api::PartialObjectMeta};
+use kube::api::PartialObjectMeta;
 use tokio::time::Instant;
 
-use super::{
-    Expectation, Observation, PodHistory, RolloutFailure, STUCK_GRACE, Size, Status, current_pods,
-    current_replica_sets, deployment, needs_pods, owner_uid, size, status,
+use self::{
+    index::Index,
+    watches::{watch_kind, watch_pods, watch_replica_sets},
 };
+use super::{Expectation, PodHistory, STUCK_GRACE, Status, deployment, needs_pods, status};
 use crate::{
     connect::Cluster,
     error::{Error, Result},
     operation::{Operation, Verb},
     read::Deadline,
-    watch::{Change, KindWatch, WatchOptions, next_of},
-    workloads::{Workload, WorkloadKind, WorkloadRef, parse_selector, selector_text, selects},
+    watch::{Change, KindWatch, next_of},
+    workloads::{Workload, WorkloadKind, WorkloadRef, selector_text},
 };
 
 /// Changes come in bursts; judging each one alone would cost more than it tells.
@@ -108,140 +113,6 @@ impl RolloutWait {
         synced.map_err(|_| timed_out("read the pods", deadline))??;
         wait.judge();
         Ok(wait)
-    }
-
-    /// All workloads with their states, by kind and name.
-    pub fn states(&self) -> impl Iterator<Item = (&WorkloadRef, &Status)> {
-        self.states.iter()
-    }
-
-    /// Whether everything is done at this moment.
-    pub fn is_done(&self) -> bool {
-        !self.states.is_empty() && self.states.values().all(|status| *status == Status::Done)
-    }
-
-    /// The first workload that is lost.
-    pub fn failure(&self) -> Option<(&WorkloadRef, &RolloutFailure)> {
-        self.states
-            .iter()
-            .find_map(|(workload, status)| match status {
-                Status::Failed(failure) => Some((workload, failure)),
-                Status::Done | Status::Progressing { .. } => None,
-            })
-    }
-
-    /// Every workload that is lost.
-    pub fn failures(&self) -> impl Iterator<Item = (&WorkloadRef, &RolloutFailure)> {
-        self.states
-            .iter()
-            .filter_map(|(workload, status)| match status {
-                Status::Failed(failure) => Some((workload, failure)),
-                Status::Done | Status::Progressing { .. } => None,
-            })
-    }
-
-    /// Pods of the version being rolled out, without those on their way out, by name.
-    pub fn pods_of(&self, workload: &WorkloadRef) -> Vec<Arc<Pod>> {
-        let names = self.observe(workload, |observation| {
-            current_pods(observation)
-                .into_iter()
-                .filter_map(|pod| pod.metadata.name.clone())
-                .collect::<BTreeSet<_>>()
-        });
-        let names = names.unwrap_or_default();
-        let watch = self.pods.as_ref();
-        let pods = names.iter().filter_map(|name| watch?.get(name).cloned());
-        pods.collect()
-    }
-
-    /// How many pods a workload wants and how many of them are ready.
-    pub fn size_of(&self, workload: &WorkloadRef) -> Size {
-        self.observe(workload, size).unwrap_or_default()
-    }
-
-    /// Objects other than pods whose events tell about a workload: itself and its ReplicaSet, as
-    /// (`kind/name`, UID).
-    pub fn related_objects(&self, workload: &WorkloadRef) -> Vec<(String, String)> {
-        let related = self.observe(workload, |observation| {
-            let itself = (workload.to_string(), observation.workload.uid().to_owned());
-            let sets = current_replica_sets(observation).into_iter();
-            let sets = sets.map(|(name, uid)| (format!("replicaset/{name}"), uid));
-            std::iter::once(itself).chain(sets).collect()
-        });
-        related.unwrap_or_default()
-    }
-
-    fn observe<T>(
-        &self,
-        workload: &WorkloadRef,
-        look: impl FnOnce(&Observation<'_>) -> T,
-    ) -> Option<T> {
-        let object = self.workload(workload)?;
-        let index = Index::new(self);
-        Some(index.observe(&object, &self.history, self.started.elapsed(), look))
-    }
-
-    /// The workload as last seen.
-    pub fn workload(&self, workload: &WorkloadRef) -> Option<Workload> {
-        let name = workload.name.as_str();
-        match workload.kind {
-            WorkloadKind::Deployment => {
-                let object = self.deployments.as_ref()?.get(name)?;
-                Some(Workload::Deployment(object.clone()))
-            }
-            WorkloadKind::StatefulSet => {
-                let object = self.stateful_sets.as_ref()?.get(name)?;
-                Some(Workload::StatefulSet(object.clone()))
-            }
-            WorkloadKind::DaemonSet => {
-                let object = self.daemon_sets.as_ref()?.get(name)?;
-                Some(Workload::DaemonSet(object.clone()))
-            }
-            WorkloadKind::Job => {
-                let object = self.jobs.as_ref()?.get(name)?;
-                Some(Workload::Job(object.clone()))
-            }
-        }
-    }
-
-    /// For how long the wait has been blind: since when one of its watches is interrupted.
-    pub fn blind_for(&self) -> Option<Duration> {
-        let since = [
-            self.deployments
-                .as_ref()
-                .and_then(KindWatch::interrupted_since),
-            self.stateful_sets
-                .as_ref()
-                .and_then(KindWatch::interrupted_since),
-            self.daemon_sets
-                .as_ref()
-                .and_then(KindWatch::interrupted_since),
-            self.jobs.as_ref().and_then(KindWatch::interrupted_since),
-            self.replica_sets
-                .as_ref()
-                .and_then(KindWatch::interrupted_since),
-            self.pods.as_ref().and_then(KindWatch::interrupted_since),
-        ];
-        since
-            .into_iter()
-            .flatten()
-            .min()
-            .map(|since| since.elapsed())
-    }
-
-    /// Restarts of all pods of the versions being rolled out, since the wait began.
-    pub fn restarts(&self) -> u32 {
-        let pods = self
-            .states
-            .keys()
-            .filter(|workload| workload.kind != WorkloadKind::Job);
-        let pods = pods.flat_map(|workload| self.pods_of(workload));
-        pods.map(|pod| self.history.restarts_of(&pod)).sum()
-    }
-
-    /// Restarts of one pod since the wait began.
-    pub fn restarts_of(&self, pod: &Pod) -> u32 {
-        self.history.restarts_of(pod)
     }
 
     /// Waits until something changes, at most until `deadline`.
@@ -501,55 +372,6 @@ impl RolloutWait {
     }
 }
 
-/// Pods and ReplicaSets by their owner, so that judging many workloads does not take a look at
-/// every pod for each of them.
-struct Index<'wait> {
-    replica_sets: HashMap<&'wait str, Vec<&'wait ObjectMeta>>,
-    pods: HashMap<&'wait str, Vec<&'wait Pod>>,
-}
-
-impl<'wait> Index<'wait> {
-    fn new(wait: &'wait RolloutWait) -> Self {
-        let mut replica_sets: HashMap<&str, Vec<&ObjectMeta>> = HashMap::new();
-        for set in wait.replica_sets.iter().flat_map(KindWatch::objects) {
-            if let Some(owner) = owner_uid(&set.metadata) {
-                replica_sets.entry(owner).or_default().push(&set.metadata);
-            }
-        }
-        let mut pods: HashMap<&str, Vec<&Pod>> = HashMap::new();
-        for pod in wait.pods.iter().flat_map(KindWatch::objects) {
-            if let Some(owner) = owner_uid(&pod.metadata) {
-                pods.entry(owner).or_default().push(pod);
-            }
-        }
-        Self { replica_sets, pods }
-    }
-
-    /// Hands everything that concerns `workload` to `judge`.
-    fn observe<T>(
-        &self,
-        workload: &Workload,
-        history: &PodHistory,
-        elapsed: Duration,
-        judge: impl FnOnce(&Observation<'_>) -> T,
-    ) -> T {
-        let of = |owner: &str| self.pods.get(owner).into_iter().flatten().copied();
-        let replica_sets = self.replica_sets.get(workload.uid());
-        let replica_sets = replica_sets.cloned().unwrap_or_default();
-        let by_set = replica_sets
-            .iter()
-            .flat_map(|set| of(set.uid.as_deref().unwrap_or_default()));
-        let pods: Vec<&Pod> = of(workload.uid()).chain(by_set).collect();
-        judge(&Observation {
-            workload,
-            replica_sets: &replica_sets,
-            pods: &pods,
-            history,
-            elapsed,
-        })
-    }
-}
-
 fn synced<K>(watch: &Option<KindWatch<K>>) -> bool
 where
     K: kube::Resource
@@ -574,92 +396,5 @@ fn timed_out(what: &str, deadline: Deadline) -> Error {
     Error::TimedOut {
         what: what.to_owned(),
         after: deadline.allowed(),
-    }
-}
-
-/// Watches the named objects of a kind, or those the selector matches; nothing when there is
-/// neither. A single name is left to the server to select.
-fn watch_kind<K>(
-    cluster: &Cluster,
-    names: BTreeSet<String>,
-    selector: Option<&str>,
-) -> Option<KindWatch<K>>
-where
-    K: kube::Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>
-        + Clone
-        + serde::de::DeserializeOwned
-        + std::fmt::Debug
-        + Send
-        + Sync
-        + 'static,
-{
-    let mut options = WatchOptions::<K>::default();
-    match (names.len(), selector) {
-        (0, None) => return None,
-        (0, Some(selector)) => options.labels = Some(selector.to_owned()),
-        (1, None) => {
-            options.fields = names.first().map(|name| format!("metadata.name={name}"));
-        }
-        // Names and a selector at once: the server can only do either.
-        (_, _) => {
-            let selector = selector.and_then(|text| parse_selector(text).ok());
-            options.keep = Box::new(move |object: &K| {
-                let meta = object.meta();
-                meta.name.as_ref().is_some_and(|name| names.contains(name))
-                    || selector
-                        .as_ref()
-                        .is_some_and(|selector| selects(selector, meta.labels.as_ref()))
-            });
-        }
-    }
-    Some(KindWatch::new(&cluster.objects::<K>(), options))
-}
-
-/// Only metadata: name, owner and revision tell which pods are new.
-fn watch_replica_sets(cluster: &Cluster) -> KindWatch<PartialObjectMeta<ReplicaSet>> {
-    let api: Api<PartialObjectMeta<ReplicaSet>> =
-        Api::namespaced(cluster.client(), cluster.namespace());
-    let operation = Operation::on::<ReplicaSet>(Verb::Watch, cluster.namespace());
-    KindWatch::on(api, operation, WatchOptions::default())
-}
-
-fn watch_pods(cluster: &Cluster, selectors: &BTreeMap<String, LabelSelector>) -> KindWatch<Pod> {
-    let mut options = WatchOptions::<Pod> {
-        trim: trim_pod,
-        ..WatchOptions::default()
-    };
-    if selectors.len() == 1 {
-        options.labels = selectors.keys().next().cloned();
-    } else {
-        let selectors: Vec<_> = selectors.values().cloned().collect();
-        options.keep = Box::new(move |pod: &Pod| {
-            let labels = pod.metadata.labels.as_ref();
-            selectors.iter().any(|selector| selects(selector, labels))
-        });
-    }
-    KindWatch::new(&cluster.objects(), options)
-}
-
-/// Keeps of a pod what the judgement, the report and the HTTP checks read.
-fn trim_pod(pod: &mut Pod) {
-    pod.metadata.annotations = None;
-    let Some(spec) = pod.spec.as_mut() else {
-        return;
-    };
-    spec.volumes = None;
-    spec.tolerations = None;
-    spec.affinity = None;
-    let init = spec.init_containers.iter_mut().flatten();
-    for container in spec.containers.iter_mut().chain(init) {
-        container.env = None;
-        container.env_from = None;
-        container.args = None;
-        container.command = None;
-        container.volume_mounts = None;
-        container.liveness_probe = None;
-        container.readiness_probe = None;
-        container.startup_probe = None;
-        container.lifecycle = None;
-        container.security_context = None;
     }
 }

@@ -1,122 +1,23 @@
-//! `rollout`: workloads first, then the start delay, then the HTTP checks, then the warm-up, all
-//! the while watching the workloads. It refuses to apply or change anything.
+//! The waiting itself: rollout, start delay, checks, warm-up. The verdict goes into the report.
+//! It refuses to know inputs that are not about the wait.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use switchyard_cluster::rollout::{RolloutTarget, RolloutWait, Status, WaitEvent};
+use switchyard_cluster::rollout::{RolloutWait, Status, WaitEvent};
 use switchyard_cluster::{Cluster, Deadline, Error};
-use switchyard_deployment::{Connection, connect};
 use switchyard_http::Client;
-use switchyard_record::Phase;
-use switchyard_runner::{Console, Context, Failure, Kind, values};
+use switchyard_runner::{Console, Failure, Kind, values};
 
-use crate::checks::{Checker, warm_up};
-use crate::connection::{failure, http_client};
+use super::{names_workloads, target};
+use crate::checks::{CheckReport, Checker, warm_up};
+use crate::connection::failure;
 use crate::diagnosis::diagnose;
-use crate::inputs::{RolloutInputs, WorkloadInputs};
-use crate::preflight::{Needs, require_access};
-use crate::record::Recorder;
+use crate::inputs::RolloutInputs;
 use crate::report::Report;
 use crate::version::VersionRule;
 
-const TITLE: &str = "health-wait rollout";
 /// How often a wait in which nothing changes says that it goes on.
 const HEARTBEAT: Duration = Duration::from_secs(30);
-
-/// Runs the subcommand.
-///
-/// # Errors
-/// The verdict, and whatever keeps it from being reached.
-pub(crate) async fn run(inputs: RolloutInputs, context: &Context) -> Result<(), Failure> {
-    refuse_nonsense(&inputs)?;
-    let started = Instant::now();
-    let deadline = Deadline::after(inputs.timeout);
-    let connection = connect(&inputs.deployment, &context.environment).await?;
-    let cluster = connection.cluster.clone();
-    let http = http_client(context, inputs.timeout)?;
-    let mut report = Report::default();
-    let mut recorder = tokio::select! {
-        recorder = prepare(&inputs, &connection, context, deadline) => recorder?,
-        signal = context.cancel.cancelled() => return Err(cancelled(signal)),
-    };
-    let step = Step {
-        inputs: &inputs,
-        cluster: &cluster,
-        http: &http,
-        console: &context.console,
-        deadline,
-    };
-    let stop = recorder.ordered_to_stop();
-    let ended = tokio::select! {
-        ended = step.wait(&mut report) => ended,
-        order = stop => Err(order),
-        signal = context.cancel.cancelled() => Err(cancelled(signal)),
-    };
-    let ended = match ended {
-        Ok(()) if report.healthy => recorder.advance(Phase::Ready, context).await,
-        other => other,
-    };
-    recorder.close().await;
-    match ended {
-        Ok(()) => report.conclude(TITLE, started, context),
-        Err(failure) => Err(report.conclude_failed(failure, TITLE, started, context)),
-    }
-}
-
-async fn prepare(
-    inputs: &RolloutInputs,
-    connection: &Connection,
-    context: &Context,
-    deadline: Deadline,
-) -> Result<Recorder, Failure> {
-    let targets = inputs.checks.checks.iter();
-    let needs = Needs {
-        workloads: &inputs.workloads.workloads,
-        by_selector: inputs.workloads.selector.is_some(),
-        targets: targets
-            .filter_map(|check| Some(check.target.in_cluster()?.0))
-            .collect(),
-    };
-    require_access(&connection.cluster, &needs, deadline).await?;
-    Recorder::open(&inputs.deployment, connection, context).await
-}
-
-pub(crate) fn cancelled(signal: switchyard_runner::Signal) -> Failure {
-    let text = format!("{} while waiting; nothing was changed", signal.name());
-    Failure::message(Kind::Cancelled(signal), text)
-}
-
-fn refuse_nonsense(inputs: &RolloutInputs) -> Result<(), Failure> {
-    let has_workloads = names_workloads(&inputs.workloads);
-    if !has_workloads && inputs.checks.checks.is_empty() {
-        return Err(Failure::message(
-            Kind::Input,
-            "nothing to wait for: none of `workloads`, `selector`, `checks` is given",
-        ));
-    }
-    if inputs.warm_up > 0 && !inputs.checks.checks.reach_into_the_cluster() {
-        return Err(Failure::message(
-            Kind::Input,
-            "input `warm-up` needs a check with a target in the cluster",
-        )
-        .hint("a check such as `service/web-green:http/` says where the requests go"));
-    }
-    Ok(())
-}
-
-/// Whether the inputs name workloads at all.
-pub(crate) fn names_workloads(inputs: &WorkloadInputs) -> bool {
-    !inputs.workloads.is_empty() || inputs.selector.is_some()
-}
-
-/// What to wait for, out of the inputs.
-pub(crate) fn target(inputs: &WorkloadInputs) -> RolloutTarget {
-    RolloutTarget {
-        workloads: inputs.workloads.to_vec(),
-        selector: inputs.selector.as_ref().map(|selector| selector.0.clone()),
-        max_restarts: inputs.max_restarts,
-    }
-}
 
 /// A line for a watch that is interrupted.
 pub(crate) fn interrupted(error: &Error) -> String {
@@ -144,17 +45,17 @@ fn refuse_blind_verdict(wait: &RolloutWait, deadline: Deadline) -> Result<(), Fa
         .hint("the workloads may be done by now: run the step again when the API server answers"))
 }
 
-struct Step<'run> {
-    inputs: &'run RolloutInputs,
-    cluster: &'run Cluster,
-    http: &'run Client,
-    console: &'run Console,
-    deadline: Deadline,
+pub(super) struct Step<'run> {
+    pub(super) inputs: &'run RolloutInputs,
+    pub(super) cluster: &'run Cluster,
+    pub(super) http: &'run Client,
+    pub(super) console: &'run Console,
+    pub(super) deadline: Deadline,
 }
 
 impl Step<'_> {
     /// Waits for everything; the verdict goes into the report.
-    async fn wait(&self, report: &mut Report) -> Result<(), Failure> {
+    pub(super) async fn wait(&self, report: &mut Report) -> Result<(), Failure> {
         let mut wait = None;
         if names_workloads(&self.inputs.workloads) {
             let target = target(&self.inputs.workloads);
@@ -300,7 +201,7 @@ impl Step<'_> {
     /// Runs delay, checks and warm-up; gives what failed and why.
     async fn check_all(
         &self,
-        reports: &mut Vec<crate::checks::CheckReport>,
+        reports: &mut Vec<CheckReport>,
         notes: &mut Vec<String>,
     ) -> Option<(String, String)> {
         let delay = self.inputs.start_delay.min(self.deadline.remaining());

@@ -1,0 +1,230 @@
+//! Reads a kubeconfig or a pod's service account, and refuses what would go wrong later: unknown
+//! contexts, users that are not there, programs that nobody allowed.
+//! It refuses to build clients.
+
+use std::path::{Path, PathBuf};
+
+use kube::{
+    Config,
+    config::{
+        AuthInfo, ExecInteractiveMode, KubeConfigOptions, Kubeconfig, KubeconfigError,
+        NamedAuthInfo,
+    },
+};
+
+use super::{ConnectOptions, InClusterEnvironment};
+use crate::{
+    error::{Error, Result},
+    proxy,
+};
+
+const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
+
+/// The configuration of the chosen context, and the context's name.
+///
+/// # Errors
+/// The kubeconfig variants of [`Error`].
+pub(super) async fn from_kubeconfig(
+    path: &Path,
+    options: &ConnectOptions,
+) -> Result<(Config, String)> {
+    let shown = format!("`{}`", path.display());
+    let invalid = |problem: String| Error::KubeconfigInvalid {
+        path: shown.clone(),
+        problem,
+    };
+    let mut kubeconfig = read_kubeconfig(path)?;
+    let context = choose_context(&kubeconfig, options.context.as_deref(), &shown)?;
+    guard_credential(&mut kubeconfig, &context, options, &shown)?;
+    let cluster_proxy = kubeconfig
+        .clusters
+        .iter()
+        .find(|cluster| cluster.name == context.cluster)
+        .and_then(|cluster| cluster.cluster.as_ref()?.proxy_url.clone());
+    let selection = KubeConfigOptions {
+        context: Some(context.name.clone()),
+        ..KubeConfigOptions::default()
+    };
+    let mut config = Config::from_custom_kubeconfig(kubeconfig, &selection)
+        .await
+        .map_err(|error| invalid(kubeconfig_problem(&error)))?;
+    config.proxy_url = proxy::choose(
+        &config.cluster_url,
+        cluster_proxy.as_deref(),
+        &options.proxy,
+    )
+    .map_err(invalid)?;
+    Ok((config, context.name))
+}
+
+/// Reads one file, or merges those of a `KUBECONFIG` list as kubectl does: files that are not
+/// there are skipped as long as one is.
+fn read_kubeconfig(path: &Path) -> Result<Kubeconfig> {
+    let files: Vec<PathBuf> = std::env::split_paths(path)
+        .filter(|file| !file.as_os_str().is_empty())
+        .collect();
+    let mut merged: Option<Kubeconfig> = None;
+    for file in &files {
+        if !file.exists() {
+            continue;
+        }
+        let invalid = |error: KubeconfigError| Error::KubeconfigInvalid {
+            path: format!("`{}`", file.display()),
+            problem: kubeconfig_problem(&error),
+        };
+        let next = Kubeconfig::read_from(file).map_err(invalid)?;
+        merged = Some(match merged {
+            None => next,
+            Some(before) => before.merge(next).map_err(invalid)?,
+        });
+    }
+    merged.ok_or_else(|| Error::KubeconfigMissing {
+        path: Some(path.to_owned()),
+    })
+}
+
+/// Words for a kubeconfig error. The parser's own text may quote the file, tokens included, so
+/// it is not passed on.
+fn kubeconfig_problem(error: &KubeconfigError) -> String {
+    if let KubeconfigError::Parse(_) = error {
+        return "it is not a kubeconfig in YAML".to_owned();
+    }
+    if let KubeconfigError::LoadClusterOfContext(cluster) = error {
+        return format!("its context names cluster `{cluster}`, which it does not have");
+    }
+    error.to_string()
+}
+
+struct ChosenContext {
+    name: String,
+    cluster: String,
+    user: Option<String>,
+}
+
+fn choose_context(
+    kubeconfig: &Kubeconfig,
+    asked: Option<&str>,
+    shown: &str,
+) -> Result<ChosenContext> {
+    let current = kubeconfig
+        .current_context
+        .as_deref()
+        .filter(|name| !name.is_empty());
+    let Some(name) = asked.or(current) else {
+        return Err(Error::KubeconfigInvalid {
+            path: shown.to_owned(),
+            problem: "it has no current context and none was asked for".to_owned(),
+        });
+    };
+    let found = kubeconfig
+        .contexts
+        .iter()
+        .find(|context| context.name == name)
+        .and_then(|context| context.context.as_ref());
+    match found {
+        Some(context) => Ok(ChosenContext {
+            name: name.to_owned(),
+            cluster: context.cluster.clone(),
+            user: context.user.clone().filter(|user| !user.is_empty()),
+        }),
+        None => Err(Error::UnknownContext {
+            context: name.to_owned(),
+            known: kubeconfig
+                .contexts
+                .iter()
+                .map(|context| context.name.clone())
+                .collect(),
+        }),
+    }
+}
+
+/// Refuses credential plugins that nobody allowed, and a context whose user is not there (the
+/// client library would go on as `system:anonymous`).
+fn guard_credential(
+    kubeconfig: &mut Kubeconfig,
+    context: &ChosenContext,
+    options: &ConnectOptions,
+    shown: &str,
+) -> Result<()> {
+    let Some(user) = &context.user else {
+        return Ok(());
+    };
+    let Some(entry) = kubeconfig
+        .auth_infos
+        .iter_mut()
+        .find(|entry| entry.name == *user)
+    else {
+        return Err(Error::KubeconfigInvalid {
+            path: shown.to_owned(),
+            problem: format!(
+                "context `{}` names user `{user}`, which it does not have",
+                context.name
+            ),
+        });
+    };
+    if let Some(command) = plugin_command(entry)
+        && !is_allowed(&command, &options.allow_exec)
+    {
+        return Err(Error::ExecNotAllowed {
+            user: user.clone(),
+            command,
+        });
+    }
+    if let Some(exec) = entry.auth_info.as_mut().and_then(|info| info.exec.as_mut()) {
+        // No person sits at a runner's terminal.
+        exec.interactive_mode = Some(ExecInteractiveMode::Never);
+    }
+    Ok(())
+}
+
+/// Whether somebody allowed this plugin by name.
+pub(super) fn is_allowed(command: &str, allowed: &[String]) -> bool {
+    let file_name = command.rsplit('/').next().unwrap_or(command);
+    allowed
+        .iter()
+        .any(|entry| !entry.is_empty() && (entry == command || entry == file_name))
+}
+
+/// The program a kubeconfig user would start, in either of the two ways to say so.
+fn plugin_command(entry: &NamedAuthInfo) -> Option<String> {
+    let info = entry.auth_info.as_ref()?;
+    let exec = info.exec.as_ref().map(|exec| {
+        let command = exec.command.clone();
+        command.unwrap_or_default()
+    });
+    exec.or_else(|| {
+        let provider = info.auth_provider.as_ref()?;
+        provider.config.get("cmd-path").cloned()
+    })
+}
+
+/// The configuration of the service account of the pod we run in.
+///
+/// # Errors
+/// [`Error::KubeconfigInvalid`] when its files cannot be read.
+pub(super) fn from_service_account(environment: &InClusterEnvironment) -> Result<Config> {
+    let invalid = |problem: String| Error::KubeconfigInvalid {
+        path: format!("of the pod's service account (`{SERVICE_ACCOUNT}`)"),
+        problem,
+    };
+    let host = match environment.host.parse::<std::net::IpAddr>() {
+        Ok(std::net::IpAddr::V6(address)) => format!("[{address}]"),
+        Ok(std::net::IpAddr::V4(_)) | Err(_) => environment.host.clone(),
+    };
+    let url = format!("https://{host}:{}", environment.port);
+    let mut config = Config::new(
+        url.parse()
+            .map_err(|error| invalid(format!("{url}: {error}")))?,
+    );
+    let namespace = Path::new(SERVICE_ACCOUNT).join("namespace");
+    config.default_namespace = std::fs::read_to_string(&namespace)
+        .map_err(|error| invalid(format!("{}: {error}", namespace.display())))?
+        .trim()
+        .to_owned();
+    config.root_cert_file = Some(Path::new(SERVICE_ACCOUNT).join("ca.crt"));
+    config.auth_info = AuthInfo {
+        token_file: Some(format!("{SERVICE_ACCOUNT}/token")),
+        ..AuthInfo::default()
+    };
+    Ok(config)
+}
