@@ -24,7 +24,7 @@ use crate::inputs::{ApplyArgs, SlotChoice, StageChoice};
 use crate::ledger::{Ledger, claim_request};
 use crate::objects::AnyObjects;
 use crate::opening;
-use crate::plan::slot_choice::{self, from_record};
+use crate::plan::slot_choice;
 use crate::source::{self, Target};
 use crate::survey::Survey;
 use crate::timing::within;
@@ -263,14 +263,7 @@ fn image_digests(manifest: &[Object]) -> BTreeMap<String, String> {
 
 /// The side that a slot is.
 fn side_of(slot: Option<Slot>) -> Side {
-    slot.map_or(Side::Unslotted, |slot| {
-        Side::Slot(slot_choice::to_record(slot))
-    })
-}
-
-/// The slot that a side is.
-fn slot_of(side: Side) -> Option<Slot> {
-    side.slot().map(from_record)
+    slot.map_or(Side::Unslotted, Side::Slot)
 }
 
 /// Whether objects of this kind carry what the record calls a workload of a side.

@@ -57,3 +57,22 @@ impl Action for Rollout {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use switchyard_manifest::names as of_manifests;
+
+    #[test]
+    fn manifests_and_cluster_mean_the_same_by_the_same_names() {
+        use switchyard_cluster::names as of_cluster;
+        assert_eq!(of_manifests::APPLICATION, of_cluster::APPLICATION);
+        assert_eq!(of_manifests::SLOT, of_cluster::SLOT);
+        assert_eq!(of_manifests::BASE_NAME, of_cluster::BASE_NAME);
+        assert_eq!(of_manifests::ROLE, of_cluster::ROLE);
+        assert_eq!(of_manifests::FENCE, of_cluster::FENCE);
+        assert_eq!(
+            of_manifests::POD_TEMPLATE_HASH,
+            of_cluster::POD_TEMPLATE_HASH
+        );
+    }
+}

@@ -13,7 +13,7 @@ use switchyard_runner::{Failure, Kind};
 /// Asks for all permissions at once.
 ///
 /// # Errors
-/// A failure of kind gate that names every gap, with rules to paste.
+/// A remote failure that names every gap, with rules to paste.
 pub(crate) async fn check(
     cluster: &Cluster,
     mut wanted: Vec<Permission>,
@@ -34,16 +34,24 @@ pub(crate) async fn check(
     if report.is_complete() {
         return Ok(());
     }
-    Err(Failure::message(
-        Kind::Gate,
+    let is_all = report.missing.len() == report.asked;
+    let failure = Failure::message(
+        Kind::Remote,
         format!(
             "{} of {} permissions that this plan needs are missing: {}",
             report.missing.len(),
             report.asked,
             report.gaps().join("; ")
         ),
-    )
-    .hint(format!(
+    );
+    // Where nothing at all is allowed, the name is wrong more often than the role.
+    let elsewhere = is_all.then(|| {
+        format!(
+            "nothing is allowed in namespace `{}`: is that its name?",
+            cluster.namespace()
+        )
+    });
+    Err(failure.maybe_hint(elsewhere).hint(format!(
         "add these rules to the role of this user, then run the step again:\n{}",
         report.rules()
     )))

@@ -8,7 +8,6 @@ use switchyard_record::{DeploymentRecord, Side, SideState};
 use switchyard_runner::{Failure, Kind as FailureKind};
 
 use crate::inputs::SideChoice;
-use crate::plan::slot_choice::{from_record, to_record};
 use crate::plan::traffic::Entry;
 use crate::survey::Survey;
 
@@ -51,7 +50,7 @@ pub(crate) fn choose(choosing: &Choosing<'_>, survey: &Survey) -> Result<Chosen,
         SideChoice::Old => recorded(choosing.record, "old", |record| record.sides.from.as_ref())?,
         SideChoice::New => recorded(choosing.record, "new", |record| record.sides.to.as_ref())?,
     };
-    let workloads = match side.slot().map(from_record) {
+    let workloads = match side.slot() {
         Some(slot) => survey.workloads_in(slot, choosing.application),
         None => recorded.map(names_of).unwrap_or_default(),
     };
@@ -158,5 +157,5 @@ pub(crate) fn traffic_to<'a>(
 pub(crate) fn side_of_workload(survey: &Survey, workload: &ObjectName) -> Option<Side> {
     let live = survey.workload(kind_of(workload), &workload.name)?;
     let slot = object::metadata_entry(live, "labels", names::SLOT).and_then(Slot::from_label);
-    Some(slot.map_or(Side::Unslotted, |slot| Side::Slot(to_record(slot))))
+    Some(slot.map_or(Side::Unslotted, Side::Slot))
 }

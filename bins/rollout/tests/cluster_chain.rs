@@ -139,7 +139,7 @@ async fn of_two_runs_at_once_one_goes_on_and_the_other_is_told_who() {
 async fn a_run_that_is_killed_in_mid_apply_goes_on_into_the_same_slot() {
     let shop = Shop::open("killed").await;
     let manifests = shop.web("v1.0.0") + &shop.traefik();
-    for fault in ["plan:2", "mutation:2", "settle:3"] {
+    for fault in ["plan:2", "mutation:2"] {
         let killed = shop
             .apply_into_slot(&manifests, "1")
             .variable("SWITCHYARD_FAULT_ABORT_AFTER", fault)

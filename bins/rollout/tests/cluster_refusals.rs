@@ -31,7 +31,7 @@ async fn every_missing_permission_is_named_in_one_report() {
     let step = shop.step_of(User::Reader, "apply");
     let file = step.file("web.yaml", &shop.web("v1.0.0"));
     let ended = step.input("files", file).input("application", "web").run();
-    expect_code(&ended, 1);
+    expect_code(&ended, 3);
     expect_said(
         &ended,
         &[
@@ -47,7 +47,7 @@ async fn every_missing_permission_is_named_in_one_report() {
         .kubectl(&["patch", "role", "switchyard-deployer", "--type=json", "-p", "[{\"op\":\"add\",\"path\":\"/rules/0/verbs\",\"value\":[\"get\",\"list\",\"watch\",\"create\",\"update\"]}]"])
         .expect("one verb is taken away");
     let ended = shop.apply(&shop.web("v1.0.0")).run();
-    expect_code(&ended, 1);
+    expect_code(&ended, 3);
     expect_said(&ended, &["1 of", "patch deployments.apps"]);
     assert_eq!(shop.names("service"), Vec::<String>::new());
 }

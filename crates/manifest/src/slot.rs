@@ -3,8 +3,11 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// One of the two places in which a version of an application can stand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Slot {
     /// The slot whose objects end in `-blue`.
     Blue,
@@ -13,7 +16,7 @@ pub enum Slot {
 }
 
 impl Slot {
-    /// Both slots, in the order in which `auto` prefers them.
+    /// Both slots, in the order in which `auto` tries them on an empty application.
     pub const ALL: [Self; 2] = [Self::Blue, Self::Green];
 
     /// The label value and name suffix.

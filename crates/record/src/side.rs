@@ -8,44 +8,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// One of the two slots of blue-green.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Slot {
-    /// The blue slot.
-    Blue,
-    /// The green slot.
-    Green,
-}
-
-impl Slot {
-    /// Both slots, in the order in which `auto` tries them on an empty application.
-    pub const ALL: [Self; 2] = [Self::Blue, Self::Green];
-
-    /// The other slot.
-    #[must_use]
-    pub fn other(self) -> Self {
-        match self {
-            Self::Blue => Self::Green,
-            Self::Green => Self::Blue,
-        }
-    }
-
-    /// The value of the slot label and the suffix of slotted names: `blue` or `green`.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Blue => "blue",
-            Self::Green => "green",
-        }
-    }
-}
-
-impl fmt::Display for Slot {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
+pub use switchyard_manifest::Slot;
 
 /// A text that names no side.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -55,21 +18,6 @@ pub struct UnknownSide {
     pub given: String,
     /// What would have been accepted.
     pub allowed: &'static str,
-}
-
-impl FromStr for Slot {
-    type Err = UnknownSide;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "blue" => Ok(Self::Blue),
-            "green" => Ok(Self::Green),
-            _ => Err(UnknownSide {
-                given: text.to_owned(),
-                allowed: "blue, green",
-            }),
-        }
-    }
 }
 
 /// One version that is able to take traffic. Written as one word: `blue`, `green`, `stable`,

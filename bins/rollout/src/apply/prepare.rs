@@ -125,7 +125,10 @@ impl Applying<'_> {
             .record()
             .and_then(|record| record.sides.from.as_ref())
             .map(|from| from.side)
-            .or_else(|| live_side(known, slot));
+            .or_else(|| match slot {
+                Some(slot) => live_side(known, slot),
+                None => known.recorded.or_else(|| has_live_workload(&drafts)),
+            });
         set_sizes(&mut drafts, slot.and(previous), survey, &mut notes);
         let objects = self.dry_run(drafts, &mut notes).await?;
         Ok(Plan {
@@ -372,19 +375,13 @@ fn refuse_all(refused: Vec<(Origin, Error)>) -> Result<(), Failure> {
 fn refusal_of_manifest(error: Error) -> Failure {
     // A field of the wrong type is answered with 500 by server-side apply.
     const WRONG_TYPE: &str = "failed to create typed patch object";
-    let is_invalid = match &error {
-        Error::Refused {
-            message, causes, ..
-        } => {
-            !causes.is_empty()
-                || message.contains(WRONG_TYPE)
-                || message.contains("strict decoding")
-        }
-        Error::Server { message, .. } => message.contains(WRONG_TYPE),
-        other => {
-            let _ = other;
-            false
-        }
+    let is_invalid = if let Error::Refused {
+        message, causes, ..
+    } = &error
+    {
+        !causes.is_empty() || message.contains(WRONG_TYPE) || message.contains("strict decoding")
+    } else {
+        matches!(&error, Error::Server { message, .. } if message.contains(WRONG_TYPE))
     };
     if is_invalid {
         let hint = error.hint();
@@ -440,15 +437,19 @@ fn refuse_slotted_fronts(drafts: &[Draft]) -> Result<(), Failure> {
 }
 
 /// The live side when no record tells: the one that traffic reaches, a slot before an unslotted one.
-fn live_side(known: &KnownSides, slot: Option<Slot>) -> Option<Side> {
-    let target = slot.map(|slot| side_of(Some(slot)));
-    known.recorded.or_else(|| {
-        known
-            .seen
-            .keys()
-            .copied()
-            .find(|side| Some(*side) != target)
-    })
+fn live_side(known: &KnownSides, slot: Slot) -> Option<Side> {
+    let target = Side::Slot(slot);
+    known
+        .recorded
+        .or_else(|| known.seen.keys().copied().find(|side| *side != target))
+}
+
+/// In place, what is there now is the side that is replaced.
+fn has_live_workload(drafts: &[Draft]) -> Option<Side> {
+    drafts
+        .iter()
+        .any(|draft| draft.live.is_some() && is_sized(draft.object.kind()))
+        .then_some(Side::Unslotted)
 }
 
 /// Sets the size of every workload and the floor of every autoscaler.

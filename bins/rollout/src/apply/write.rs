@@ -8,8 +8,8 @@ use switchyard_manifest::{ObjectName, clean, diff, object};
 use switchyard_record::{Outcome, PlannedMutation, Settlement};
 use switchyard_runner::{Failure, Kind as FailureKind};
 
+use super::Applying;
 use super::prepare::{Plan, Planned, record_ref};
-use super::{Applying, slot_of};
 use crate::inputs::StageChoice;
 use crate::ledger::{Ledger, projection};
 use crate::objects::{NotApplied, Sending};
@@ -75,7 +75,6 @@ impl Applying<'_> {
                 }
             })
             .await?;
-        debug_assert!(plan.slot.is_none() || plan.slot == slot_of(plan.side()));
         Ok(())
     }
 

@@ -94,10 +94,10 @@ pub(crate) fn choose(choice: SlotChoice, known: &KnownSides) -> Result<Option<Sl
         let agrees = match choice {
             SlotChoice::Auto => fixed.slot().is_some(),
             SlotChoice::None => fixed.slot().is_none(),
-            SlotChoice::Blue | SlotChoice::Green => choice.named() == fixed.slot().map(from_record),
+            SlotChoice::Blue | SlotChoice::Green => choice.named() == fixed.slot(),
         };
         return if agrees {
-            Ok(fixed.slot().map(from_record))
+            Ok(fixed.slot())
         } else {
             Err(SlotRefusal::Fixed {
                 fixed,
@@ -109,7 +109,7 @@ pub(crate) fn choose(choice: SlotChoice, known: &KnownSides) -> Result<Option<Sl
         return Ok(None);
     }
     let live = |slot: Slot| {
-        let side = Side::Slot(to_record(slot));
+        let side = Side::Slot(slot);
         let seen = known.seen.get(&side).map(|by| format!("by {by}"));
         let recorded = (known.recorded == Some(side)).then(|| "as its record says".to_owned());
         seen.or(recorded)
@@ -146,22 +146,6 @@ fn refuse_contradiction(known: &KnownSides) -> Result<(), SlotRefusal> {
             })
         }
         Some(_) | None => Ok(()),
-    }
-}
-
-/// The record's word for a slot.
-pub(crate) const fn to_record(slot: Slot) -> switchyard_record::Slot {
-    match slot {
-        Slot::Blue => switchyard_record::Slot::Blue,
-        Slot::Green => switchyard_record::Slot::Green,
-    }
-}
-
-/// The manifests' word for a slot.
-pub(crate) const fn from_record(slot: switchyard_record::Slot) -> Slot {
-    match slot {
-        switchyard_record::Slot::Blue => Slot::Blue,
-        switchyard_record::Slot::Green => Slot::Green,
     }
 }
 
