@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::io::Write;
-use std::panic::AssertUnwindSafe;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -15,19 +14,27 @@ use crate::{Action, Cancel, Console, Context, Environment, Failure, Kind, Output
 pub fn main<A: Action>() -> ExitCode {
     let environment = Environment::from_process();
     let console = Console::new(&environment);
-    // The hook's text replaces Rust's own, which would go to standard error unescaped.
-    let hook_console = console.clone();
+    end_on_panic::<A>(console.clone());
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    ExitCode::from(execute::<A>(arguments, environment, &console))
+}
+
+/// A panic in any thread ends the process with the exit code of a bug. Nothing is unwound: what a step
+/// leaves is made to be found by the next one after a kill, and a process that lost one of its tasks
+/// must not go on with the others.
+fn end_on_panic<A: Action>(console: Console) {
     std::panic::set_hook(Box::new(move |panic| {
-        hook_console.error(A::NAME, format!("internal error: {panic}"));
-        hook_console.info(
+        console.error(A::NAME, format!("internal error: {panic}"));
+        console.info(
             "hint: this is a bug of switchyard; report it with this log and the inputs of the step",
         );
-        hook_console.debug(std::backtrace::Backtrace::force_capture());
+        console.debug(std::backtrace::Backtrace::force_capture());
+        #[expect(
+            clippy::exit,
+            reason = "the one place where a process ends outside of main"
+        )]
+        std::process::exit(i32::from(Kind::Bug.exit_code()));
     }));
-    let arguments: Vec<OsString> = std::env::args_os().collect();
-    let body = AssertUnwindSafe(|| execute::<A>(arguments, environment, &console));
-    let code = std::panic::catch_unwind(body).unwrap_or(Kind::Bug.exit_code());
-    ExitCode::from(code)
 }
 
 /// Runs an action on the given arguments and environment, and gives the exit code.

@@ -5,16 +5,24 @@ use std::ops::Deref;
 use std::str::FromStr;
 use std::time::Duration;
 
+/// The longest duration an input may be: added to a clock's present it must not overflow.
+const LONGEST: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+
 /// Parses `90s`, `2m`, `1h30m`, `500ms`. A bare number has no unit and is refused, except `0`.
 ///
 /// # Errors
-/// A text that says what is allowed.
+/// A text that says what is allowed; at most a year is.
 pub fn duration(text: &str) -> Result<Duration, String> {
     if text == "0" {
         return Ok(Duration::ZERO);
     }
-    humantime::parse_duration(text)
-        .map_err(|cause| format!("{cause}; a duration looks like `90s`, `2m` or `1h30m`"))
+    match humantime::parse_duration(text) {
+        Ok(duration) if duration <= LONGEST => Ok(duration),
+        Ok(_) => Err("it is more than a year".to_owned()),
+        Err(cause) => Err(format!(
+            "{cause}; a duration looks like `90s`, `2m` or `1h30m`"
+        )),
+    }
 }
 
 /// Parses a boolean as the runner's toolkit does: exactly `true|True|TRUE|false|False|FALSE`.
@@ -116,6 +124,7 @@ mod tests {
                 "{nonsense}"
             );
         }
+        assert!(duration("300000000000y").unwrap_err().contains("a year"));
     }
 
     #[test]
