@@ -143,3 +143,56 @@ async fn a_worker_is_left_until_after_the_switch() {
         "the worker reads its own copy"
     );
 }
+
+const ROUTE: &str = "---\napiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: shop}\nspec:\n  parentRefs: [{name: front-door, namespace: switchyard-sandbox}]\n  hostnames: [HOSTNAME]\n  rules:\n  - matches: [{path: {type: PathPrefix, value: /}}]\n    backendRefs: [{name: web, port: 80}]\n";
+
+#[tokio::test]
+async fn a_route_and_a_front_service_keep_the_traffic_that_a_switch_gave_them() {
+    let shop = Shop::open("fronts").await;
+    let route = ROUTE.replace("HOSTNAME", &format!("{}.example", shop.namespace.name()));
+    let manifests = shop.web("v1.0.0") + &route;
+    let apply = |slot: &str, manifests: &str| {
+        let ended = shop
+            .apply(manifests)
+            .input("slot", slot)
+            .input("front", "service/web")
+            .run();
+        expect_code(&ended, 0);
+        ended
+    };
+    apply("auto", &manifests);
+    let backends = || shop.get("httproute/shop")["spec"]["rules"][0]["backendRefs"].clone();
+    assert_eq!(backends()[0]["name"], "web-blue");
+    // As a switch leaves them: half the traffic on each side of the route, the Service on green.
+    shop.namespace
+        .kubectl(&["patch", "httproute/shop", "--field-manager=switchyard",
+            "--type=json", "-p", "[{\"op\":\"replace\",\"path\":\"/spec/rules/0/backendRefs\",\"value\":[{\"name\":\"web-blue\",\"port\":80,\"weight\":0},{\"name\":\"web-green\",\"port\":80,\"weight\":100}]}]"])
+        .expect("patched");
+    shop.namespace
+        .kubectl(&[
+            "patch",
+            "service/web",
+            "--field-manager=switchyard",
+            "-p",
+            "{\"spec\":{\"selector\":{\"switchyard.dev/slot\":\"green\"}}}",
+        ])
+        .expect("patched");
+    let (routed, selector) = (
+        backends(),
+        shop.get("service/web")["spec"]["selector"].clone(),
+    );
+    // A change of the fronts themselves (a timeout, a second port) is applied; their traffic stays.
+    let changed = manifests
+        .replace("ports: [{name: http, port: 80, targetPort: 8080}]", "ports: [{name: http, port: 80, targetPort: 8080}, {name: extra, port: 81, targetPort: 8081}]")
+        .replace("    backendRefs:", "    timeouts: {request: 9s}\n    backendRefs:");
+    let ended = apply("auto", &changed);
+    assert_eq!(ended.outputs["slot"], "blue", "green takes the traffic now");
+    assert_eq!(backends(), routed);
+    let front = shop.get("service/web");
+    assert_eq!(front["spec"]["selector"], selector);
+    assert_eq!(front["spec"]["ports"][1]["port"], 81);
+    assert_eq!(
+        shop.get("httproute/shop")["spec"]["rules"][0]["timeouts"]["request"],
+        "9s"
+    );
+}

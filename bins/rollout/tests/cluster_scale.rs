@@ -88,3 +88,37 @@ async fn a_slots_autoscaler_gets_the_live_sides_size_as_its_floor() {
     assert_eq!(autoscaler["spec"]["scaleTargetRef"]["name"], "web-green");
     assert_eq!(shop.get("deployment/web-green")["spec"]["replicas"], 3);
 }
+
+#[tokio::test]
+async fn a_cancelled_wait_ends_in_order_and_frees_the_lease() {
+    let shop = Shop::open("cancel").await;
+    shop.namespace
+        .apply(&shop.web("never-ready"))
+        .expect("applied");
+    let mut started = shop
+        .recorded("scale", "1")
+        .input("workloads", "deployment/web")
+        .input("replicas", "3")
+        .start();
+    shop.namespace
+        .kubectl(&[
+            "wait",
+            "deployment/web",
+            "--for=jsonpath={.spec.replicas}=3",
+            "--timeout=30s",
+        ])
+        .expect("it was scaled and waits");
+    let _ = started.child();
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(started.id()).expect("a pid"));
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).expect("signalled");
+    let ended = started.finish();
+    expect_code(&ended, 143);
+    let lease = shop.get("lease/switchyard-web");
+    assert!(
+        lease["spec"]["holderIdentity"]
+            .as_str()
+            .unwrap_or_default()
+            .is_empty(),
+        "{lease}"
+    );
+}
