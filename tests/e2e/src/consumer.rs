@@ -20,6 +20,8 @@ pub struct Settings {
     pub port: u16,
     /// The address of Traefik's API, for `https://traefik.example.com`.
     pub traefik_api: String,
+    /// The address of Traefik's metrics, for `https://traefik-metrics.example.com`.
+    pub traefik_metrics: String,
     /// The registry of the images, for `registry.example.com/shop`.
     pub registry: String,
     /// How long the switch is watched, for `2m`.
@@ -117,6 +119,10 @@ impl Consumer {
         let replacements = [
             ("https://shop.example.com", &front_door),
             ("https://traefik.example.com", &settings.traefik_api),
+            (
+                "https://traefik-metrics.example.com",
+                &settings.traefik_metrics,
+            ),
             ("shop.example.com", &settings.host),
             ("registry.example.com/shop", &settings.registry),
         ];

@@ -88,7 +88,7 @@ impl Stage {
         self.run("release.yml", Some("v1.0.0")).await?;
         let loads = [
             ("web", self.load("/", KeepAlive::On)?),
-            ("api", self.load("/api/items", KeepAlive::Off)?),
+            ("api", self.load("/api", KeepAlive::Off)?),
         ];
         self.tell(&format!(
             "load on: {RATE} requests/s on web (kept connections), {RATE} on api (new ones)"
@@ -214,6 +214,10 @@ impl Settings {
             address: NODE_ADDRESS.into(),
             port: FRONT_DOOR_PORT,
             traefik_api: sandbox.traefik_api().to_owned(),
+            traefik_metrics: sandbox
+                .traefik_metrics()
+                .trim_end_matches("/metrics")
+                .to_owned(),
             registry,
             watch: "5s".into(),
             safety_period: "3s".into(),

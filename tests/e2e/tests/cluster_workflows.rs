@@ -156,17 +156,17 @@ async fn a_release_moves_all_traffic_and_a_rollback_brings_it_back_without_a_los
     assert_eq!(shop.live("/").await, OLD);
     let loads = [
         shop.load("/", KeepAlive::On),
-        shop.load("/api/items", KeepAlive::Off),
+        shop.load("/api", KeepAlive::Off),
     ];
 
     assert_succeeded(&shop.release(NEW));
     assert_eq!(shop.live("/").await, NEW);
-    assert_eq!(shop.live("/api/items").await, NEW);
+    assert_eq!(shop.live("/api").await, NEW);
     assert_eq!(shop.phase(), "succeeded");
 
     assert_succeeded(&shop.consumer.workflow("rollback.yml").wait().unwrap());
     assert_eq!(shop.live("/").await, OLD);
-    assert_eq!(shop.live("/api/items").await, OLD);
+    assert_eq!(shop.live("/api").await, OLD);
 
     let reports = stop(loads).await;
     assert_nothing_lost(&reports);
@@ -202,7 +202,7 @@ async fn a_version_that_fails_its_tests_gets_no_traffic() {
         .unwrap();
     let loads = [
         shop.load("/", KeepAlive::On),
-        shop.load("/api/items", KeepAlive::Off),
+        shop.load("/api", KeepAlive::Off),
     ];
     let ended = shop.release(NEW);
     assert_failed(&ended);
@@ -237,7 +237,7 @@ async fn a_runner_that_dies_in_mid_switch_is_rescued_by_the_next_job() {
     assert_succeeded(&shop.release(OLD));
     let loads = [
         shop.load("/", KeepAlive::On),
-        shop.load("/api/items", KeepAlive::Off),
+        shop.load("/api", KeepAlive::Off),
     ];
     let run = shop
         .consumer
@@ -254,7 +254,7 @@ async fn a_runner_that_dies_in_mid_switch_is_rescued_by_the_next_job() {
     let reports = stop(loads).await;
     assert_nothing_lost(&reports);
     assert_eq!(shop.live("/").await, OLD);
-    assert_eq!(shop.live("/api/items").await, OLD);
+    assert_eq!(shop.live("/api").await, OLD);
     assert_eq!(shop.phase(), "rolled_back");
     assert!(ended.job("Notify").contains("rolled-back"), "{}", ended.log);
 }

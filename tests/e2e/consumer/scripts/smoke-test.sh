@@ -5,5 +5,5 @@ set -euo pipefail
 
 curl --fail --silent --show-error --max-time 10 "$API_URL/version"
 echo
-curl --fail --silent --show-error --max-time 10 "$API_URL/api/items" >/dev/null
+curl --fail --silent --show-error --max-time 10 "$API_URL/api" >/dev/null
 curl --fail --silent --show-error --max-time 10 "$WEB_URL/" >/dev/null
