@@ -3,7 +3,9 @@
 //! It owns how the inputs become a switch, and what is told of it. It refuses to know how a
 //! provider is written and in which order things happen: that is the traffic crate's.
 
+mod abandon;
 mod access;
+mod held;
 mod inputs;
 mod outcome;
 mod plan;
@@ -13,6 +15,8 @@ mod run;
 mod sides;
 mod status;
 mod switch;
+mod take_back;
+mod undo;
 
 use switchyard_runner::{Action, Context, Failure, Output};
 

@@ -9,8 +9,7 @@ use switchyard_record::{ClaimRequest, Claimed, Freshness, Intent, Session, Store
 use switchyard_runner::{Context, Failure};
 
 use crate::inputs::RescueInputs;
-use crate::rollback::{Order, nothing_to_do, take_back};
-use crate::sides::recorded_targets;
+use crate::take_back::{Order, nothing_to_do, take_back};
 
 /// A cancelled run has five minutes for everything, its start-up included.
 const OVERALL: Duration = Duration::from_secs(225);
@@ -78,9 +77,8 @@ async fn go(
         "deployment {} stands in phase {phase}",
         session.id()
     ));
-    let targets = recorded_targets(session.record().map_err(fail)?);
     let order = Order {
-        targets: &targets,
+        targets: &[],
         proof: &inputs.proof,
         after: &inputs.after,
         reason: &inputs.reason,

@@ -3,40 +3,28 @@
 //! A running deployment is told to stop and taken back under its own record; an ended one is
 //! undone by a deployment of its own that says so.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use switchyard_cluster::Deadline;
 use switchyard_deployment::{
     Connection, actor, cluster_failure, connect, deployment_id, record_failure, session_options,
 };
 use switchyard_record::{
-    Chain, ClaimRequest, Claimed, DeploymentId, DeploymentRecord, DeploymentResult, Freshness,
-    Intent, Kind as DeploymentKind, Opening, Phase, PreemptOrder, RecordError, Session, SideState,
-    Store, Verdict, WayBack,
+    ApplicationRecord, ClaimRequest, Claimed, DeploymentId, DeploymentRecord, Freshness,
+    IndexEntry, Intent, Kind as DeploymentKind, PreemptOrder, RecordError, Session, SideState,
+    Store, Stored, Verdict,
 };
 use switchyard_runner::{Context, Failure, Kind};
-use switchyard_traffic::engine::{SidePair, load_fronts, priors, take_up};
-use switchyard_traffic::machine::{Ending, Itinerary, Machine, StagePlan};
+use switchyard_traffic::engine::{front_reference, priors};
 use switchyard_traffic::roles::Target;
 use switchyard_traffic::share::{Percent, Steps};
 
 use crate::access::{self, Writing};
-use crate::inputs::{AfterInputs, ProofInputs, RollbackInputs};
-use crate::outcome::{Told, failure, tell};
-use crate::run::{Preparation, TITLE, drive, prober, settings, versions};
+use crate::inputs::{ProofInputs, RollbackInputs};
 use crate::sides::{READ_LIMIT, recorded_targets};
-use crate::switch::{check_targets, front_failure, keep_stages, machine};
-
-/// What the two ways back have in common.
-pub(crate) struct Order<'run> {
-    pub(crate) targets: &'run [Target],
-    pub(crate) proof: &'run ProofInputs,
-    pub(crate) after: &'run AfterInputs,
-    pub(crate) reason: &'run str,
-    pub(crate) step: &'static str,
-    pub(crate) overall: Option<Deadline>,
-    pub(crate) started: Instant,
-}
+use crate::switch::check_targets;
+use crate::take_back::{Order, nothing_to_do, take_back};
+use crate::undo::{opening_of, require_undoable, undo_ended};
 
 pub(crate) async fn run(inputs: RollbackInputs, context: &mut Context) -> Result<(), Failure> {
     let started = Instant::now();
@@ -55,7 +43,7 @@ pub(crate) async fn run(inputs: RollbackInputs, context: &mut Context) -> Result
             "nothing of this run is live, and no deployment is active",
         );
     };
-    let targets = targets_of(&inputs.targets, &undone)?;
+    let targets = targets_of(&inputs.targets, &undone.record)?;
     let writing = if inputs.plan {
         Writing::No
     } else {
@@ -63,7 +51,7 @@ pub(crate) async fn run(inputs: RollbackInputs, context: &mut Context) -> Result
     };
     require_access(&connection, &id, &targets, &inputs.proof, writing).await?;
     if inputs.plan {
-        return show_plan(context, &undone, &targets, &id);
+        return show_plan(context, &undone.record, &targets, &id);
     }
     let order = PreemptOrder {
         by: actor(&context.environment),
@@ -74,7 +62,7 @@ pub(crate) async fn run(inputs: RollbackInputs, context: &mut Context) -> Result
     let opened = Session::open_preempting(connection.cluster.client(), id, options, order).await;
     let mut session = opened.map_err(|error| record_failure(error, context.cancel.requested()))?;
     let order = Order {
-        targets: &targets,
+        targets: &inputs.targets,
         proof: &inputs.proof,
         after: &inputs.after,
         reason: &inputs.reason,
@@ -82,9 +70,23 @@ pub(crate) async fn run(inputs: RollbackInputs, context: &mut Context) -> Result
         overall: None,
         started,
     };
-    let result = go(&inputs, &order, &connection, &mut session, context).await;
+    let result = go(
+        &inputs,
+        &undone,
+        &order,
+        &connection,
+        &mut session,
+        context,
+    )
+    .await;
     session.close().await;
     result
+}
+
+/// The deployment that is to be undone, as it stood when the order was given.
+struct Undone {
+    record: DeploymentRecord,
+    was_active: bool,
 }
 
 /// The deployment that is to be undone, as far as can be told without the lease.
@@ -92,7 +94,7 @@ async fn undone(
     context: &Context,
     connection: &Connection,
     id: &DeploymentId,
-) -> Result<Option<DeploymentRecord>, Failure> {
+) -> Result<Option<Undone>, Failure> {
     let fail = |error| record_failure(error, context.cancel.requested());
     let store = Store::new(connection.cluster.client(), id.namespace());
     let Some(application) = store.application(id.application()).await.map_err(fail)? else {
@@ -110,6 +112,7 @@ async fn undone(
         .live
         .as_ref()
         .and_then(|live| live.deployment.clone());
+    let was_active = application.active.is_some();
     let Some(undone) = application.active.map(|active| active.deployment).or(live) else {
         return Err(Failure::message(
             Kind::Gate,
@@ -121,7 +124,11 @@ async fn undone(
         .hint("deploy the wanted version, or use `rollout restore` with a backup"));
     };
     let found = store.deployment(&undone).await.map_err(fail)?;
-    found.map(|stored| Some(stored.record)).ok_or_else(|| {
+    let undone_of = |stored: Stored<DeploymentRecord>| Undone {
+        record: stored.record,
+        was_active,
+    };
+    found.map(undone_of).map(Some).ok_or_else(|| {
         Failure::message(
             Kind::Remote,
             format!("the record of deployment `{undone}` does not exist"),
@@ -132,22 +139,40 @@ async fn undone(
 
 /// A failed step of this run has gone back by itself: rolling back once more would undo somebody
 /// else's deployment.
-fn is_back_already(application: &switchyard_record::ApplicationRecord, id: &DeploymentId) -> bool {
-    let latest = application.latest_of_run(id);
-    latest.is_some_and(|entry| {
-        matches!(
+///
+/// By hand there are no runs, so the last one says nothing about this order.
+fn is_back_already(application: &ApplicationRecord, id: &DeploymentId) -> bool {
+    id.run_id() != "local" && application.latest_of_run(id).is_some_and(is_back)
+}
+
+/// Whether traffic went back with this deployment: it did so itself, or was a rollback that ended.
+fn is_back(entry: &IndexEntry) -> bool {
+    match entry.kind {
+        DeploymentKind::Rollback => entry.verdict == Some(Verdict::Succeeded),
+        DeploymentKind::Deploy | DeploymentKind::Restore | DeploymentKind::Adopt => matches!(
             entry.verdict,
             Some(Verdict::RolledBack | Verdict::Abandoned)
-        ) || entry.kind == DeploymentKind::Rollback
-    })
+        ),
+    }
+}
+
+/// Whether the deployment that this order was about went back while the lease was waited for.
+/// What is live now is another one, which nobody asked to undo.
+fn went_back_meanwhile(application: &ApplicationRecord, undone: &Undone) -> bool {
+    let mut entries = application.index.iter();
+    undone.was_active
+        && entries.any(|entry| entry.deployment == undone.record.id && is_back(entry))
 }
 
 fn targets_of(given: &[Target], undone: &DeploymentRecord) -> Result<Vec<Target>, Failure> {
-    let targets = if given.is_empty() {
-        recorded_targets(undone)
-    } else {
-        given.to_vec()
-    };
+    let mut targets = given.to_vec();
+    for recorded in recorded_targets(undone) {
+        let is_known =
+            |known: &Target| known.provider == recorded.provider && known.name == recorded.name;
+        if !targets.iter().any(is_known) {
+            targets.push(recorded);
+        }
+    }
     if !targets.is_empty() {
         check_targets(&targets, &Steps::single(Percent::ALL))?;
     }
@@ -202,7 +227,7 @@ fn show_plan(
     }));
     let known = priors(&undone.targets);
     for target in targets {
-        let reference = switchyard_traffic::engine::front_reference(target, id.namespace());
+        let reference = front_reference(target, id.namespace());
         let prior = known
             .get(&reference)
             .map(switchyard_traffic::routing::Routing::describe);
@@ -219,13 +244,17 @@ fn show_plan(
 
 async fn go(
     inputs: &RollbackInputs,
+    undone: &Undone,
     order: &Order<'_>,
     connection: &Connection,
     session: &mut Session,
     context: &Context,
 ) -> Result<(), Failure> {
     let fail = |error| record_failure(error, context.cancel.requested());
-    if session.active().is_none() && is_back_already(session.application(), session.id()) {
+    let is_back = |application: &ApplicationRecord| {
+        is_back_already(application, session.id()) || went_back_meanwhile(application, undone)
+    };
+    if session.active().is_none() && is_back(session.application()) {
         let id = session.id().clone();
         return nothing_to_do(
             context,
@@ -244,6 +273,9 @@ async fn go(
             .map(|stored| stored.record),
         Some(_) | None => None,
     };
+    if let Some(reverted) = &reverted {
+        require_undoable(connection, reverted).await?;
+    }
     let request = ClaimRequest {
         intent: Intent::RollBack(opening_of(reverted.as_ref())),
         attempt: context.environment.workflow_run().attempt,
@@ -290,384 +322,93 @@ async fn reverted_by(session: &Session) -> Result<Option<DeploymentRecord>, Reco
     }
 }
 
-fn opening_of(reverted: Option<&DeploymentRecord>) -> Opening {
-    let mut opening = Opening::new(DeploymentKind::Rollback, Chain::Slots);
-    if let Some(previous) = reverted.and_then(|reverted| reverted.previous.as_ref()) {
-        opening.version = previous.version.clone();
-        opening.digests = previous.digests.clone();
-    }
-    opening
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Takes the claimed deployment back under its own record.
-///
-/// # Errors
-/// It did not come back.
-pub(crate) async fn take_back(
-    order: &Order<'_>,
-    connection: &Connection,
-    session: &mut Session,
-    context: &Context,
-) -> Result<(), Failure> {
-    let fail = |error| record_failure(error, context.cancel.requested());
-    let record = session.record().map_err(fail)?.clone();
-    match record.way_back() {
-        WayBack::Ended(verdict) => {
-            let id = session.id().clone();
-            nothing_to_do(
-                context,
-                &id,
-                order.started,
-                &format!("the deployment has {verdict}"),
-            )
+    fn application(entries: &[(&str, DeploymentKind, Option<Verdict>)]) -> ApplicationRecord {
+        let mut application = ApplicationRecord::new("web");
+        application.index = entries
+            .iter()
+            .map(|(run, kind, verdict)| IndexEntry {
+                deployment: id(run),
+                kind: *kind,
+                version: None,
+                since: "2026-01-01T00:00:00Z".parse().unwrap(),
+                verdict: *verdict,
+                is_pruned: false,
+            })
+            .collect();
+        application
+    }
+
+    fn id(run: &str) -> DeploymentId {
+        DeploymentId::new(switchyard_record::DeploymentIdParts {
+            repository: "example/shop".to_owned(),
+            run_id: run.to_owned(),
+            environment: "production".to_owned(),
+            cluster: "main".to_owned(),
+            namespace: "shop".to_owned(),
+            application: "web".to_owned(),
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn a_run_that_went_back_by_itself_has_nothing_to_roll_back() {
+        use DeploymentKind::{Deploy, Rollback};
+        for (kind, verdict, is_back) in [
+            (Deploy, Some(Verdict::RolledBack), true),
+            (Deploy, Some(Verdict::Abandoned), true),
+            (Deploy, Some(Verdict::Succeeded), false),
+            (Rollback, Some(Verdict::Succeeded), true),
+            (Rollback, Some(Verdict::RolledBack), false),
+            (Rollback, Some(Verdict::Abandoned), false),
+            (Rollback, None, false),
+        ] {
+            let application = application(&[("7", kind, verdict)]);
+            assert_eq!(
+                is_back_already(&application, &id("7")),
+                is_back,
+                "{kind} {verdict:?}"
+            );
         }
-        WayBack::Abandon => abandon(order, connection, session, context).await,
-        WayBack::Revert => revert(order, connection, session, context).await,
-        WayBack::NeedsPerson if order.step == "rescue" => {
-            let reason = record
-                .phases
-                .last()
-                .and_then(|entry| entry.reason.clone())
-                .unwrap_or_default();
-            Err(Failure::message(
-                Kind::Gate,
-                format!("deployment `{}` needs a person: {reason}", record.id),
-            )
-            .hint("put what is live right, then order `traffic-switch rollback`"))
-        }
-        // The order of a person settles it; what is live still has to be one of our states.
-        WayBack::NeedsPerson if record.may_have_moved_traffic() => {
-            revert(order, connection, session, context).await
-        }
-        WayBack::NeedsPerson => abandon(order, connection, session, context).await,
     }
-}
 
-async fn revert(
-    order: &Order<'_>,
-    connection: &Connection,
-    session: &mut Session,
-    context: &Context,
-) -> Result<(), Failure> {
-    let fail = |error| record_failure(error, context.cancel.requested());
-    let record = session.record().map_err(fail)?.clone();
-    if record.chain == Chain::InPlace {
-        return Err(Failure::message(
-            Kind::Gate,
-            format!(
-                "deployment `{}` was made in place, so there is no other side to go back to",
-                record.id
-            ),
-        )
-        .hint("use `rollout restore`: it brings the previous revision back"));
+    #[test]
+    fn a_rollback_by_hand_is_not_answered_by_the_one_before() {
+        let entries = [("local", DeploymentKind::Rollback, Some(Verdict::Succeeded))];
+        assert!(!is_back_already(&application(&entries), &id("local")));
     }
-    let (Some(to), Some(from)) = (&record.sides.to, &record.sides.from) else {
-        return Err(Failure::message(
-            Kind::Gate,
-            format!(
-                "deployment `{}` has no side to go back to: it was the first one",
-                record.id
-            ),
-        )
-        .hint("deploy a good version, or take the application away"));
-    };
-    let pair = SidePair {
-        taking: to.side,
-        giving: from.side,
-    };
-    let known = priors(&record.targets);
-    let loaded = load_fronts(
-        &connection.cluster,
-        order.targets,
-        &pair,
-        &known,
-        Deadline::after(READ_LIMIT),
-    )
-    .await;
-    let mut fronts = loaded.map_err(front_failure)?;
-    let foreign = take_up(session, &mut fronts)
-        .await
-        .map_err(|trouble| failure(&trouble, "traffic was not moved"))?;
-    let mut machine = match foreign.first() {
-        None => Machine::back(fronts.len()),
-        Some(first) => {
-            let targets = foreign.iter().map(|one| one.target).collect();
-            Machine::back_except(fronts.len(), targets, first.trouble.clone())
-        }
-    };
-    let prober = prober(context, order.proof)?;
-    // The record's version is that of the new side; what comes back is the old one.
-    let mut settings = settings(context, order.proof, versions(&record, None), order.step);
-    if order.proof.expect_version.is_some() {
-        settings
-            .versions
-            .giving
-            .clone_from(&order.proof.expect_version);
-    }
-    settings.reason = Some(order.reason.to_owned());
-    settings.retires_new_side = order.after.scale_new_down;
-    let preparation = Preparation {
-        cluster: &connection.cluster,
-        fronts,
-        proof: order.proof,
-        prober: prober.as_ref(),
-        settings,
-        overall: order.overall,
-    };
-    let (report, fronts) = drive(context, session, preparation, &mut machine).await?;
-    let told = Told {
-        heading: format!("Traffic: back to {}", from.side),
-        deployment: session.id().to_string(),
-        fronts: &fronts,
-        report: &report,
-        result: "rolled-back",
-        started: order.started,
-    };
-    tell(context, &told)
-}
 
-/// Nothing of it took traffic: its side is taken to 0, when that was asked for, and it ends.
-async fn abandon(
-    order: &Order<'_>,
-    connection: &Connection,
-    session: &mut Session,
-    context: &Context,
-) -> Result<(), Failure> {
-    let fail = |error| record_failure(error, context.cancel.requested());
-    session
-        .advance_because(Phase::Abandoning, order.reason)
-        .await
-        .map_err(fail)?;
-    if order.after.scale_new_down {
-        retire(connection, session, context).await?;
-    }
-    let result = DeploymentResult {
-        verdict: Verdict::Abandoned,
-        cause: Some(order.reason.to_owned()),
-        by: actor(&context.environment),
-    };
-    session.finish(result).await.map_err(fail)?;
-    context
-        .console
-        .info("no traffic had moved: the deployment was abandoned");
-    context.outputs.set("deployment-id", session.id())?;
-    context.outputs.set("changed", order.after.scale_new_down)?;
-    context
-        .outputs
-        .set("duration-ms", order.started.elapsed().as_millis())?;
-    context.outputs.set("result", "abandoned")
-}
-
-/// Takes the workloads of the abandoned side to 0. One that stays costs money, not requests.
-async fn retire(
-    connection: &Connection,
-    session: &mut Session,
-    context: &Context,
-) -> Result<(), Failure> {
-    use switchyard_cluster::scale::ScaleGoal;
-    use switchyard_cluster::workloads::{WorkloadKind, WorkloadRef};
-    use switchyard_record::{Outcome, PlannedMutation, Projection, Settlement};
-
-    let fail = |error| record_failure(error, context.cancel.requested());
-    let side = session.record().map_err(fail)?.sides.to.clone();
-    for workload in side.map(|side| side.workloads).unwrap_or_default() {
-        let Some(kind) = WorkloadKind::parse(&workload.workload.kind) else {
-            continue;
+    #[test]
+    fn the_second_of_two_orders_does_not_undo_what_the_first_brought_back() {
+        let record = |run: &str| -> DeploymentRecord {
+            let mut record: DeploymentRecord = serde_json::from_value(serde_json::json!({
+                "schema": 1, "id": id(run), "kind": "deploy", "chain": "slots",
+                "run": {"repository": "example/shop", "run_id": run, "attempts": []},
+                "actor": "dana", "phase": "claimed", "phases": []
+            }))
+            .unwrap();
+            record.targets.clear();
+            record
         };
-        let reference = WorkloadRef {
-            kind,
-            name: workload.workload.name.clone(),
+        let undone = |was_active| Undone {
+            record: record("3"),
+            was_active,
         };
-        let deadline = Deadline::after(Duration::from_secs(20));
-        let state = match connection.cluster.scale_state(&reference, deadline).await {
-            Ok(state) if state.replicas > 0 => state,
-            Ok(_) => continue,
-            Err(error) => {
-                context
-                    .console
-                    .warning(TITLE, format!("{reference} was left as it is: {error}"));
-                continue;
-            }
-        };
-        session
-            .raise_fence(&workload.workload)
-            .await
-            .map_err(fail)?;
-        let size = |replicas: i32| Projection::shown(&serde_json::json!({"replicas": replicas}));
-        let planned = PlannedMutation {
-            operation: "scale".to_owned(),
-            target: workload.workload.clone(),
-            target_uid: Some(state.uid.clone()),
-            precondition_resource_version: None,
-            before: size(state.replicas),
-            after: size(0),
-        };
-        let seq = session.plan_mutation(planned).await.map_err(fail)?;
-        let settlement = match connection
-            .cluster
-            .scale(&reference, ScaleGoal::Size(0), deadline)
-            .await
-        {
-            Ok(_) => Settlement::from(Outcome::Applied),
-            Err(error) => {
-                context
-                    .console
-                    .warning(TITLE, format!("{reference} was left running: {error}"));
-                let outcome = if error.leaves_outcome_unknown() {
-                    Outcome::Unknown
-                } else {
-                    Outcome::NotApplied
-                };
-                Settlement::failed(outcome, &error)
-            }
-        };
-        session.settle(seq, settlement).await.map_err(fail)?;
+        let ended = |verdict| application(&[("3", DeploymentKind::Deploy, Some(verdict))]);
+        assert!(went_back_meanwhile(
+            &ended(Verdict::RolledBack),
+            &undone(true)
+        ));
+        assert!(!went_back_meanwhile(
+            &ended(Verdict::Succeeded),
+            &undone(true)
+        ));
+        assert!(!went_back_meanwhile(
+            &ended(Verdict::RolledBack),
+            &undone(false)
+        ));
     }
-    Ok(())
-}
-
-/// Undoes an ended deployment by one of our own.
-async fn undo_ended(
-    order: &Order<'_>,
-    connection: &Connection,
-    session: &mut Session,
-    context: &Context,
-    reverted: &DeploymentRecord,
-) -> Result<(), Failure> {
-    let fail = |error| record_failure(error, context.cancel.requested());
-    let (Some(new), Some(old)) = (reverted.sides.to.clone(), reverted.sides.from.clone()) else {
-        return Err(Failure::message(
-            Kind::Gate,
-            format!(
-                "deployment `{}` has no side to go back to: it was the first one",
-                reverted.id
-            ),
-        )
-        .hint("deploy a good version, or use `rollout restore` with a backup"));
-    };
-    if reverted.chain == Chain::InPlace {
-        return Err(Failure::message(
-            Kind::Gate,
-            format!(
-                "deployment `{}` was made in place, so there is no other side to go back to",
-                reverted.id
-            ),
-        )
-        .hint("use `rollout restore`: it brings the previous revision back"));
-    }
-    let pair = SidePair {
-        taking: old.side,
-        giving: new.side,
-    };
-    let previous = reverted
-        .previous
-        .as_ref()
-        .and_then(|previous| previous.version.clone());
-    let amended = session.amend(|record| {
-        let mut to = old.clone();
-        to.version = to.version.or(previous);
-        record.sides.to.get_or_insert(to);
-        let mut from = new.clone();
-        from.version = from.version.or_else(|| reverted.version.clone());
-        record.sides.from.get_or_insert(from);
-    });
-    amended.await.map_err(fail)?;
-    let record = session.record().map_err(fail)?.clone();
-    // An adopted side is known by the selector that pinned it before the deployment.
-    let mut known = priors(&record.targets);
-    let pinned = priors(&reverted.targets);
-    let loaded = load_fronts(
-        &connection.cluster,
-        order.targets,
-        &pair,
-        &pinned,
-        Deadline::after(READ_LIMIT),
-    )
-    .await;
-    let mut fronts = loaded.map_err(front_failure)?;
-    for front in &mut fronts {
-        front.prior = known
-            .remove(&front.reference)
-            .unwrap_or_else(|| front.routing.clone());
-    }
-    let foreign = take_up(session, &mut fronts)
-        .await
-        .map_err(|trouble| failure(&trouble, "traffic was not moved"))?;
-    let stages = if record.phase.has_passed(Phase::Soaking) {
-        Vec::new()
-    } else {
-        vec![StagePlan {
-            index: 1,
-            share: Percent::ALL,
-        }]
-    };
-    keep_stages(session, &stages).await.map_err(fail)?;
-    let itinerary = Itinerary {
-        targets: fronts.len(),
-        stages,
-        has_moved: record.may_have_moved_traffic(),
-        is_rollback: true,
-    };
-    let mut machine = machine(&itinerary, foreign)?;
-    let prober = prober(context, order.proof)?;
-    let mut settings = settings(
-        context,
-        order.proof,
-        versions(&record, order.proof.expect_version.as_ref()),
-        order.step,
-    );
-    settings.reason = Some(order.reason.to_owned());
-    settings.retires_new_side = order.after.scale_new_down;
-    // The size that the record has of the old side is what is to be reached, not the new side's.
-    settings.min_ready = size_of(&old);
-    let preparation = Preparation {
-        cluster: &connection.cluster,
-        fronts,
-        proof: order.proof,
-        prober: prober.as_ref(),
-        settings,
-        overall: order.overall,
-    };
-    let (report, fronts) = drive(context, session, preparation, &mut machine).await?;
-    if report.ending == Ending::Done {
-        let result = DeploymentResult {
-            verdict: Verdict::Succeeded,
-            cause: Some(order.reason.to_owned()),
-            by: actor(&context.environment),
-        };
-        session.finish(result).await.map_err(fail)?;
-    }
-    let told = Told {
-        heading: format!("Traffic: back to {}", old.side),
-        deployment: session.id().to_string(),
-        fronts: &fronts,
-        report: &report,
-        result: "rolled-back",
-        started: order.started,
-    };
-    tell(context, &told)
-}
-
-/// The pods that each target needs at least: the smallest workload of the side.
-fn size_of(side: &SideState) -> Option<u32> {
-    side.workloads
-        .iter()
-        .filter_map(|workload| workload.replicas)
-        .filter(|replicas| *replicas > 0)
-        .min()
-}
-
-pub(crate) fn nothing_to_do(
-    context: &Context,
-    id: &DeploymentId,
-    started: Instant,
-    why: &str,
-) -> Result<(), Failure> {
-    context.console.info(format!("nothing to do: {why}"));
-    context.outputs.set("deployment-id", id)?;
-    context.outputs.set("changed", false)?;
-    context
-        .outputs
-        .set("duration-ms", started.elapsed().as_millis())?;
-    context.outputs.set("result", "nothing-to-do")
 }

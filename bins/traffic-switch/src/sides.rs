@@ -336,6 +336,46 @@ pub(crate) fn recorded_targets(record: &DeploymentRecord) -> Vec<Target> {
     record.targets.iter().filter_map(recorded_target).collect()
 }
 
+/// Everything that a way back has to write, read under the lease: all that these deployments have
+/// recorded, and what was asked for on top. As given where both name it.
+///
+/// # Errors
+/// A gate failure: a recorded object cannot be written by us, or traffic has moved and nothing
+/// says through what.
+pub(crate) fn targets_back(
+    given: &[Target],
+    records: &[&DeploymentRecord],
+) -> Result<Vec<Target>, Failure> {
+    let mut targets = given.to_vec();
+    for record in records {
+        for recorded in &record.targets {
+            let target = recorded_target(recorded).ok_or_else(|| {
+                let text = format!(
+                    "deployment `{}` wrote {}, of which the record does not say enough to take it back",
+                    record.id, recorded.object
+                );
+                Failure::message(Kind::Gate, text)
+                    .hint("put its traffic right by hand, then start a new deployment")
+            })?;
+            let is_known = |known: &Target| {
+                known.provider == target.provider && known.name == target.name
+            };
+            if !targets.iter().any(is_known) {
+                targets.push(target);
+            }
+        }
+    }
+    let moved = records.iter().find(|record| record.may_have_moved_traffic());
+    if let (true, Some(record)) = (targets.is_empty(), moved) {
+        let text = format!(
+            "deployment `{}` has moved traffic, and its record names no target",
+            record.id
+        );
+        return Err(Failure::message(Kind::Gate, text).hint("name them with `targets`"));
+    }
+    Ok(targets)
+}
+
 fn recorded_target(target: &switchyard_record::Target) -> Option<Target> {
     let provider = [
         ProviderKind::Service,

@@ -209,3 +209,41 @@ async fn a_holder_that_wakes_up_after_a_takeover_writes_nothing() {
     assert_eq!(shop.record().await.phase, Phase::RolledBack);
     assert_nothing_lost(&load.stop().await.unwrap());
 }
+
+/// A rescue that dies is run again, wherever it died, and nothing is lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rescue_that_was_killed_ends_when_it_is_run_again() {
+    for death in [
+        "phase:reverting",
+        "plan:1",
+        "mutation:1",
+        "settle:2",
+        "mutation:3",
+    ] {
+        let shop = Shop::open_with(FrontKind::Traefik, 2, 2).await;
+        let load = shop.load(50);
+        assert_eq!(run(shop.switch()).code, Some(0));
+        shop.scale("blue", 0);
+        shop.wait_pods("blue", 0);
+        let rescue = || shop.proving("rescue").input("scale-new-down", "true");
+        let killed = run(rescue().variable("SWITCHYARD_FAULT_ABORT_AFTER", death));
+        assert_eq!(killed.code, None, "{death}: {}", killed.log());
+        let ended = run(rescue());
+        assert_eq!(ended.code, Some(0), "{death}: {}", ended.log());
+        assert_eq!(
+            ended.outputs["result"],
+            "rolled-back",
+            "{death}: {}",
+            ended.log()
+        );
+        shop.wait_pods("green", 0);
+        assert_nothing_lost(&load.stop().await.unwrap());
+        assert_eq!(shop.weights(), json!({"blue": 100}));
+        let record = shop.record().await;
+        assert!(
+            record.journal.iter().all(|entry| !entry.is_open()),
+            "{death}: {:?}",
+            record.journal
+        );
+    }
+}

@@ -264,7 +264,8 @@ impl RecordError {
 impl RecordError {
     /// Whether the same request may succeed later without anybody doing anything: an answer that
     /// was lost, a server that is overloaded or starting.
-    pub(crate) fn is_passing(&self) -> bool {
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
         let Self::Api { source, .. } = self else {
             return matches!(self, Self::NoAnswer { .. });
         };

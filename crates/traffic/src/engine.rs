@@ -3,7 +3,11 @@
 
 mod capacity;
 mod confirm;
+mod front_door;
 mod fronts;
+mod holding;
+mod judging;
+mod read_back;
 mod resume;
 mod scaling;
 mod waiting;

@@ -2,9 +2,11 @@
 //! process left open, and see whether anybody else has written since.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use switchyard_cluster::Deadline;
 use switchyard_record::{
-    JournalEntry, LiveTarget, ObjectRef, Outcome, Phase, Raised, Resume, Session,
+    JournalEntry, LiveTarget, ObjectRef, Outcome, Phase, Raised, RecordError, Resume, Session,
     Target as TargetRecord, resume,
 };
 
@@ -13,6 +15,11 @@ use super::write::{OPERATION, writer_of};
 use super::{Front, Stop};
 use crate::machine::{Trouble, TroubleKind};
 use crate::routing::Routing;
+
+/// How long the API server may take to let a fence be raised.
+const FENCE_LIMIT: Duration = Duration::from_secs(20);
+/// Between two attempts.
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// A target that somebody else has written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,7 +104,7 @@ async fn take_up_one(
     index: usize,
     front: &mut Front,
 ) -> Result<Option<Foreign>, Stop> {
-    let live = match session.raise_fence(&front.reference).await? {
+    let live = match fenced(session, &front.reference).await? {
         Raised::Under(live) => live,
         Raised::Absent => {
             return Err(Stop::remote(
@@ -151,6 +158,25 @@ async fn take_up_one(
         target: index,
         trouble,
     }))
+}
+
+/// Raises the fence, again where the API server sheds load or cannot be reached for a moment: a
+/// fence that is raised twice is raised once.
+async fn fenced(session: &Session, reference: &ObjectRef) -> Result<Raised, Stop> {
+    let deadline = Deadline::after(FENCE_LIMIT);
+    loop {
+        match session.raise_fence(reference).await {
+            Err(error) if is_busy(&error) && !deadline.has_passed() => {
+                tokio::time::sleep(PAUSE).await;
+            }
+            answer => return Ok(answer?),
+        }
+    }
+}
+
+/// Whether the object or the API server is only busy.
+fn is_busy(error: &RecordError) -> bool {
+    error.is_passing() || matches!(error, RecordError::Changed { .. })
 }
 
 /// Finds out what became of entries whose writer died.

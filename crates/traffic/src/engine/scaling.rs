@@ -7,7 +7,8 @@ use switchyard_cluster::Deadline;
 use switchyard_cluster::scale::{ScaleGoal, ScaleState};
 use switchyard_cluster::workloads::WorkloadRef;
 use switchyard_record::{
-    ObjectRef, Outcome, PlannedMutation, Projection, Raised, Settlement, SideState, WorkloadState,
+    JournalEntry, LiveTarget, ObjectRef, Outcome, PlannedMutation, Projection, Raised, Resume,
+    Settlement, SideState, WorkloadState, resume,
 };
 
 use super::{Engine, Stop, with_causes};
@@ -16,6 +17,8 @@ use crate::machine::Direction;
 
 /// How long one read or write of a size may take.
 const REQUEST_LIMIT: Duration = Duration::from_secs(20);
+/// The journal's word for a change of size.
+const OPERATION: &str = "scale";
 /// How often sizes are looked at while pods come up.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
@@ -29,6 +32,7 @@ impl Engine<'_> {
                 continue;
             };
             let state = self.size_of(&reference).await?;
+            self.settle_open_sizes(&workload.workload, &state).await?;
             if state.replicas < wanted {
                 self.scale(&workload.workload, &state, wanted).await?;
             }
@@ -48,6 +52,7 @@ impl Engine<'_> {
                 continue;
             };
             let state = self.size_of(&reference).await?;
+            self.settle_open_sizes(&workload.workload, &state).await?;
             if state.replicas > 0 {
                 // What could not be scaled down costs money, not requests: it is said, and traffic
                 // stays where it is.
@@ -98,6 +103,31 @@ impl Engine<'_> {
         read.map_err(|error| cluster_stop(&error))
     }
 
+    /// Finds out what became of sizes whose writer died.
+    async fn settle_open_sizes(
+        &mut self,
+        object: &ObjectRef,
+        state: &ScaleState,
+    ) -> Result<(), Stop> {
+        let seen = LiveTarget {
+            uid: Some(state.uid.clone()),
+            projection: size(state.replicas),
+        };
+        let open = self.session.record()?.open_entries();
+        let own = open.filter(|entry| entry.target == *object && entry.operation == OPERATION);
+        let own: Vec<JournalEntry> = own.cloned().collect();
+        for entry in own {
+            let outcome = match resume(&seen, &entry) {
+                Resume::Do => Outcome::NotApplied,
+                Resume::MarkApplied => Outcome::Applied,
+                // An autoscaler has its own mind; what is live is what counts from here on.
+                Resume::NeedsPerson { .. } => Outcome::Foreign,
+            };
+            self.session.settle(entry.seq, outcome).await?;
+        }
+        Ok(())
+    }
+
     async fn scale(
         &mut self,
         object: &ObjectRef,
@@ -110,9 +140,8 @@ impl Engine<'_> {
                 Some("deploy its version again"),
             ));
         }
-        let size = |replicas: i32| Projection::shown(&json!({"replicas": replicas}));
         let planned = PlannedMutation {
-            operation: "scale".to_owned(),
+            operation: OPERATION.to_owned(),
             target: object.clone(),
             target_uid: Some(state.uid.clone()),
             precondition_resource_version: None,
@@ -201,6 +230,11 @@ impl Engine<'_> {
             is_dead && front.views.taking.pods(&snapshot).ready > 0
         })
     }
+}
+
+/// The size of a workload as a record keeps it.
+fn size(replicas: i32) -> Projection {
+    Projection::shown(&json!({"replicas": replicas}))
 }
 
 /// Which side is meant, as traffic moves now.

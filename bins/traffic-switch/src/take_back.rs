@@ -1,0 +1,175 @@
+//! The way back of a deployment under its own record, by order or by rescue.
+//! Refuses to decide whose deployment it is: the claim has.
+
+use std::time::Instant;
+
+use switchyard_cluster::Deadline;
+use switchyard_deployment::{Connection, record_failure};
+use switchyard_record::{Chain, DeploymentId, Session, WayBack};
+use switchyard_runner::{Context, Failure, Kind};
+use switchyard_traffic::engine::{SidePair, load_fronts, priors, take_up};
+use switchyard_traffic::machine::Machine;
+use switchyard_traffic::roles::Target;
+
+use crate::abandon::abandon;
+use crate::inputs::{AfterInputs, ProofInputs};
+use crate::outcome::{Told, failure, tell};
+use crate::run::{Preparation, drive, prober, settings, versions};
+use crate::sides::{READ_LIMIT, targets_back};
+use crate::switch::front_failure;
+
+/// What the two ways back have in common.
+pub(crate) struct Order<'run> {
+    /// As asked for; what the record knows is added under the lease.
+    pub(crate) targets: &'run [Target],
+    pub(crate) proof: &'run ProofInputs,
+    pub(crate) after: &'run AfterInputs,
+    pub(crate) reason: &'run str,
+    pub(crate) step: &'static str,
+    pub(crate) overall: Option<Deadline>,
+    pub(crate) started: Instant,
+}
+
+/// Takes the claimed deployment back under its own record.
+///
+/// # Errors
+/// It did not come back.
+pub(crate) async fn take_back(
+    order: &Order<'_>,
+    connection: &Connection,
+    session: &mut Session,
+    context: &Context,
+) -> Result<(), Failure> {
+    let fail = |error| record_failure(error, context.cancel.requested());
+    let record = session.record().map_err(fail)?.clone();
+    match record.way_back() {
+        WayBack::Ended(verdict) => {
+            let id = session.id().clone();
+            nothing_to_do(
+                context,
+                &id,
+                order.started,
+                &format!("the deployment has {verdict}"),
+            )
+        }
+        WayBack::Abandon => abandon(order, connection, session, context).await,
+        WayBack::Revert => revert(order, connection, session, context).await,
+        WayBack::NeedsPerson if order.step == "rescue" => {
+            let reason = record
+                .phases
+                .last()
+                .and_then(|entry| entry.reason.clone())
+                .unwrap_or_default();
+            Err(Failure::message(
+                Kind::Gate,
+                format!("deployment `{}` needs a person: {reason}", record.id),
+            )
+            .hint("put what is live right, then order `traffic-switch rollback`"))
+        }
+        // The order of a person settles it; what is live still has to be one of our states.
+        WayBack::NeedsPerson if record.may_have_moved_traffic() => {
+            revert(order, connection, session, context).await
+        }
+        WayBack::NeedsPerson => abandon(order, connection, session, context).await,
+    }
+}
+
+async fn revert(
+    order: &Order<'_>,
+    connection: &Connection,
+    session: &mut Session,
+    context: &Context,
+) -> Result<(), Failure> {
+    let fail = |error| record_failure(error, context.cancel.requested());
+    let record = session.record().map_err(fail)?.clone();
+    if record.chain == Chain::InPlace {
+        return Err(Failure::message(
+            Kind::Gate,
+            format!(
+                "deployment `{}` was made in place, so there is no other side to go back to",
+                record.id
+            ),
+        )
+        .hint("use `rollout restore`: it brings the previous revision back"));
+    }
+    let (Some(to), Some(from)) = (&record.sides.to, &record.sides.from) else {
+        return Err(Failure::message(
+            Kind::Gate,
+            format!(
+                "deployment `{}` has no side to go back to: it was the first one",
+                record.id
+            ),
+        )
+        .hint("deploy a good version, or take the application away"));
+    };
+    let pair = SidePair {
+        taking: to.side,
+        giving: from.side,
+    };
+    let targets = targets_back(order.targets, &[&record])?;
+    let known = priors(&record.targets);
+    let loaded = load_fronts(
+        &connection.cluster,
+        &targets,
+        &pair,
+        &known,
+        Deadline::after(READ_LIMIT),
+    )
+    .await;
+    let mut fronts = loaded.map_err(front_failure)?;
+    let foreign = take_up(session, &mut fronts)
+        .await
+        .map_err(|trouble| failure(&trouble, "traffic was not moved"))?;
+    let mut machine = match foreign.first() {
+        None => Machine::back(fronts.len()),
+        Some(first) => {
+            let targets = foreign.iter().map(|one| one.target).collect();
+            Machine::back_except(fronts.len(), targets, first.trouble.clone())
+        }
+    };
+    let prober = prober(context, order.proof)?;
+    // The record's version is that of the new side; what comes back is the old one.
+    let mut settings = settings(context, order.proof, versions(&record, None), order.step);
+    if order.proof.expect_version.is_some() {
+        settings
+            .versions
+            .giving
+            .clone_from(&order.proof.expect_version);
+    }
+    settings.reason = Some(order.reason.to_owned());
+    settings.retires_new_side = order.after.scale_new_down;
+    let preparation = Preparation {
+        cluster: &connection.cluster,
+        fronts,
+        proof: order.proof,
+        prober: prober.as_ref(),
+        settings,
+        overall: order.overall,
+    };
+    let (report, fronts) = drive(context, session, preparation, &mut machine).await?;
+    let told = Told {
+        heading: format!("Traffic: back to {}", from.side),
+        deployment: session.id().to_string(),
+        fronts: &fronts,
+        report: &report,
+        result: "rolled-back",
+        started: order.started,
+    };
+    tell(context, &told)
+}
+
+/// Says that there was nothing to do, which is no failure.
+pub(crate) fn nothing_to_do(
+    context: &Context,
+    id: &DeploymentId,
+    started: Instant,
+    why: &str,
+) -> Result<(), Failure> {
+    context.console.info(format!("nothing to do: {why}"));
+    context.outputs.set("deployment-id", id)?;
+    context.outputs.set("changed", false)?;
+    context
+        .outputs
+        .set("duration-ms", started.elapsed().as_millis())?;
+    context.outputs.set("result", "nothing-to-do")
+}

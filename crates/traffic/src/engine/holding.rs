@@ -1,0 +1,165 @@
+//! Waiting for time to pass with open eyes: the hold of a stage, and the quiet of the side that
+//! lost its traffic.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use super::{Engine, Stop};
+use crate::quiet::{self, Quiet, Sample};
+use crate::share::Percent;
+
+/// How long requests of the old side may still end beyond the longest one before the wait is
+/// given up and reported.
+const QUIET_EXTRA: Duration = Duration::from_secs(30);
+
+impl Engine<'_> {
+    /// Stays for the hold, and notices when the side that has the traffic loses its pods.
+    pub(crate) async fn hold(&mut self) -> Result<(), Stop> {
+        let share = self.share_now();
+        let until = Instant::now() + self.settings.hold;
+        self.set_hold_until().await?;
+        while Instant::now() < until {
+            self.guard(share)?;
+            let left = until.saturating_duration_since(Instant::now());
+            self.progress(format!(
+                "holding {share}, {}s to go",
+                left.as_secs().div_ceil(10) * 10
+            ));
+            self.tick().await?;
+        }
+        for index in self.own() {
+            self.read_front(index).await?;
+        }
+        Ok(())
+    }
+
+    async fn set_hold_until(&mut self) -> Result<(), Stop> {
+        let hold = jiff::SignedDuration::try_from(self.settings.hold).unwrap_or_default();
+        let until = Timestamp::now().checked_add(hold).ok();
+        let phase = self.session.phase()?;
+        let amended = self.session.amend(|record| {
+            let stages = record.stages.iter_mut();
+            for stage in
+                stages.filter(|stage| switchyard_record::Phase::Holding(stage.index) == phase)
+            {
+                stage.hold_until = until;
+            }
+        });
+        amended.await?;
+        Ok(())
+    }
+
+    /// The share that the taking side has now, on its smallest place.
+    fn share_now(&self) -> Percent {
+        let shares = self.own_fronts().flat_map(|front| {
+            let provider = front.target.provider.provider();
+            let of_places = provider.shares(&front.routing, &front.roles);
+            of_places
+                .into_values()
+                .map(|place| {
+                    place
+                        .get(&front.roles.taking.service)
+                        .copied()
+                        .unwrap_or(0.0)
+                })
+                .collect::<Vec<_>>()
+        });
+        let smallest = shares.fold(1.0_f64, f64::min);
+        Percent::new((smallest * 100.0).round() as u32).unwrap_or(Percent::ALL)
+    }
+
+    /// Waits until nothing can be in flight to the side that lost its traffic.
+    pub(crate) async fn quiet(&mut self) -> Result<(), Stop> {
+        let longest = self.settings.longest_request;
+        let limit = self.limit(longest + QUIET_EXTRA);
+        let started = Instant::now();
+        let mut samples: Vec<Sample> = Vec::new();
+        let mut blind: Option<String> = None;
+        loop {
+            match self.sample(started).await {
+                Ok(sample) => samples.push(sample),
+                Err(reason) => {
+                    // A gap would look like calm: without every counter there is no proof.
+                    samples.clear();
+                    blind = Some(reason);
+                }
+            }
+            let verdict = if blind.is_some() {
+                quiet::judge(&[], longest, started.elapsed())
+            } else {
+                quiet::judge(&samples, longest, started.elapsed())
+            };
+            match verdict {
+                Quiet::Verified => {
+                    self.progress(format!(
+                        "old side quiet for {}s, as its proxies count",
+                        longest.as_secs()
+                    ));
+                    self.state.quiet = Some(Quiet::Verified);
+                    return Ok(());
+                }
+                Quiet::HeldUnverified => {
+                    let reason = blind.unwrap_or_default();
+                    self.warn(format!(
+                        "held {}s for requests in flight, not verified: {reason}",
+                        longest.as_secs()
+                    ));
+                    self.state.quiet = Some(Quiet::HeldUnverified);
+                    return Ok(());
+                }
+                Quiet::NotYet { .. } if limit.has_passed() => {
+                    self.warn(format!(
+                        "requests to the side without traffic still ended after {}s; `longest-request` is {}s",
+                        started.elapsed().as_secs(),
+                        longest.as_secs()
+                    ));
+                    self.state.quiet = Some(verdict);
+                    return Ok(());
+                }
+                Quiet::NotYet { .. } => {}
+            }
+            self.guard(Percent::ALL)?;
+            self.progress("waiting for requests in flight to end".to_owned());
+            self.tick().await?;
+        }
+    }
+
+    /// Requests finished by the side that lost its traffic, at every replica.
+    async fn sample(&self, started: Instant) -> Result<Sample, String> {
+        if self.proxies.traefik_api.is_empty() {
+            return Err("no `traefik-api` was given, so nobody counts".to_owned());
+        }
+        if let Some(front) = self.own_fronts().find(|front| front.is_service()) {
+            return Err(format!(
+                "{}: both sides are behind one Service, so proxies count them together",
+                front.target
+            ));
+        }
+        let (loaded, counted) = futures::join!(
+            self.proxies.traefik_services(),
+            self.proxies.traefik_counters()
+        );
+        let at = started.elapsed();
+        let mut finished = BTreeMap::new();
+        let snapshot = self.scene.now();
+        let giving: BTreeSet<String> = self
+            .own_fronts()
+            .flat_map(|front| front.views.giving.servers(&snapshot))
+            .collect();
+        for ((replica, services), (_, counters)) in loaded.into_iter().zip(counted) {
+            let services = services.map_err(|problem| format!("traefik {replica}: {problem}"))?;
+            let counters = counters.map_err(|problem| format!("traefik {replica}: {problem}"))?;
+            let of_giving = services
+                .iter()
+                .filter(|service| !service.open_servers().is_disjoint(&giving));
+            for service in of_giving {
+                let total = counters.get(&service.name).copied().unwrap_or(0.0);
+                finished.insert(format!("{replica}/{}", service.name), total);
+            }
+        }
+        Ok(Sample { at, finished })
+    }
+}
