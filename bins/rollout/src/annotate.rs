@@ -12,7 +12,6 @@ use switchyard_runner::{Context, Environment, Failure, Kind};
 
 use crate::inputs::{AnnotateArgs, SideChoice, refuse_both};
 use crate::ledger::Ledger;
-use crate::objects::AnyObjects;
 use crate::opening::Opened;
 use crate::sides::{self, Choosing};
 use crate::subject::{Change, Subject, Write};
@@ -39,7 +38,7 @@ pub(crate) async fn run(args: AnnotateArgs, context: &mut Context) -> Result<(),
     within(args.timeout, async {
         let opened = Opened::begin(context, &args.deployment, args.timeout, to_patch).await?;
         let mut ledger = Ledger::go_on(context, &args.deployment, &opened.connection).await?;
-        let result = annotate(&args, context, &opened.objects, &mut ledger).await;
+        let result = annotate(&args, context, &opened, &mut ledger).await;
         ledger.close().await;
         result
     })
@@ -57,10 +56,10 @@ fn to_patch(namespace: &str) -> Vec<Permission> {
 async fn annotate(
     args: &AnnotateArgs,
     context: &Context,
-    objects: &AnyObjects,
+    opened: &Opened,
     ledger: &mut Ledger,
 ) -> Result<(), Failure> {
-    let survey = Survey::read(objects).await?;
+    let survey = Survey::read(&opened.objects).await?;
     let choosing = Choosing {
         side: args
             .side
@@ -77,10 +76,17 @@ async fn annotate(
                 .hint("give `version`, `commit`, `run-url`, `deployer` or `change-cause`"),
         );
     }
+    let mut subjects = Vec::new();
+    for name in &chosen.workloads {
+        subjects.push((name, Subject::workload(&opened.objects, name).await?));
+    }
+    let wanted = subjects
+        .iter()
+        .flat_map(|(_, subject)| subject.permissions(&[Verb::Get, Verb::Patch]));
+    opened.check(wanted.collect()).await?;
     let mut changed = 0;
     let mut revisions = Vec::new();
-    for name in &chosen.workloads {
-        let subject = Subject::workload(objects, name).await?;
+    for (name, subject) in subjects {
         let written = subject
             .change(ledger, "annotate", |live| Ok(decide(live, &annotations)))
             .await?;

@@ -3,9 +3,12 @@
 //! Owns the order: read, decide, check permissions, dry-run everything, write down, write. The
 //! decisions are in [`crate::plan`] and in the manifest crate.
 
+mod dry_run;
+mod fronts;
 mod preflight;
 mod prepare;
 mod report;
+mod sizes;
 mod survey;
 mod write;
 

@@ -65,6 +65,11 @@ impl Opened {
         })
     }
 
+    /// Refuses what is missing of the permissions that the plan turned out to need.
+    pub(crate) async fn check(&self, wanted: Vec<Permission>) -> Result<(), Failure> {
+        permissions::check(self.cluster(), wanted, self.deadline).await
+    }
+
     /// Connects for reading only: what may not be read says so itself.
     pub(crate) async fn to_read(
         context: &Context,

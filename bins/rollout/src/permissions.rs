@@ -6,7 +6,7 @@ use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Service};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use switchyard_cluster::access::Permission;
-use switchyard_cluster::{Cluster, Deadline, Operation, Verb};
+use switchyard_cluster::{Cluster, Deadline, DynamicKind, Operation, Verb};
 use switchyard_deployment::cluster_failure;
 use switchyard_runner::{Failure, Kind};
 
@@ -55,6 +55,27 @@ pub(crate) async fn check(
         "add these rules to the role of this user, then run the step again:\n{}",
         report.rules()
     )))
+}
+
+/// What doing something with one object needs.
+pub(crate) fn on(
+    kind: &DynamicKind,
+    (namespace, name): (&str, &str),
+    verbs: &[Verb],
+) -> Vec<Permission> {
+    let namespace = kind.is_namespaced.then_some(namespace);
+    verbs
+        .iter()
+        .map(|verb| {
+            let operation = Operation::on_dynamic(*verb, &kind.resource, namespace);
+            // A rule for named objects never covers creating them, so no name is asked for.
+            Permission::to(if *verb == Verb::Create {
+                operation
+            } else {
+                operation.named(name)
+            })
+        })
+        .collect()
 }
 
 /// What keeping the record needs: its ConfigMaps and its Lease.

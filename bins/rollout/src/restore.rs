@@ -63,6 +63,7 @@ pub(crate) async fn run(args: RestoreArgs, context: &mut Context) -> Result<(), 
     .await
 }
 
+/// What restoring nearly always needs; the rest is asked for once it is known what is restored.
 fn to_restore(namespace: &str) -> Vec<Permission> {
     use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
     vec![

@@ -1,6 +1,7 @@
 //! `rollout scale`: the size of a side or of named workloads. Autoscalers are respected; a side that
 //! takes traffic is never scaled to nothing.
 
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use serde_json::json;
 use switchyard_cluster::scale::{ScaleGoal, ScaleState, ScaleWrite, Scaled};
 use switchyard_cluster::workloads::WorkloadRef;
@@ -12,7 +13,9 @@ use switchyard_runner::{Context, Failure, Kind as FailureKind};
 use crate::inputs::{Replicas, ScaleArgs, SideChoice, refuse_both};
 use crate::ledger::Ledger;
 use crate::opening::Opened;
+use crate::plan::traffic::name_of;
 use crate::sides::{self, Choosing, Chosen};
+use crate::subject::Subject;
 use crate::survey::Survey;
 use crate::timing::within;
 use crate::waiting;
@@ -45,17 +48,13 @@ pub(crate) async fn run(args: ScaleArgs, context: &mut Context) -> Result<(), Fa
     .await
 }
 
+/// What scaling nearly always needs; the rest is asked for once it is known what is scaled.
 fn to_scale(namespace: &str) -> Vec<Permission> {
-    use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
-    use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
-    vec![
-        Permission::to(Operation::on::<Deployment>(Verb::Patch, namespace)),
-        Permission::to(Operation::on::<StatefulSet>(Verb::Patch, namespace)),
-        Permission::to(Operation::on::<HorizontalPodAutoscaler>(
-            Verb::Patch,
-            namespace,
-        )),
-    ]
+    use k8s_openapi::api::apps::v1::Deployment;
+    vec![Permission::to(Operation::on::<Deployment>(
+        Verb::Patch,
+        namespace,
+    ))]
 }
 
 struct Scaling<'a> {
@@ -76,6 +75,7 @@ impl Scaling<'_> {
             },
             &survey,
         )?;
+        self.check_permissions(&survey, &chosen).await?;
         if self.args.replicas == Replicas::Count(0) {
             refuse_live(&chosen, &survey, ledger)?;
         }
@@ -98,6 +98,21 @@ impl Scaling<'_> {
             ledger.advance(Phase::Retired).await?;
         }
         self.report(ledger, &chosen, changed)
+    }
+
+    async fn check_permissions(&self, survey: &Survey, chosen: &Chosen) -> Result<(), Failure> {
+        let objects = &self.opened.objects;
+        let mut wanted = Vec::new();
+        for name in &chosen.workloads {
+            let subject = Subject::workload(objects, name).await?;
+            wanted.extend(subject.permissions(&[Verb::Get, Verb::Patch]));
+            if let Some(autoscaler) = survey.autoscaler_of(sides::kind_of(name), &name.name) {
+                let namespace = self.opened.namespace();
+                let operation = Operation::on::<HorizontalPodAutoscaler>(Verb::Patch, namespace);
+                wanted.push(Permission::to(operation.named(name_of(autoscaler))));
+            }
+        }
+        self.opened.check(wanted).await
     }
 
     /// Whether this retires the old side of a deployment whose new side is live.

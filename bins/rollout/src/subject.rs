@@ -2,7 +2,8 @@
 //! exactly that version, settle. Refuses to know what is written.
 
 use serde_json::Value;
-use switchyard_cluster::DynamicKind;
+use switchyard_cluster::access::Permission;
+use switchyard_cluster::{DynamicKind, Verb};
 use switchyard_deployment::cluster_failure;
 use switchyard_manifest::{Identity, ObjectName};
 use switchyard_record::{ObjectRef, Outcome, PlannedMutation, Projection, Settlement};
@@ -10,6 +11,7 @@ use switchyard_runner::{Failure, Kind as FailureKind};
 
 use crate::ledger::Ledger;
 use crate::objects::{AnyObjects, NotApplied, Sending};
+use crate::permissions;
 use crate::survey::text;
 
 /// How often a write that met a newer object (its status moved) is decided anew.
@@ -107,6 +109,12 @@ impl<'a> Subject<'a> {
                 ),
             )
         })
+    }
+
+    /// What doing something with it needs.
+    pub(crate) fn permissions(&self, verbs: &[Verb]) -> Vec<Permission> {
+        let namespace = self.objects.cluster().namespace();
+        permissions::on(&self.kind, (namespace, &self.identity.name), verbs)
     }
 
     /// Its name in the record.

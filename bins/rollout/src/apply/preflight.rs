@@ -1,7 +1,6 @@
 //! May we do all of this? Asked in one go, before the lease is taken and anything is read.
 
-use switchyard_cluster::access::Permission;
-use switchyard_cluster::{DynamicKind, Operation, Verb};
+use switchyard_cluster::{DynamicKind, Verb};
 use switchyard_deployment::cluster_failure;
 use switchyard_manifest::slotting::{self, SlottingOptions};
 use switchyard_manifest::{Object, Slot};
@@ -17,7 +16,10 @@ impl Applying<'_> {
         let mut wanted = Vec::new();
         for object in &self.slotted_for(slot)? {
             let kind = self.kind_of(object).await?;
-            wanted.extend(self.to_apply(object, &kind));
+            // The API server asks for `create` too, where an applied object is not there.
+            let verbs = [Verb::Get, Verb::Patch, Verb::Create];
+            let place = (self.connection.cluster.namespace(), object.name());
+            wanted.extend(permissions::on(&kind, place, &verbs));
         }
         if slot.is_some() {
             let namespace = self.connection.cluster.namespace();
@@ -27,21 +29,6 @@ impl Applying<'_> {
             wanted.extend(permissions::to_record(self.connection.cluster.namespace()));
         }
         permissions::check(&self.connection.cluster, wanted, self.objects.deadline()).await
-    }
-
-    /// Apply needs `patch`, and `create` where the object is not there (the API server asks for both).
-    fn to_apply(&self, object: &Object, kind: &DynamicKind) -> Vec<Permission> {
-        let namespace = kind
-            .is_namespaced
-            .then(|| self.connection.cluster.namespace());
-        let operation = |verb| Operation::on_dynamic(verb, &kind.resource, namespace);
-        let name = object.name();
-        vec![
-            Permission::to(operation(Verb::Get).named(name)),
-            Permission::to(operation(Verb::Patch).named(name)),
-            // A rule for named objects never covers creating them, so no name is asked for.
-            Permission::to(operation(Verb::Create)),
-        ]
     }
 
     pub(super) async fn kind_of(&self, object: &Object) -> Result<DynamicKind, Failure> {

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use anyhow::anyhow;
 use serde_json::{Value, json};
+use switchyard_cluster::Verb;
 use switchyard_manifest::diff::{self, Redaction};
 use switchyard_manifest::{Kind, Object, clean, names, object, order, parse};
 use switchyard_runner::{Context, Failure, Kind as FailureKind};
@@ -36,6 +37,10 @@ pub(super) async fn restore(
     let objects = read(args, file, opened, ledger)?;
     let mut restored = Restored::default();
     let items = survey(context, args, opened, objects).await?;
+    let wanted = items
+        .iter()
+        .flat_map(|item| item.subject.permissions(item.verbs()));
+    opened.check(wanted.collect()).await?;
     for item in &items {
         if let (Some(live), Some(change)) = (&item.live, item.change_of(item.live.as_ref())) {
             item.subject.try_out(&change).await?;
@@ -177,6 +182,15 @@ fn show(context: &Context, item: &Item<'_>, live: &Value, change: &Change) {
 }
 
 impl Item<'_> {
+    /// What putting it back needs.
+    fn verbs(&self) -> &'static [Verb] {
+        match self.live {
+            // The fence is a patch.
+            Some(_) => &[Verb::Get, Verb::Update, Verb::Patch],
+            None => &[Verb::Get, Verb::Create],
+        }
+    }
+
     /// What has to be written; nothing when it is as it was.
     fn change_of(&self, live: Option<&Value>) -> Option<Change> {
         let kind = self.object.kind();

@@ -2,6 +2,7 @@
 //! Deployment, the ControllerRevisions of a StatefulSet or DaemonSet.
 
 use serde_json::{Map, Value, json};
+use switchyard_cluster::Verb;
 use switchyard_deployment::cluster_failure;
 use switchyard_manifest::diff::{self, Redaction};
 use switchyard_manifest::{Kind, ObjectName, names, object};
@@ -42,9 +43,18 @@ pub(super) async fn restore(
     opened: &Opened,
     ledger: &mut Ledger,
 ) -> Result<Restored, Failure> {
-    let mut planned = Vec::new();
+    let mut subjects = Vec::new();
     for name in args.workloads.iter() {
-        let subject = Subject::workload(&opened.objects, name).await?;
+        subjects.push((name, Subject::workload(&opened.objects, name).await?));
+    }
+    // The fence is a patch.
+    let verbs = [Verb::Get, Verb::Update, Verb::Patch];
+    let wanted = subjects
+        .iter()
+        .flat_map(|(_, subject)| subject.permissions(&verbs));
+    opened.check(wanted.collect()).await?;
+    let mut planned = Vec::new();
+    for (name, subject) in subjects {
         let live = subject.read().await?;
         let revisions = revisions_of(opened, name, &live).await?;
         let wanted = choose(name, &live, &revisions, args.to_revision)?.clone();
