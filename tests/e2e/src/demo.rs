@@ -220,7 +220,8 @@ impl Settings {
                 .to_owned(),
             registry,
             watch: "5s".into(),
-            safety_period: "3s".into(),
+            longest_request: "2s".into(),
+            safety_period: "5s".into(),
             kubeconfig: sandbox.kubeconfig(User::Deployer),
         }
     }
