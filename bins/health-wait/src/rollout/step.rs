@@ -1,7 +1,7 @@
 //! The waiting itself: rollout, start delay, checks, warm-up. The verdict goes into the report.
 //! It refuses to know inputs that are not about the wait.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use switchyard_cluster::rollout::{RolloutWait, Status, WaitEvent};
 use switchyard_cluster::{Cluster, Deadline, Error};
@@ -106,6 +106,7 @@ impl Step<'_> {
         for (workload, status) in wait.states() {
             self.console.progress(format_args!("{workload}: {status}"));
         }
+        let mut told = Instant::now();
         loop {
             if let Some((workload, lost)) = wait.failure() {
                 report.fail(workload.to_string(), lost.reason.clone());
@@ -119,7 +120,7 @@ impl Step<'_> {
                 self.time_is_up(wait, report);
                 return Ok(false);
             }
-            self.step(wait, HEARTBEAT).await?;
+            self.step(wait, &mut told).await?;
         }
     }
 
@@ -140,16 +141,21 @@ impl Step<'_> {
         report.fail(what, format!("not done within {limit}: {why}{others}"));
     }
 
-    /// Waits for the next change, at most for `limit`, and tells it.
-    async fn step(&self, wait: &mut RolloutWait, limit: Duration) -> Result<(), Failure> {
-        let event = wait.next(self.deadline.at_most(limit)).await;
+    /// Waits for the next change and tells it; tells that the wait goes on when for long there was
+    /// nothing to tell.
+    async fn step(&self, wait: &mut RolloutWait, told: &mut Instant) -> Result<(), Failure> {
+        let quiet = HEARTBEAT.saturating_sub(told.elapsed());
+        let event = wait.next(self.deadline.at_most(quiet)).await;
         match event.map_err(failure)? {
             WaitEvent::Changed(changed) if changed.is_empty() => {
-                let open = wait.states().filter(|(_, status)| !status.is_final());
-                if let Some((workload, status)) = open.into_iter().next() {
+                if told.elapsed() < HEARTBEAT {
+                    return Ok(());
+                }
+                let mut open = wait.states().filter(|(_, status)| !status.is_final());
+                if let Some((workload, status)) = open.next() {
                     let elapsed = values::show_duration(self.deadline.elapsed());
                     self.console
-                        .debug(format_args!("{workload}: {status} (waiting for {elapsed})"));
+                        .progress(format_args!("{workload}: {status} (after {elapsed})"));
                 }
             }
             WaitEvent::Changed(changed) => {
@@ -160,6 +166,7 @@ impl Step<'_> {
             }
             WaitEvent::Interrupted(error) => self.console.progress(interrupted(&error)),
         }
+        *told = Instant::now();
         Ok(())
     }
 
@@ -251,6 +258,7 @@ impl Step<'_> {
     }
 
     async fn until_lost(&self, wait: &mut RolloutWait) -> Result<(String, String), Failure> {
+        let mut told = Instant::now();
         loop {
             if let Some((workload, lost)) = wait.failure() {
                 return Ok((workload.to_string(), lost.reason.clone()));
@@ -259,7 +267,7 @@ impl Step<'_> {
                 // The checks see the same deadline and tell it better.
                 std::future::pending::<()>().await;
             }
-            self.step(wait, HEARTBEAT).await?;
+            self.step(wait, &mut told).await?;
         }
     }
 }

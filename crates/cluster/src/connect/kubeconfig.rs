@@ -12,6 +12,8 @@ use kube::{
     },
 };
 
+use rustls::pki_types::{CertificateDer, pem::PemObject};
+
 use super::{ConnectOptions, InClusterEnvironment};
 use crate::{
     error::{Error, Result},
@@ -221,10 +223,22 @@ pub(super) fn from_service_account(environment: &InClusterEnvironment) -> Result
         .map_err(|error| invalid(format!("{}: {error}", namespace.display())))?
         .trim()
         .to_owned();
-    config.root_cert_file = Some(Path::new(SERVICE_ACCOUNT).join("ca.crt"));
+    let authority = Path::new(SERVICE_ACCOUNT).join("ca.crt");
+    config.root_cert = Some(certificates(&authority).map_err(invalid)?);
+    // Read again from time to time: the cluster's authority may be renewed.
+    config.root_cert_file = Some(authority);
     config.auth_info = AuthInfo {
         token_file: Some(format!("{SERVICE_ACCOUNT}/token")),
         ..AuthInfo::default()
     };
     Ok(config)
+}
+
+fn certificates(path: &Path) -> std::result::Result<Vec<Vec<u8>>, String> {
+    let problem = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+    let pem = std::fs::read(path).map_err(|error| problem(&error))?;
+    CertificateDer::pem_slice_iter(&pem)
+        .map(|certificate| certificate.map(|der| der.to_vec()))
+        .collect::<std::result::Result<_, _>>()
+        .map_err(|error| problem(&error))
 }

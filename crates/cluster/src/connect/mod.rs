@@ -1,16 +1,20 @@
 //! From a kubeconfig or a pod's service account to a client that cannot hang.
 //! It refuses to read the process environment: paths and variables come in as data.
 
+mod client;
 mod kubeconfig;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
+use std::{fmt, path::PathBuf, sync::Arc};
 
 use k8s_openapi::api::core::v1::Namespace;
-use kube::{Api, Client, Config, Resource, client::ClientBuilder, core::NamespaceResourceScope};
+use kube::{Api, Client, Resource, core::NamespaceResourceScope};
 
-use self::kubeconfig::{from_kubeconfig, from_service_account};
+use self::{
+    client::{build_client, install_crypto_provider},
+    kubeconfig::{from_kubeconfig, from_service_account},
+};
 use crate::{
     discovery::DiscoveryCache,
     error::{Error, Result},
@@ -18,16 +22,7 @@ use crate::{
     operation::{Operation, Verb},
     proxy::ProxyEnvironment,
     read::Deadline,
-    transport::TransportLayer,
 };
-
-/// Time for a TCP connection and its TLS handshake.
-const CONNECT_LIMIT: Duration = Duration::from_secs(10);
-/// Time for one whole answer that is not a stream; also the longest a dead connection can hold
-/// a request up.
-const RESPONSE_LIMIT: Duration = Duration::from_secs(30);
-/// Time for a credential plugin to print a token.
-const CREDENTIAL_LIMIT: Duration = Duration::from_secs(60);
 
 /// Where the cluster is and who we are to it.
 #[derive(Clone, Debug, Default)]
@@ -97,10 +92,6 @@ impl Cluster {
         if let Some(namespace) = &options.namespace {
             config.default_namespace.clone_from(namespace);
         }
-        // A mutation that is sent twice is a mutation whose outcome nobody knows.
-        config.default_retry = false;
-        config.connect_timeout = Some(CONNECT_LIMIT);
-        config.write_timeout = Some(RESPONSE_LIMIT);
         let namespace = Arc::from(config.default_namespace.as_str());
         let server = Arc::from(config.cluster_url.to_string());
         Ok(Self {
@@ -216,53 +207,4 @@ impl Cluster {
             Some(true) | None => Ok(()),
         }
     }
-}
-
-/// Makes ring the process's crypto provider, unless one is installed already.
-///
-/// rustls refuses to choose when two are compiled in, so the choice is stated.
-pub(crate) fn install_crypto_provider() {
-    // An error means that somebody installed one before us, which is as good.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-}
-
-async fn build_client(config: Config) -> Result<Client> {
-    let what = format!("prepare the connection to {}", config.cluster_url);
-    let runtime = tokio::runtime::Handle::current();
-    // Building the client may run a credential plugin, which blocks.
-    let building = tokio::task::spawn_blocking(move || {
-        let _inside = runtime.enter();
-        let layer = TransportLayer {
-            response_limit: RESPONSE_LIMIT,
-        };
-        ClientBuilder::try_from(config).map(|builder| builder.with_layer(&layer).build())
-    });
-    match tokio::time::timeout(CREDENTIAL_LIMIT, building).await {
-        Err(_) => Err(Error::TimedOut {
-            what: "the kubeconfig's credential plugin".to_owned(),
-            after: CREDENTIAL_LIMIT,
-        }),
-        Ok(Err(panicked)) => Err(Error::Connection {
-            what,
-            source: Box::new(panicked),
-        }),
-        Ok(Ok(Err(error))) => Err(client_error(error, &what)),
-        Ok(Ok(Ok(client))) => Ok(client),
-    }
-}
-
-fn client_error(error: kube::Error, what: &str) -> Error {
-    if let kube::Error::RustlsTls(problem) = &error {
-        return Error::KubeconfigInvalid {
-            path: "TLS data".to_owned(),
-            problem: problem.to_string(),
-        };
-    }
-    if let kube::Error::InferKubeconfig(problem) = &error {
-        return Error::KubeconfigInvalid {
-            path: "credential".to_owned(),
-            problem: problem.to_string(),
-        };
-    }
-    Error::from_transport(Box::new(error), what)
 }
