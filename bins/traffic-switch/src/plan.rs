@@ -5,7 +5,7 @@ use switchyard_cluster::Deadline;
 use switchyard_deployment::{Connection, record_failure};
 use switchyard_record::{DeploymentId, DeploymentRecord, Store};
 use switchyard_runner::{Context, Failure, Kind};
-use switchyard_traffic::engine::{Front, SidePair, load_fronts, priors};
+use switchyard_traffic::engine::{Front, load_fronts, priors};
 use switchyard_traffic::machine::{Aim, Itinerary, Machine, Task, stages_left};
 use switchyard_traffic::provider::{Goal, Marks};
 use switchyard_traffic::share::Steps;
@@ -30,7 +30,8 @@ pub(crate) async fn show(
         record.as_ref(),
     )
     .await?;
-    let pair = SidePair { taking, giving };
+    let pair = sides::pair(taking, giving);
+    let from = giving.map_or_else(|| "no other side".to_owned(), |side| side.to_string());
     let known = record
         .as_ref()
         .map(|record| priors(&record.targets))
@@ -47,6 +48,8 @@ pub(crate) async fn show(
     let itinerary = Itinerary {
         targets: fronts.len(),
         stages: stages_left(steps.as_slice(), None),
+        reached: None,
+        has_old_side: giving.is_some(),
         has_moved: false,
         is_rollback: false,
     };
@@ -54,10 +57,10 @@ pub(crate) async fn show(
     let text = render(&fronts, machine.tasks(), id)?;
     let _group = context
         .console
-        .group(format!("Plan: {} to {taking}, from {giving}", steps.last()));
+        .group(format!("Plan: {} to {taking}, from {from}", steps.last()));
     context.console.info(&text);
     let markdown = format!(
-        "### Plan: {} to {taking}, from {giving}\n\n```\n{}\n```\n",
+        "### Plan: {} to {taking}, from {from}\n\n```\n{}\n```\n",
         steps.last(),
         text.trim_end()
     );
@@ -69,8 +72,9 @@ pub(crate) async fn show(
     }
     context.outputs.set("deployment-id", id)?;
     context.outputs.set("changed", false)?;
-    context.outputs.set("active", giving)?;
-    context.outputs.set("previous", giving)?;
+    let active = giving.unwrap_or(taking);
+    context.outputs.set("active", active)?;
+    context.outputs.set("previous", active)?;
     context.outputs.set("verified", "none")?;
     context.outputs.set("result", "planned")
 }

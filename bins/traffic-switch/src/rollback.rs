@@ -70,15 +70,7 @@ pub(crate) async fn run(inputs: RollbackInputs, context: &mut Context) -> Result
         overall: None,
         started,
     };
-    let result = go(
-        &inputs,
-        &undone,
-        &order,
-        &connection,
-        &mut session,
-        context,
-    )
-    .await;
+    let result = go(&inputs, &undone, &order, &connection, &mut session, context).await;
     session.close().await;
     result
 }
@@ -160,8 +152,7 @@ fn is_back(entry: &IndexEntry) -> bool {
 /// What is live now is another one, which nobody asked to undo.
 fn went_back_meanwhile(application: &ApplicationRecord, undone: &Undone) -> bool {
     let mut entries = application.index.iter();
-    undone.was_active
-        && entries.any(|entry| entry.deployment == undone.record.id && is_back(entry))
+    undone.was_active && entries.any(|entry| entry.deployment == undone.record.id && is_back(entry))
 }
 
 fn targets_of(given: &[Target], undone: &DeploymentRecord) -> Result<Vec<Target>, Failure> {

@@ -45,7 +45,16 @@ pub(crate) fn taking(to: ToSide, record: Option<&DeploymentRecord>) -> Result<Si
     }
 }
 
-/// The side that has the traffic: the record's, else the one that the live routes name.
+/// Both sides. Where nobody else has traffic the other slot stands for it: it gives nothing.
+pub(crate) fn pair(taking: Side, giving: Option<Side>) -> SidePair<Side> {
+    SidePair {
+        taking,
+        giving: giving.unwrap_or_else(|| other_of(taking)),
+    }
+}
+
+/// The side that has the traffic: the record's, else the one that the live routes name; nothing
+/// when nobody else has any.
 ///
 /// # Errors
 /// The targets cannot be read, or name different sides.
@@ -54,12 +63,12 @@ pub(crate) async fn giving(
     targets: &[Target],
     taking: Side,
     record: Option<&DeploymentRecord>,
-) -> Result<Side, Failure> {
+) -> Result<Option<Side>, Failure> {
     let recorded = record
         .and_then(|record| record.sides.from.as_ref())
         .map(|side| side.side);
     if let Some(side) = recorded.filter(|side| *side != taking) {
-        return Ok(side);
+        return Ok(Some(side));
     }
     let deadline = Deadline::after(READ_LIMIT);
     let mut found: Option<(Side, String)> = None;
@@ -87,8 +96,7 @@ pub(crate) async fn giving(
             None => found = Some((side, target.to_string())),
         }
     }
-    // Nobody else has traffic: the other slot gives nothing, and that is what it says.
-    Ok(found.map_or_else(|| other_of(taking), |(side, _)| side))
+    Ok(found.map(|(side, _)| side))
 }
 
 /// The side other than `taking` that a live route sends traffic to.
@@ -357,15 +365,16 @@ pub(crate) fn targets_back(
                 Failure::message(Kind::Gate, text)
                     .hint("put its traffic right by hand, then start a new deployment")
             })?;
-            let is_known = |known: &Target| {
-                known.provider == target.provider && known.name == target.name
-            };
+            let is_known =
+                |known: &Target| known.provider == target.provider && known.name == target.name;
             if !targets.iter().any(is_known) {
                 targets.push(target);
             }
         }
     }
-    let moved = records.iter().find(|record| record.may_have_moved_traffic());
+    let moved = records
+        .iter()
+        .find(|record| record.may_have_moved_traffic());
     if let (true, Some(record)) = (targets.is_empty(), moved) {
         let text = format!(
             "deployment `{}` has moved traffic, and its record names no target",
@@ -421,6 +430,60 @@ mod tests {
             prior: BTreeMap::from([("/spec".to_owned(), prior.clone())]),
         };
         recorded_target(&target).map(|target| target.to_string())
+    }
+
+    fn record(phases: &[&str], fronts: &[&str]) -> DeploymentRecord {
+        let phases: Vec<_> = phases
+            .iter()
+            .map(|name| json!({"name": name, "at": "2026-01-01T00:00:00Z", "attempt": 1}))
+            .collect();
+        let target = |name: &&str| {
+            let prior = json!({"/spec/selector": {"kind": "selector", "keys": {"switchyard.dev/slot": "blue"}}});
+            json!({
+                "ref": {"api_version": "v1", "kind": "Service", "namespace": "shop", "name": name},
+                "uid": "u", "owned_paths": ["/spec/selector"], "prior": prior
+            })
+        };
+        let id = switchyard_record::DeploymentId::new(switchyard_record::DeploymentIdParts {
+            repository: "example/shop".to_owned(),
+            run_id: "1".to_owned(),
+            environment: "production".to_owned(),
+            cluster: "main".to_owned(),
+            namespace: "shop".to_owned(),
+            application: "web".to_owned(),
+        });
+        serde_json::from_value(json!({
+            "schema": 1, "id": id.unwrap(), "kind": "deploy", "chain": "slots",
+            "run": {"repository": "example/shop", "run_id": "1", "attempts": []},
+            "actor": "dana", "phase": phases.last().unwrap()["name"].clone(), "phases": phases,
+            "targets": fronts.iter().map(target).collect::<Vec<_>>(),
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn the_way_back_writes_all_that_was_recorded_whatever_was_asked_for() {
+        let moved = record(&["tested", "switching(1)"], &["web", "api"]);
+        let names = |given: &[&str]| {
+            let given: Vec<Target> = given.iter().map(|text| text.parse().unwrap()).collect();
+            let targets = targets_back(&given, &[&moved]).unwrap();
+            targets.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(names(&[]), ["service/web", "service/api"]);
+        assert_eq!(names(&["service/api"]), ["service/api", "service/web"]);
+        assert_eq!(
+            names(&["traefik/x"]),
+            ["traefik/x", "service/web", "service/api"]
+        );
+    }
+
+    #[test]
+    fn traffic_that_moved_through_unknown_targets_is_not_called_taken_back() {
+        let moved = record(&["tested", "switching(1)"], &[]);
+        let failure = targets_back(&[], &[&moved]).unwrap_err();
+        assert_eq!(failure.kind(), Kind::Gate);
+        let unmoved = record(&["tested"], &[]);
+        assert_eq!(targets_back(&[], &[&unmoved]).unwrap(), []);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use switchyard_record::{
 };
 use switchyard_runner::{Context, Failure, Kind};
 use switchyard_traffic::engine::{
-    Foreign, Front, FrontError, SidePair, load_fronts, priors, take_up,
+    Foreign, Front, FrontError, load_fronts, priors, take_up,
 };
 use switchyard_traffic::machine::{Ending, Itinerary, Machine, StagePlan, stages_left};
 use switchyard_traffic::provider::Capability;
@@ -143,7 +143,12 @@ async fn go(
     refuse_going_back(&record)?;
     let taking = sides::taking(inputs.to, Some(&record))?;
     let giving = sides::giving(&connection.cluster, &inputs.targets, taking, Some(&record)).await?;
-    let pair = SidePair { taking, giving };
+    let pair = sides::pair(taking, giving);
+    refuse_other_targets(&record, &inputs.targets)?;
+    let stages = stages_left(steps.as_slice(), stands_at(&record));
+    if stages.is_empty() {
+        refuse_other_end(&record, &inputs.targets, steps.last())?;
+    }
     let known = priors(&record.targets);
     let loaded = load_fronts(
         &connection.cluster,
@@ -158,9 +163,16 @@ async fn go(
     let foreign = take_up(session, &mut fronts)
         .await
         .map_err(|trouble| failure(&trouble, "nothing was switched"))?;
-    sides::keep(context, &connection.cluster, session, &fronts, &pair).await?;
+    if stages.is_empty() && foreign.is_empty() {
+        refuse_unreached(&fronts, steps.last())?;
+    }
+    let sides = sides::Pair {
+        taking,
+        giving,
+        is_moving: record.may_have_moved_traffic(),
+    };
+    sides::keep(context, &connection.cluster, session, &fronts, &sides).await?;
     let record = session.record().map_err(fail)?.clone();
-    let stages = stages_left(steps.as_slice(), stands_at(&record));
     keep_stages(session, &stages).await.map_err(fail)?;
     session
         .reserve(fronts.len() * (3 * stages.len() + 3) + 10)
@@ -168,6 +180,8 @@ async fn go(
 
     let itinerary = Itinerary {
         targets: fronts.len(),
+        reached: Some(steps.last()),
+        has_old_side: giving.is_some(),
         has_moved: record.may_have_moved_traffic(),
         is_rollback: false,
         stages,
@@ -257,6 +271,82 @@ fn refuse_going_back(record: &DeploymentRecord) -> Result<(), Failure> {
     .hint("let `traffic-switch rescue` finish that, then start a new run"))
 }
 
+/// A target that was switched before and is left out now would stay where it is, while the record
+/// says that all have gone on.
+fn refuse_other_targets(record: &DeploymentRecord, given: &[Target]) -> Result<(), Failure> {
+    if !record.may_have_moved_traffic() {
+        return Ok(());
+    }
+    let written = record.targets.iter().filter(|target| {
+        let mut journal = record.journal.iter();
+        journal.any(|entry| entry.target == target.object)
+    });
+    let mut left_out = written.filter(|target| !given.iter().any(|given| is_of(given, target)));
+    let Some(target) = left_out.next() else {
+        return Ok(());
+    };
+    Err(Failure::message(
+        Kind::Input,
+        format!(
+            "input `targets` leaves out {}, which this deployment has begun to switch",
+            target.object
+        ),
+    )
+    .hint("name the same targets in every step of a deployment"))
+}
+
+/// No stage is left: only what has been done can be asked for again.
+fn refuse_other_end(
+    record: &DeploymentRecord,
+    given: &[Target],
+    asked: Percent,
+) -> Result<(), Failure> {
+    let bad = |text: String, hint: &str| Err(Failure::message(Kind::Gate, text).hint(hint));
+    let stands_at = stands_at(record).map_or(Percent::ALL, |(stage, _)| stage.share);
+    if asked != stands_at {
+        return bad(
+            format!("{asked} was asked for, and this deployment has reached {stands_at} already"),
+            "traffic goes forward in steps; `traffic-switch rollback` takes it back",
+        );
+    }
+    let is_known = |given: &&Target| record.targets.iter().any(|target| is_of(given, target));
+    match given.iter().find(|target| !is_known(target)) {
+        None => Ok(()),
+        Some(target) => bad(
+            format!(
+                "`{target}` was not switched: this deployment has reached {stands_at} (phase {}) without it",
+                record.phase
+            ),
+            "name all targets of a deployment in one step; for this one start a new deployment",
+        ),
+    }
+}
+
+fn is_of(given: &Target, recorded: &switchyard_record::Target) -> bool {
+    given.provider.provider().resource().kind == recorded.object.kind
+        && given.name == recorded.object.name
+}
+
+/// What the record says is done has to be so.
+fn refuse_unreached(fronts: &[Front], asked: Percent) -> Result<(), Failure> {
+    for front in fronts {
+        let side = front.roles.taking.side;
+        let live = crate::outcome::shares(front).get(&side).copied();
+        let live = u32::from(live.unwrap_or(0));
+        if live != asked.get() {
+            return Err(Failure::message(
+                Kind::Gate,
+                format!(
+                    "{} sends {live} % to side `{side}`, not {asked}, and this deployment has no step left",
+                    front.target
+                ),
+            )
+            .hint("order `traffic-switch rollback`, or start a new deployment"));
+        }
+    }
+    Ok(())
+}
+
 /// The stage that the record stands at, once it has begun to switch.
 fn stands_at(record: &DeploymentRecord) -> Option<(StagePlan, Phase)> {
     let index = if let Phase::Switching(index) | Phase::Holding(index) = record.phase {
@@ -310,6 +400,9 @@ pub(crate) fn machine(itinerary: &Itinerary, foreign: Vec<Foreign>) -> Result<Ma
         return Err(failure(&first.trouble, "nothing was switched"));
     }
     let targets = foreign.iter().map(|one| one.target).collect();
+    if !itinerary.has_old_side {
+        return Ok(Machine::stranded(itinerary.targets, targets, first.trouble));
+    }
     Ok(Machine::back_except(
         itinerary.targets,
         targets,
@@ -362,6 +455,74 @@ mod tests {
             )
             .is_ok()
         );
+    }
+
+    fn record(phases: &[&str], weight: u8) -> DeploymentRecord {
+        use serde_json::json;
+        let phases: Vec<_> = phases
+            .iter()
+            .map(|name| json!({"name": name, "at": "2026-01-01T00:00:00Z", "attempt": 1}))
+            .collect();
+        let service = json!({"api_version": "v1", "kind": "Service", "namespace": "shop", "name": "web"});
+        let id = switchyard_record::DeploymentId::new(switchyard_record::DeploymentIdParts {
+            repository: "example/shop".to_owned(),
+            run_id: "1".to_owned(),
+            environment: "production".to_owned(),
+            cluster: "main".to_owned(),
+            namespace: "shop".to_owned(),
+            application: "web".to_owned(),
+        });
+        let mut record: DeploymentRecord = serde_json::from_value(json!({
+            "schema": 1, "id": id.unwrap(), "kind": "deploy", "chain": "slots",
+            "run": {"repository": "example/shop", "run_id": "1", "attempts": []},
+            "actor": "dana", "phase": phases.last().unwrap()["name"].clone(), "phases": phases,
+            "targets": [{"ref": service, "uid": "u", "owned_paths": [], "prior": {}}],
+            "stages": [{"index": 1, "weight": weight}],
+        }))
+        .unwrap();
+        let object = record.targets[0].object.clone();
+        let nothing = switchyard_record::Projection::shown(&json!({}));
+        let planned = switchyard_record::PlannedMutation {
+            operation: "route switch".to_owned(),
+            target: object,
+            target_uid: None,
+            precondition_resource_version: None,
+            before: nothing.clone(),
+            after: nothing,
+        };
+        let at = record.phases[0].at;
+        record.plan_mutation(1, planned, at);
+        record
+    }
+
+    #[test]
+    fn success_is_not_reported_for_a_target_that_the_finished_switch_did_not_move() {
+        let done = record(&["tested", "switching(1)", "soaking"], 100);
+        let all = Percent::ALL;
+        assert!(refuse_other_end(&done, &targets(&["service/web"]), all).is_ok());
+        let failure =
+            refuse_other_end(&done, &targets(&["service/web", "service/api"]), all).unwrap_err();
+        assert_eq!(failure.kind(), Kind::Gate);
+        assert!(failure.to_string().contains("`service/api`"), "{failure}");
+    }
+
+    #[test]
+    fn less_traffic_than_was_reached_is_not_reported_as_done() {
+        let half = record(&["tested", "switching(1)", "holding(1)"], 50);
+        let ten = Percent::new(10).unwrap();
+        assert!(stages_left(&[ten], stands_at(&half)).is_empty());
+        let failure = refuse_other_end(&half, &targets(&["service/web"]), ten).unwrap_err();
+        assert_eq!(failure.kind(), Kind::Gate);
+    }
+
+    #[test]
+    fn a_target_that_was_begun_may_not_be_left_behind() {
+        let begun = record(&["tested", "switching(1)", "holding(1)"], 50);
+        assert!(refuse_other_targets(&begun, &targets(&["service/web"])).is_ok());
+        let failure = refuse_other_targets(&begun, &targets(&["service/api"])).unwrap_err();
+        assert_eq!(failure.kind(), Kind::Input);
+        let before = record(&["tested"], 50);
+        assert!(refuse_other_targets(&before, &targets(&["service/api"])).is_ok());
     }
 
     #[test]

@@ -170,6 +170,8 @@ async fn undo(
     let itinerary = Itinerary {
         targets: fronts.len(),
         stages,
+        reached: Some(Percent::ALL),
+        has_old_side: true,
         has_moved: record.may_have_moved_traffic(),
         is_rollback: true,
     };

@@ -37,6 +37,7 @@ pub use fronts::{
     Front, FrontError, SidePair, front_reference, kind_of, load_fronts, roles_of, scene_of,
 };
 pub use resume::{Foreign, priors, take_up};
+pub use scaling::resize;
 
 /// Something to tell people while it happens.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -95,6 +95,11 @@ pub struct Itinerary {
     pub targets: usize,
     /// The stages that are left; empty when there is nothing to switch.
     pub stages: Vec<StagePlan>,
+    /// The share that earlier steps have reached, to be seen again when no stage is left: what
+    /// nobody looked at is not reported as done.
+    pub reached: Option<Percent>,
+    /// Whether another side had the traffic before, so that there is a way back.
+    pub has_old_side: bool,
     /// Whether an earlier process of this deployment has already moved traffic.
     pub has_moved: bool,
     /// Whether this undoes an ended deployment: the side that is to get traffic has to be brought
@@ -188,6 +193,7 @@ pub struct Machine {
     /// Index of the task that the next event is about; `None` before the first.
     cursor: Option<usize>,
     has_moved: bool,
+    has_old_side: bool,
     cause: Option<Trouble>,
     foreign: Vec<usize>,
 }
@@ -201,6 +207,7 @@ impl Machine {
             tasks: forward_tasks(itinerary),
             cursor: None,
             has_moved: itinerary.has_moved,
+            has_old_side: itinerary.has_old_side,
             cause: None,
             foreign: Vec::new(),
         }
@@ -214,6 +221,7 @@ impl Machine {
             tasks: back_tasks(targets, &[]),
             cursor: None,
             has_moved: true,
+            has_old_side: true,
             cause: None,
             foreign: Vec::new(),
         }
@@ -223,6 +231,17 @@ impl Machine {
     pub fn back_except(targets: usize, foreign: Vec<usize>, cause: Trouble) -> Self {
         Self {
             tasks: back_tasks(targets, &foreign),
+            cause: Some(cause),
+            foreign,
+            ..Self::back(targets)
+        }
+    }
+
+    /// Nothing but the word to a person: no side is there to go back to.
+    pub fn stranded(targets: usize, foreign: Vec<usize>, cause: Trouble) -> Self {
+        Self {
+            tasks: vec![Task::Enter(Phase::NeedsPerson)],
+            has_old_side: false,
             cause: Some(cause),
             foreign,
             ..Self::back(targets)
@@ -271,7 +290,9 @@ impl Machine {
     fn ending(&self) -> Ending {
         match &self.cause {
             None => Ending::Done,
-            Some(cause) if self.foreign.is_empty() => Ending::Reverted(cause.clone()),
+            Some(cause) if self.foreign.is_empty() && self.has_old_side => {
+                Ending::Reverted(cause.clone())
+            }
             Some(cause) => Ending::NeedsPerson(cause.clone()),
         }
     }
@@ -303,10 +324,14 @@ impl Machine {
 
     /// All or none: every target that was written goes back, except one that is somebody else's.
     fn turn_back(&mut self, cause: Trouble, foreign: Vec<usize>) -> Next {
-        self.direction = Direction::Back;
-        self.tasks = back_tasks(self.targets, &foreign);
-        self.foreign = foreign;
-        self.cause = Some(cause);
+        if self.has_old_side {
+            self.direction = Direction::Back;
+            self.tasks = back_tasks(self.targets, &foreign);
+            self.foreign = foreign;
+            self.cause = Some(cause);
+        } else {
+            *self = Self::stranded(self.targets, foreign, without_way_back(cause));
+        }
         self.at(0)
     }
 
@@ -321,8 +346,25 @@ impl Machine {
     }
 }
 
+/// The same trouble, with what it means on a first deployment.
+fn without_way_back(cause: Trouble) -> Trouble {
+    Trouble {
+        reason: format!("{}; no other side was there to go back to", cause.reason),
+        hint: cause.hint.or_else(|| {
+            Some("deploy a good version with `new-deployment: true`".to_owned())
+        }),
+        ..cause
+    }
+}
+
 fn forward_tasks(itinerary: &Itinerary) -> Vec<Task> {
     let mut tasks = Vec::new();
+    if let (true, Some(share)) = (itinerary.stages.is_empty(), itinerary.reached) {
+        tasks.extend([Task::Confirm(Aim::Settle(share)), Task::FrontDoor(share)]);
+        if itinerary.is_rollback {
+            tasks.extend([Task::Quiet, Task::ScaleDown]);
+        }
+    }
     let last = itinerary.stages.len().saturating_sub(1);
     for (position, stage) in itinerary.stages.iter().enumerate() {
         if position == 0 && itinerary.is_rollback {
@@ -441,6 +483,8 @@ mod tests {
         Itinerary {
             targets,
             stages: stages_left(&percents(shares), None),
+            reached: None,
+            has_old_side: true,
             has_moved: false,
             is_rollback: false,
         }
@@ -505,6 +549,47 @@ mod tests {
         assert_eq!(holds, 2);
         assert!(done.contains(&Task::Enter(Phase::Holding(2))));
         assert!(!done.contains(&Task::Enter(Phase::Soaking)));
+    }
+
+    #[test]
+    fn a_switch_that_was_done_before_is_looked_at_again() {
+        let done_before = Itinerary {
+            stages: Vec::new(),
+            reached: Some(Percent::ALL),
+            has_moved: true,
+            ..itinerary(1, &[])
+        };
+        let (done, ending) = run(&mut Machine::forward(&done_before), None);
+        let all = Percent::ALL;
+        assert_eq!(
+            done,
+            [Task::Confirm(Aim::Settle(all)), Task::FrontDoor(all)]
+        );
+        assert_eq!(ending, Ending::Done);
+        let failed = Some((0, TroubleKind::Gate));
+        let (_, ending) = run(&mut Machine::forward(&done_before), failed);
+        assert!(matches!(ending, Ending::Reverted(_)));
+    }
+
+    #[test]
+    fn a_first_deployment_that_fails_needs_a_person_and_waits_for_no_side_that_never_was() {
+        let first = Itinerary {
+            has_old_side: false,
+            ..itinerary(1, &[100])
+        };
+        for kind in [
+            TroubleKind::Gate,
+            TroubleKind::Remote,
+            TroubleKind::Foreign { target: 0 },
+        ] {
+            let (done, ending) = run(&mut Machine::forward(&first), Some((5, kind)));
+            assert_eq!(done.last(), Some(&Task::Enter(Phase::NeedsPerson)));
+            assert!(!done.contains(&Task::ScaleUp));
+            let Ending::NeedsPerson(trouble) = ending else {
+                panic!("{ending:?}")
+            };
+            assert!(trouble.reason.contains("no other side"), "{trouble:?}");
+        }
     }
 
     #[test]

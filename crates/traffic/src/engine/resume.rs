@@ -47,7 +47,7 @@ pub async fn take_up(session: &mut Session, fronts: &mut [Front]) -> Result<Vec<
     Ok(foreign)
 }
 
-fn trouble_of(stop: Stop) -> Trouble {
+pub(crate) fn trouble_of(stop: Stop) -> Trouble {
     match stop {
         Stop::Trouble(trouble) => trouble,
         Stop::Cancelled | Stop::Preempted(_) => Trouble {

@@ -3,17 +3,17 @@
 use std::time::Duration;
 
 use serde_json::json;
-use switchyard_cluster::Deadline;
-use switchyard_cluster::scale::{ScaleGoal, ScaleState};
+use switchyard_cluster::scale::{ScaleGoal, ScaleState, ScaleWrite, plan};
 use switchyard_cluster::workloads::WorkloadRef;
+use switchyard_cluster::{Cluster, Deadline};
 use switchyard_record::{
     JournalEntry, LiveTarget, ObjectRef, Outcome, PlannedMutation, Projection, Raised, Resume,
-    Settlement, SideState, WorkloadState, resume,
+    Session, Settlement, SideState, WorkloadState, resume,
 };
 
 use super::{Engine, Stop, with_causes};
 use crate::engine::write::cluster_stop;
-use crate::machine::Direction;
+use crate::machine::{Direction, Trouble};
 
 /// How long one read or write of a size may take.
 const REQUEST_LIMIT: Duration = Duration::from_secs(20);
@@ -31,35 +31,39 @@ impl Engine<'_> {
             let Some(reference) = workload_ref(&workload.workload) else {
                 continue;
             };
-            let state = self.size_of(&reference).await?;
-            self.settle_open_sizes(&workload.workload, &state).await?;
-            if state.replicas < wanted {
-                self.scale(&workload.workload, &state, wanted).await?;
+            if self.size_of(&reference).await?.replicas < wanted {
+                let goal = ScaleGoal::Size(wanted);
+                self.resize(&workload.workload, goal).await?;
             }
             waited_for.push((reference, wanted));
         }
         self.wait_ready(&waited_for).await
     }
 
-    /// Takes the side that lost its traffic to 0, when that was asked for.
+    /// Gives the floors of autoscalers back that were raised on the way, and takes the side that
+    /// lost its traffic to 0 when that was asked for.
+    ///
+    /// What could not be scaled down costs money, not requests: it is said, and traffic stays
+    /// where it is.
     pub(crate) async fn scale_down(&mut self) -> Result<(), Stop> {
-        if !self.settings.retires_new_side {
-            return Ok(());
+        let mut goals = Vec::new();
+        let taking = self.side_state(Turn::Taking)?;
+        for workload in taking.map(|side| side.workloads).unwrap_or_default() {
+            if let Some(Ok(floor)) = workload.hpa_min.map(i32::try_from) {
+                goals.push((workload.workload, ScaleGoal::RestoreMinimum(floor)));
+            }
         }
-        let giving = self.side_state(Turn::Giving)?;
-        for workload in giving.map(|side| side.workloads).unwrap_or_default() {
-            let Some(reference) = workload_ref(&workload.workload) else {
-                continue;
-            };
-            let state = self.size_of(&reference).await?;
-            self.settle_open_sizes(&workload.workload, &state).await?;
-            if state.replicas > 0 {
-                // What could not be scaled down costs money, not requests: it is said, and traffic
-                // stays where it is.
-                if let Err(Stop::Trouble(trouble)) = self.scale(&workload.workload, &state, 0).await
-                {
-                    self.warn(format!("{reference} was left running: {}", trouble.reason));
-                }
+        if self.settings.retires_new_side {
+            let giving = self.side_state(Turn::Giving)?;
+            let workloads = giving.map(|side| side.workloads).unwrap_or_default();
+            let to_nothing = workloads
+                .into_iter()
+                .map(|one| (one.workload, ScaleGoal::Size(0)));
+            goals.extend(to_nothing);
+        }
+        for (object, goal) in goals {
+            if let Err(Stop::Trouble(trouble)) = self.resize(&object, goal).await {
+                self.warn(format!("{object} was left as it is: {}", trouble.reason));
             }
         }
         Ok(())
@@ -96,88 +100,17 @@ impl Engine<'_> {
     }
 
     async fn size_of(&self, workload: &WorkloadRef) -> Result<ScaleState, Stop> {
-        let read = self
-            .cluster
-            .scale_state(workload, Deadline::after(REQUEST_LIMIT))
-            .await;
-        read.map_err(|error| cluster_stop(&error))
+        size_of(&self.cluster, workload).await
     }
 
-    /// Finds out what became of sizes whose writer died.
-    async fn settle_open_sizes(
-        &mut self,
-        object: &ObjectRef,
-        state: &ScaleState,
-    ) -> Result<(), Stop> {
-        let seen = LiveTarget {
-            uid: Some(state.uid.clone()),
-            projection: size(state.replicas),
-        };
-        let open = self.session.record()?.open_entries();
-        let own = open.filter(|entry| entry.target == *object && entry.operation == OPERATION);
-        let own: Vec<JournalEntry> = own.cloned().collect();
-        for entry in own {
-            let outcome = match resume(&seen, &entry) {
-                Resume::Do => Outcome::NotApplied,
-                Resume::MarkApplied => Outcome::Applied,
-                // An autoscaler has its own mind; what is live is what counts from here on.
-                Resume::NeedsPerson { .. } => Outcome::Foreign,
-            };
-            self.session.settle(entry.seq, outcome).await?;
-        }
-        Ok(())
-    }
-
-    async fn scale(
-        &mut self,
-        object: &ObjectRef,
-        state: &ScaleState,
-        wanted: i32,
-    ) -> Result<(), Stop> {
-        if let Raised::Absent = self.session.raise_fence(object).await? {
-            return Err(Stop::gate(
-                format!("{object} does not exist any more"),
-                Some("deploy its version again"),
-            ));
-        }
-        let planned = PlannedMutation {
-            operation: OPERATION.to_owned(),
-            target: object.clone(),
-            target_uid: Some(state.uid.clone()),
-            precondition_resource_version: None,
-            before: size(state.replicas),
-            after: size(wanted),
-        };
-        let seq = self.session.plan_mutation(planned).await?;
-        let scaled = self
-            .cluster
-            .scale(
-                &state.workload,
-                ScaleGoal::Size(wanted),
-                Deadline::after(REQUEST_LIMIT),
-            )
-            .await;
-        match scaled {
-            Ok(scaled) => {
-                self.session.settle(seq, Outcome::Applied).await?;
+    async fn resize(&mut self, object: &ObjectRef, goal: ScaleGoal) -> Result<(), Stop> {
+        match resize_one(self.session, &self.cluster, object, goal).await? {
+            Some(line) => {
                 self.state.has_changed = true;
-                self.progress(format!(
-                    "{}: scaled from {} to {wanted}",
-                    state.workload, scaled.before.replicas
-                ));
+                self.progress(line);
                 Ok(())
             }
-            Err(error) => {
-                let outcome = if error.leaves_outcome_unknown() {
-                    Outcome::Unknown
-                } else {
-                    Outcome::NotApplied
-                };
-                self.session
-                    .settle(seq, Settlement::failed(outcome, &with_causes(&error)))
-                    .await?;
-                Err(cluster_stop(&error))
-            }
+            None => Ok(()),
         }
     }
 
@@ -232,9 +165,130 @@ impl Engine<'_> {
     }
 }
 
+/// Brings one workload to a size: journalled before, settled after, and what an earlier process
+/// left open is settled first. Returns what was done, if anything had to be.
+///
+/// # Errors
+/// The record or the workload cannot be written.
+pub async fn resize(
+    session: &mut Session,
+    cluster: &Cluster,
+    object: &ObjectRef,
+    goal: ScaleGoal,
+) -> Result<Option<String>, Trouble> {
+    let done = resize_one(session, cluster, object, goal).await;
+    done.map_err(super::resume::trouble_of)
+}
+
+async fn resize_one(
+    session: &mut Session,
+    cluster: &Cluster,
+    object: &ObjectRef,
+    goal: ScaleGoal,
+) -> Result<Option<String>, Stop> {
+    let Some(reference) = workload_ref(object) else {
+        return Ok(None);
+    };
+    let state = size_of(cluster, &reference).await?;
+    settle_open_sizes(session, object, &state).await?;
+    let writes = plan(&state, goal)
+        .map_err(|problem| Stop::gate(format!("{reference}: {problem}"), None))?;
+    if writes.is_empty() {
+        return Ok(None);
+    }
+    if let Raised::Absent = session.raise_fence(object).await? {
+        return Err(Stop::gate(
+            format!("{object} does not exist any more"),
+            Some("deploy its version again"),
+        ));
+    }
+    let planned = PlannedMutation {
+        operation: OPERATION.to_owned(),
+        target: object.clone(),
+        target_uid: Some(state.uid.clone()),
+        precondition_resource_version: None,
+        before: size(state.replicas, floor(&state)),
+        after: after(&state, &writes),
+    };
+    let seq = session.plan_mutation(planned).await?;
+    let limit = Deadline::after(REQUEST_LIMIT);
+    match cluster.scale(&reference, goal, limit).await {
+        Ok(scaled) => {
+            session.settle(seq, Outcome::Applied).await?;
+            Ok(Some(match goal {
+                ScaleGoal::Size(wanted) => {
+                    format!(
+                        "{reference}: scaled from {} to {wanted}",
+                        scaled.before.replicas
+                    )
+                }
+                ScaleGoal::RestoreMinimum(wanted) => {
+                    format!("{reference}: the autoscaler's floor is {wanted} again")
+                }
+            }))
+        }
+        Err(error) => {
+            let outcome = if error.leaves_outcome_unknown() {
+                Outcome::Unknown
+            } else {
+                Outcome::NotApplied
+            };
+            let settlement = Settlement::failed(outcome, &with_causes(&error));
+            session.settle(seq, settlement).await?;
+            Err(cluster_stop(&error))
+        }
+    }
+}
+
+async fn size_of(cluster: &Cluster, workload: &WorkloadRef) -> Result<ScaleState, Stop> {
+    let read = cluster.scale_state(workload, Deadline::after(REQUEST_LIMIT));
+    read.await.map_err(|error| cluster_stop(&error))
+}
+
+/// Finds out what became of sizes whose writer died.
+async fn settle_open_sizes(
+    session: &mut Session,
+    object: &ObjectRef,
+    state: &ScaleState,
+) -> Result<(), Stop> {
+    let seen = LiveTarget {
+        uid: Some(state.uid.clone()),
+        projection: size(state.replicas, floor(state)),
+    };
+    let open = session.record()?.open_entries();
+    let own = open.filter(|entry| entry.target == *object && entry.operation == OPERATION);
+    let own: Vec<JournalEntry> = own.cloned().collect();
+    for entry in own {
+        let outcome = match resume(&seen, &entry) {
+            Resume::Do => Outcome::NotApplied,
+            Resume::MarkApplied => Outcome::Applied,
+            // An autoscaler has its own mind; what is live is what counts from here on.
+            Resume::NeedsPerson { .. } => Outcome::Foreign,
+        };
+        session.settle(entry.seq, outcome).await?;
+    }
+    Ok(())
+}
+
 /// The size of a workload as a record keeps it.
-fn size(replicas: i32) -> Projection {
-    Projection::shown(&json!({"replicas": replicas}))
+fn size(replicas: i32, floor: Option<i32>) -> Projection {
+    Projection::shown(&json!({"replicas": replicas, "hpa_min": floor}))
+}
+
+/// The size once these writes are made.
+fn after(state: &ScaleState, writes: &[ScaleWrite]) -> Projection {
+    let (mut replicas, mut lowest) = (state.replicas, floor(state));
+    for write in writes {
+        match write {
+            ScaleWrite::Replicas { to, .. } => replicas = *to,
+            ScaleWrite::MinReplicas { to, .. } => lowest = Some(*to),
+        }
+    }
+    size(replicas, lowest)
+}
+
+fn floor(state: &ScaleState) -> Option<i32> {
+    state.autoscaler.as_ref().map(|autoscaler| autoscaler.min)
 }
 
 /// Which side is meant, as traffic moves now.
