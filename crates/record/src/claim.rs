@@ -318,10 +318,9 @@ fn decide_roll_back(known: Known<'_>, id: &DeploymentId, request: &ClaimRequest)
     if let Some(active) = known.active {
         return if is_ours(active, id) {
             resume(active)
-        } else if active.kind == Kind::Rollback && active.phase != Phase::NeedsPerson {
-            // Somebody rolls back already; undoing that would make the bad version live.
-            Claim::Refuse(active_of_another(known.application, active))
         } else {
+            // A rollback is one process. Whoever decides here holds its lease, so it is dead or
+            // has stopped: it is finished, not undone, which the caller tells by the kind.
             Claim::TakeOver {
                 id: active.id.clone(),
                 phase: active.phase,

@@ -5,7 +5,7 @@ mod support;
 use serde_json::json;
 use support::{Application, cancelled, deploy, mutation, options, roll_back, short};
 use switchyard_record::{
-    Claimed, DeploymentResult, ErrorClass, Freshness, Intent, Outcome, Phase, PreemptAnswer,
+    Claimed, DeploymentResult, ErrorClass, Freshness, Intent, Kind, Outcome, Phase, PreemptAnswer,
     PreemptOrder, RecordError, Session, SessionOptions, Side, SideState, Verdict, WayBack,
     application_record_name, request_preempt,
 };
@@ -191,6 +191,9 @@ async fn a_running_holder_is_told_to_stop_and_the_rollback_takes_over() {
         }
     );
     assert_eq!(second.application().preempt, None);
+    // The order that it carries out does not stop the rollback itself.
+    assert_eq!(second.preempt_requested(), None);
+    assert!(!second.preempted().is_cancelled());
     assert_eq!(second.record().unwrap().way_back(), WayBack::Revert);
     second
         .advance_because(Phase::Reverting, "errors rise")
@@ -283,6 +286,32 @@ async fn an_order_is_not_written_when_nobody_is_to_stop() {
         .unwrap();
     assert_eq!(answer, PreemptAnswer::AlreadyGoingBack);
     session.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_that_stopped_half_way_is_finished_by_another_order() {
+    let app = Application::new("session-half").await;
+    let mut first = app.deploying("1001").await;
+    go_through(&mut first).await;
+    first.finish(succeeded()).await.unwrap();
+    first.close().await;
+    let mut second = app.open("1002").await;
+    assert_eq!(second.claim(roll_back()).await.unwrap(), Claimed::New);
+    second.advance(Phase::Switching(1)).await.unwrap();
+    second.close().await;
+
+    let (third, _) = options("1003");
+    let third = Session::open_preempting(app.client().await, app.id("1003"), third, order());
+    let mut third = third.await.unwrap();
+    assert_eq!(third.application().preempt, None);
+    assert_eq!(
+        third.claim(roll_back()).await.unwrap(),
+        Claimed::TakenOver {
+            phase: Phase::Switching(1)
+        }
+    );
+    assert_eq!(third.record().unwrap().kind, Kind::Rollback);
+    third.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

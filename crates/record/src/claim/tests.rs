@@ -455,14 +455,18 @@ fn the_re_run_of_a_run_that_the_index_has_forgotten_is_refused() {
 }
 
 #[test]
-fn a_rollback_that_is_under_way_is_not_rolled_back() {
+fn a_rollback_whose_process_died_is_finished_by_the_next_order() {
     let mut active = record(Chain::Slots);
     active.kind = Kind::Rollback;
+    entered(&mut active, Phase::Switching(1), 1);
     let application = claimed_by(&active);
-    assert!(matches!(
-        refused(claim(&application, Some(&active), "1002", &roll_back())),
-        Refusal::Active { .. }
-    ));
+    assert_eq!(
+        claim(&application, Some(&active), "1002", &roll_back()),
+        Claim::TakeOver {
+            id: id("1001"),
+            phase: Phase::Switching(1)
+        }
+    );
     // Its own run goes on with it, but does not deploy under its name.
     assert!(matches!(
         claim(&application, Some(&active), "1001", &roll_back()),

@@ -43,6 +43,10 @@ pub(crate) struct KeeperParts {
 struct Findings {
     lost: Option<String>,
     preempt: Option<Preempt>,
+    /// Cancelled when `preempt` is found.
+    preempted: CancellationToken,
+    /// Orders that this very session carries out: they do not stop it.
+    carried_out: Vec<Preempt>,
 }
 
 /// What a session sees of its lease.
@@ -51,18 +55,26 @@ pub(crate) struct Held {
     name: String,
     findings: Arc<Mutex<Findings>>,
     lost: CancellationToken,
-    preempted: CancellationToken,
 }
 
 impl Held {
+    fn new(name: String) -> Self {
+        Self {
+            name,
+            findings: Arc::default(),
+            lost: CancellationToken::new(),
+        }
+    }
+
     /// Cancelled when the lease is somebody else's.
     pub(crate) fn lost(&self) -> CancellationToken {
         self.lost.clone()
     }
 
-    /// Cancelled when somebody orders this process to stop.
+    /// Cancelled when somebody orders this process to stop. Ask anew after a claim: a session
+    /// that carries an order out is not stopped by it.
     pub(crate) fn preempted(&self) -> CancellationToken {
-        self.preempted.clone()
+        self.read().preempted
     }
 
     /// The order to stop, if there is one.
@@ -95,9 +107,23 @@ impl Held {
 
     fn told_to_stop(&self, preempt: Preempt) {
         let mut findings = self.findings.lock().unwrap_or_else(PoisonError::into_inner);
+        // A look that began before the order was taken out of the record ends after that.
+        if findings.carried_out.contains(&preempt) {
+            return;
+        }
         findings.preempt = Some(preempt);
-        drop(findings);
-        self.preempted.cancel();
+        findings.preempted.cancel();
+    }
+
+    /// Forgets orders that this session has taken out of the record to carry them out.
+    pub(crate) fn carries_out(&self, orders: Vec<Preempt>) {
+        let mut findings = self.findings.lock().unwrap_or_else(PoisonError::into_inner);
+        findings.carried_out.extend(orders);
+        let found = findings.preempt.take();
+        findings.preempt = found.filter(|found| !findings.carried_out.contains(found));
+        if findings.preempt.is_none() {
+            findings.preempted = CancellationToken::new();
+        }
     }
 }
 
@@ -112,12 +138,7 @@ pub(crate) struct Keeper {
 impl Keeper {
     /// Starts to renew a lease that was just taken at `taken_at` of our monotonic clock.
     pub(crate) fn start(parts: KeeperParts, lease: Lease, taken_at: Duration) -> Self {
-        let held = Held {
-            name: parts.name.clone(),
-            findings: Arc::default(),
-            lost: CancellationToken::new(),
-            preempted: CancellationToken::new(),
-        };
+        let held = Held::new(parts.name.clone());
         let release = CancellationToken::new();
         let state = Keeping {
             parts,
@@ -282,5 +303,45 @@ impl Keeping {
             }
         }
         false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::at;
+
+    fn order(by: &str) -> Preempt {
+        Preempt {
+            by: by.to_owned(),
+            run_url: None,
+            reason: "errors rise".to_owned(),
+            at: at(5),
+        }
+    }
+
+    #[test]
+    fn an_order_that_the_session_carries_out_does_not_stop_it() {
+        let held = Held::new("switchyard-web".to_owned());
+        held.told_to_stop(order("bob"));
+        assert!(held.preempted().is_cancelled());
+        held.carries_out(vec![order("bob")]);
+        // A look that was under way meanwhile still reports it.
+        held.told_to_stop(order("bob"));
+        assert_eq!(held.preempt(), None);
+        assert!(!held.preempted().is_cancelled());
+    }
+
+    #[test]
+    fn an_order_that_comes_later_stops_a_session_that_carries_out_another() {
+        let held = Held::new("switchyard-web".to_owned());
+        held.told_to_stop(order("eve"));
+        held.carries_out(vec![order("bob")]);
+        assert_eq!(held.preempt(), Some(order("eve")));
+        assert!(held.preempted().is_cancelled());
+        let held = Held::new("switchyard-web".to_owned());
+        held.carries_out(vec![order("bob")]);
+        held.told_to_stop(order("eve"));
+        assert!(held.preempted().is_cancelled());
     }
 }

@@ -1,5 +1,7 @@
 //! Claiming the application: the decision of `claim`, carried out.
 
+use std::sync::{Mutex, PoisonError};
+
 use super::Session;
 use super::patience::Patience;
 use super::writes::read_patiently;
@@ -89,10 +91,22 @@ impl Session {
             self.write_deployment(record).await?;
         }
         if matches!(request.intent, Intent::RollBack(_)) {
-            // The order to stop was this one, and it is being carried out.
-            self.write_application(|application| application.preempt = None)
-                .await?;
+            self.take_order().await?;
         }
+        Ok(())
+    }
+
+    /// Takes the order to stop out of the record: it is being carried out, by this process.
+    async fn take_order(&mut self) -> Result<()> {
+        let orders = Mutex::new(Vec::new());
+        self.write_application(|application| {
+            let order = application.preempt.take();
+            let mut orders = orders.lock().unwrap_or_else(PoisonError::into_inner);
+            orders.extend(order);
+        })
+        .await?;
+        let orders = orders.into_inner().unwrap_or_else(PoisonError::into_inner);
+        self.keeper.held().carries_out(orders);
         Ok(())
     }
 

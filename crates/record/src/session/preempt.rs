@@ -4,7 +4,7 @@ use super::SessionOptions;
 use super::patience::Patience;
 use super::writes::read_patiently;
 use crate::application::{ApplicationRecord, Preempt};
-use crate::deployment::DeploymentRecord;
+use crate::deployment::{DeploymentRecord, Kind};
 use crate::error::{RecordError, Result};
 use crate::identity::{DeploymentId, application_record_name};
 use crate::journal::one_line;
@@ -28,8 +28,13 @@ pub enum PreemptAnswer {
     Ordered,
     /// No deployment is active.
     NothingActive,
-    /// The active deployment is on its way back already: let it.
+    /// The active deployment is on its way back already, or is a rollback itself: let it.
     AlreadyGoingBack,
+}
+
+/// Whether what runs is a way back: to stop it would keep the bad version live for longer.
+fn goes_back(active: &DeploymentRecord) -> bool {
+    active.kind == Kind::Rollback || active.phase.is_backward()
 }
 
 /// Writes an order to stop into the application's record.
@@ -60,7 +65,7 @@ pub async fn request_preempt(
         };
         let active = active.deployment.record_name();
         let active = read_patiently::<DeploymentRecord>(store, &active, &patience).await?;
-        if active.is_some_and(|active| active.record.phase.is_backward()) {
+        if active.is_some_and(|active| goes_back(&active.record)) {
             return Ok(PreemptAnswer::AlreadyGoingBack);
         }
         let mut record = stored.record.clone();
@@ -77,5 +82,24 @@ pub async fn request_preempt(
             }
             Write::Unclear(error) => patience.wait(error).await?,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{entered, record};
+    use crate::{Chain, Phase};
+
+    #[test]
+    fn a_rollback_is_not_told_to_stop_by_another_one() {
+        let mut active = record(Chain::Slots);
+        entered(&mut active, Phase::Switching(1), 1);
+        assert!(!goes_back(&active));
+        active.kind = Kind::Rollback;
+        assert!(goes_back(&active));
+        let mut active = record(Chain::Slots);
+        entered(&mut active, Phase::Abandoning, 1);
+        assert!(goes_back(&active));
     }
 }
