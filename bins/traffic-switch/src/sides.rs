@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::ListParams;
-use switchyard_cluster::workloads::{WorkloadKind, WorkloadRef};
+use switchyard_cluster::workloads::WorkloadKind;
 use switchyard_cluster::{Cluster, Deadline};
 use switchyard_deployment::{cluster_failure, record_failure};
 use switchyard_record::{
@@ -169,69 +170,104 @@ fn other_of(side: Side) -> Side {
     }
 }
 
+/// Which sides a switch is about, and whether it has begun.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Standing {
+    pub(crate) taking: Side,
+    /// Nothing on a first deployment: then there is no way back, and none is recorded.
+    pub(crate) giving: Option<Side>,
+    pub(crate) has_moved: bool,
+}
+
 /// Writes the sides into the record where an earlier step has not, with the sizes that a way
 /// back needs.
 ///
 /// # Errors
-/// The record cannot be written.
+/// The record cannot be written; or, before anything has moved, the sizes cannot be read.
 pub(crate) async fn keep(
     context: &Context,
     cluster: &Cluster,
     session: &mut Session,
     fronts: &[Front],
-    pair: &SidePair<Side>,
+    standing: &Standing,
 ) -> Result<(), Failure> {
     let fail = |error| record_failure(error, context.cancel.requested());
     let sides = session.record().map_err(fail)?.sides.clone();
     let is_sized =
         |side: &Option<SideState>| side.as_ref().is_some_and(|side| !side.workloads.is_empty());
-    if is_sized(&sides.from) && is_sized(&sides.to) {
+    let needs_old = standing.giving.is_some() || sides.from.is_some();
+    if is_sized(&sides.to) && (is_sized(&sides.from) || !needs_old) {
         return Ok(());
     }
-    let all = match workloads(cluster).await {
-        Ok(all) => all,
-        Err(failure) => {
-            context.console.warning(
-                "traffic-switch",
-                format!("the sizes of the sides could not be read, so a way back cannot scale the old side up: {failure}"),
-            );
-            return Ok(());
-        }
+    let labels = |pick: fn(&Front) -> &BTreeMap<String, String>| -> Vec<BTreeMap<String, String>> {
+        fronts.iter().map(|front| pick(front).clone()).collect()
+    };
+    let of_taking = labels(|front| &front.views.taking.labels);
+    let of_giving = labels(|front| &front.views.giving.labels);
+    let found = async {
+        let survey = survey(cluster).await?;
+        Ok((survey.of(&of_taking)?, survey.of(&of_giving)?))
+    };
+    let (taking, giving) = match found.await {
+        Ok(found) => found,
+        Err(failure) => without_sizes(context, failure, standing.has_moved)?,
     };
     let previous = session
         .application()
         .live
         .clone()
         .and_then(|live| live.version);
-    let complete = |known: Option<SideState>, side: Side, labels: Vec<BTreeMap<String, String>>| {
+    let complete = |known: Option<SideState>, side: Side, workloads: Vec<WorkloadState>| {
         let mut state = known.unwrap_or_else(|| SideState::new(side));
         if state.workloads.is_empty() {
-            let own = all
-                .iter()
-                .filter(|found| labels.iter().any(|labels| found.carries(labels)));
-            state.workloads = own.map(|found| found.state.clone()).collect();
+            state.workloads = workloads;
         }
         state
     };
-    let labels = |pick: fn(&Front) -> &BTreeMap<String, String>| {
-        fronts.iter().map(|front| pick(front).clone()).collect()
+    let to = complete(sides.to, standing.taking, taking);
+    let from = match (sides.from, standing.giving) {
+        (None, None) => None,
+        (Some(known), _) => {
+            let side = known.side;
+            Some(complete(Some(known), side, giving))
+        }
+        (None, Some(side)) => Some(complete(None, side, giving)),
     };
-    let to = complete(
-        sides.to,
-        pair.taking,
-        labels(|front| &front.views.taking.labels),
-    );
-    let mut from = complete(
-        sides.from,
-        pair.giving,
-        labels(|front| &front.views.giving.labels),
-    );
-    from.version = from.version.or(previous);
+    let from = from.map(|mut from| {
+        from.version = from.version.or(previous);
+        from
+    });
     let amended = session.amend(|record| {
         record.sides.to = Some(to);
-        record.sides.from = Some(from);
+        record.sides.from = from;
     });
     amended.await.map_err(fail)
+}
+
+/// Before anything has moved, stopping costs nothing and a switch without a way back would; once
+/// it has moved, the sides are worth more than their sizes.
+fn without_sizes<T: Default>(
+    context: &Context,
+    failure: Failure,
+    has_moved: bool,
+) -> Result<T, Failure> {
+    let text = format!("the sizes of the sides could not be read: {failure}");
+    if has_moved {
+        let text = format!("{text}; a way back cannot scale the old side up");
+        context.console.warning(crate::run::TITLE, text);
+        return Ok(T::default());
+    }
+    Err(
+        Failure::message(failure.kind(), format!("{text}; nothing was switched")).hint(
+            "run the step again when the cluster answers: without sizes there is no way back",
+        ),
+    )
+}
+
+/// The workloads of the namespace and their autoscalers.
+struct Survey {
+    found: Vec<Found>,
+    autoscalers: Vec<HorizontalPodAutoscaler>,
 }
 
 struct Found {
@@ -249,8 +285,48 @@ impl Found {
     }
 }
 
-/// Every Deployment and StatefulSet of the namespace with its size.
-async fn workloads(cluster: &Cluster) -> Result<Vec<Found>, Failure> {
+impl Survey {
+    /// The workloads whose pods carry one of these sets of labels, each with its floor.
+    fn of(&self, labels: &[BTreeMap<String, String>]) -> Result<Vec<WorkloadState>, Failure> {
+        let own = self
+            .found
+            .iter()
+            .filter(|found| labels.iter().any(|labels| found.carries(labels)));
+        own.map(|found| {
+            let mut state = found.state.clone();
+            state.hpa_min = self.minimum_of(&state.workload)?;
+            Ok(state)
+        })
+        .collect()
+    }
+
+    /// The floor of a workload's autoscaler, as it was before a switch raised it.
+    fn minimum_of(&self, workload: &ObjectRef) -> Result<Option<u32>, Failure> {
+        let mut own = self.autoscalers.iter().filter(|autoscaler| {
+            let target = &autoscaler.spec.scale_target_ref;
+            target.kind == workload.kind && target.name == workload.name
+        });
+        let Some(autoscaler) = own.next() else {
+            return Ok(None);
+        };
+        if own.next().is_some() {
+            return Err(
+                Failure::message(Kind::Gate, format!("two autoscalers claim {workload}"))
+                    .hint("delete one of them"),
+            );
+        }
+        let annotations = autoscaler.metadata.annotations.as_ref();
+        let before = annotations
+            .and_then(|map| map.get(switchyard_manifest::names::MIN_REPLICAS))
+            .and_then(|text| text.parse().ok());
+        let minimum = u32::try_from(autoscaler.spec.min_replicas.unwrap_or(1)).ok();
+        Ok(before.or(minimum))
+    }
+}
+
+/// Every Deployment and StatefulSet of the namespace with its size, and every autoscaler: three
+/// lists, however many workloads there are.
+async fn survey(cluster: &Cluster) -> Result<Survey, Failure> {
     let deadline = Deadline::after(READ_LIMIT);
     let all = ListParams::default();
     let mut found = Vec::new();
@@ -261,17 +337,12 @@ async fn workloads(cluster: &Cluster) -> Result<Vec<Found>, Failure> {
         .map_err(cluster_failure)?;
     for deployment in deployments {
         let spec = deployment.spec.unwrap_or_default();
-        let labels = spec
-            .template
-            .metadata
-            .and_then(|meta| meta.labels)
-            .unwrap_or_default();
         found.push(one(
             cluster,
             WorkloadKind::Deployment,
             &deployment.metadata,
             spec.replicas,
-            labels,
+            labels_of(spec.template.metadata),
         ));
     }
     let sets = cluster
@@ -281,39 +352,26 @@ async fn workloads(cluster: &Cluster) -> Result<Vec<Found>, Failure> {
         .map_err(cluster_failure)?;
     for set in sets {
         let spec = set.spec.unwrap_or_default();
-        let labels = spec
-            .template
-            .metadata
-            .and_then(|meta| meta.labels)
-            .unwrap_or_default();
-        found.push(one(
+        let mut one = one(
             cluster,
             WorkloadKind::StatefulSet,
             &set.metadata,
             spec.replicas,
-            labels,
-        ));
+            labels_of(spec.template.metadata),
+        );
+        one.state.revision = set.status.and_then(|status| status.update_revision);
+        found.push(one);
     }
-    for found in &mut found {
-        let Some(workload) = reference(&found.state.workload) else {
-            continue;
-        };
-        let scale = cluster
-            .scale_state(&workload, deadline)
-            .await
-            .map_err(cluster_failure)?;
-        found.state.hpa_min = scale
-            .autoscaler
-            .and_then(|autoscaler| u32::try_from(autoscaler.min).ok());
-    }
-    Ok(found)
+    let autoscalers = cluster
+        .objects::<HorizontalPodAutoscaler>()
+        .list(&all, deadline)
+        .await
+        .map_err(cluster_failure)?;
+    Ok(Survey { found, autoscalers })
 }
 
-fn reference(object: &ObjectRef) -> Option<WorkloadRef> {
-    Some(WorkloadRef {
-        kind: WorkloadKind::parse(&object.kind)?,
-        name: object.name.clone(),
-    })
+fn labels_of(template: Option<ObjectMeta>) -> BTreeMap<String, String> {
+    template.and_then(|meta| meta.labels).unwrap_or_default()
 }
 
 fn one(
@@ -484,6 +542,46 @@ mod tests {
         assert_eq!(failure.kind(), Kind::Gate);
         let unmoved = record(&["tested"], &[]);
         assert_eq!(targets_back(&[], &[&unmoved]).unwrap(), []);
+    }
+
+    #[test]
+    fn only_the_workloads_of_a_side_are_asked_for_their_floor() {
+        let found = |name: &str, slot: &str| Found {
+            labels: BTreeMap::from([("slot".to_owned(), slot.to_owned())]),
+            state: WorkloadState {
+                workload: ObjectRef::namespaced("apps/v1", "Deployment", "shop", name),
+                uid: None,
+                revision: None,
+                replicas: Some(1),
+                hpa_min: None,
+            },
+        };
+        let autoscaler = |name: &str, min: u32| -> HorizontalPodAutoscaler {
+            serde_json::from_value(json!({
+                "metadata": {"name": name},
+                "spec": {"minReplicas": min, "maxReplicas": 9,
+                    "scaleTargetRef": {"kind": "Deployment", "name": name}},
+            }))
+            .unwrap()
+        };
+        let survey = Survey {
+            found: vec![
+                found("web-blue", "blue"),
+                found("web-green", "green"),
+                found("other", "x"),
+            ],
+            // Somebody else's workload with two autoscalers is somebody else's trouble.
+            autoscalers: vec![
+                autoscaler("web-blue", 3),
+                autoscaler("other", 1),
+                autoscaler("other", 2),
+            ],
+        };
+        let of = |slot: &str| survey.of(&[BTreeMap::from([("slot".to_owned(), slot.to_owned())])]);
+        let blue = of("blue").unwrap();
+        assert_eq!((blue.len(), blue[0].hpa_min), (1, Some(3)));
+        assert_eq!(of("green").unwrap()[0].hpa_min, None);
+        assert!(of("x").is_err());
     }
 
     #[test]

@@ -12,9 +12,7 @@ use switchyard_record::{
     Phase, Session, Stage,
 };
 use switchyard_runner::{Context, Failure, Kind};
-use switchyard_traffic::engine::{
-    Foreign, Front, FrontError, load_fronts, priors, take_up,
-};
+use switchyard_traffic::engine::{Foreign, Front, FrontError, load_fronts, priors, take_up};
 use switchyard_traffic::machine::{Ending, Itinerary, Machine, StagePlan, stages_left};
 use switchyard_traffic::provider::Capability;
 use switchyard_traffic::roles::Target;
@@ -166,12 +164,12 @@ async fn go(
     if stages.is_empty() && foreign.is_empty() {
         refuse_unreached(&fronts, steps.last())?;
     }
-    let sides = sides::Pair {
+    let standing = sides::Standing {
         taking,
         giving,
-        is_moving: record.may_have_moved_traffic(),
+        has_moved: record.may_have_moved_traffic(),
     };
-    sides::keep(context, &connection.cluster, session, &fronts, &sides).await?;
+    sides::keep(context, &connection.cluster, session, &fronts, &standing).await?;
     let record = session.record().map_err(fail)?.clone();
     keep_stages(session, &stages).await.map_err(fail)?;
     session
@@ -463,7 +461,8 @@ mod tests {
             .iter()
             .map(|name| json!({"name": name, "at": "2026-01-01T00:00:00Z", "attempt": 1}))
             .collect();
-        let service = json!({"api_version": "v1", "kind": "Service", "namespace": "shop", "name": "web"});
+        let service =
+            json!({"api_version": "v1", "kind": "Service", "namespace": "shop", "name": "web"});
         let id = switchyard_record::DeploymentId::new(switchyard_record::DeploymentIdParts {
             repository: "example/shop".to_owned(),
             run_id: "1".to_owned(),

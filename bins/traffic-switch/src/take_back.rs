@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use switchyard_cluster::Deadline;
 use switchyard_deployment::{Connection, record_failure};
-use switchyard_record::{Chain, DeploymentId, Session, WayBack};
+use switchyard_record::{Chain, DeploymentId, Phase, Session, WayBack};
 use switchyard_runner::{Context, Failure, Kind};
 use switchyard_traffic::engine::{SidePair, load_fronts, priors, take_up};
 use switchyard_traffic::machine::Machine;
@@ -93,6 +93,14 @@ async fn revert(
         .hint("use `rollout restore`: it brings the previous revision back"));
     }
     let (Some(to), Some(from)) = (&record.sides.to, &record.sides.from) else {
+        // Somebody may order a new deployment then, and nobody waits for a side that never was.
+        session
+            .advance_because(
+                Phase::NeedsPerson,
+                "it was the first one: no side is there to go back to",
+            )
+            .await
+            .map_err(fail)?;
         return Err(Failure::message(
             Kind::Gate,
             format!(
@@ -100,7 +108,7 @@ async fn revert(
                 record.id
             ),
         )
-        .hint("deploy a good version, or take the application away"));
+        .hint("deploy a good version with `new-deployment: true`, or take the application away"));
     };
     let pair = SidePair {
         taking: to.side,
