@@ -3,7 +3,7 @@
 
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use serde_json::json;
-use switchyard_cluster::scale::{ScaleGoal, ScaleState, ScaleWrite, Scaled};
+use switchyard_cluster::scale::{Precondition, ScaleGoal, ScaleState, ScaleWrite, Scaled};
 use switchyard_cluster::workloads::WorkloadRef;
 use switchyard_cluster::{Operation, Verb, access::Permission};
 use switchyard_deployment::cluster_failure;
@@ -201,7 +201,12 @@ impl Scaling<'_> {
                 after: sizes(&after(&before, &writes)),
             })
             .await?;
-        match cluster.scale(workload, goal, self.opened.deadline).await {
+        let ours = Precondition {
+            uid: Some(before.uid.clone()),
+            fence: ledger.fence(),
+        };
+        let deadline = self.opened.deadline;
+        match cluster.scale_if(workload, goal, &ours, deadline).await {
             Ok(scaled) => {
                 ledger.settle(ticket, Outcome::Applied).await?;
                 Ok(scaled)

@@ -130,16 +130,29 @@ impl<'a> Subject<'a> {
         }
     }
 
-    /// Has the API server try a change without storing it.
-    pub(crate) async fn try_out(&self, change: &Change) -> Result<(), Failure> {
-        match &change.write {
-            Write::Merge(_) => Ok(()),
-            Write::Replace(object) => self
+    /// Has the API server try the change that `decide` makes of what is there, without storing it.
+    pub(crate) async fn try_out(
+        &self,
+        decide: impl Fn(&Value) -> Result<Option<Change>, Failure>,
+    ) -> Result<(), Failure> {
+        let mut attempt = 1;
+        loop {
+            let Some(live) = self.find().await? else {
+                return Ok(());
+            };
+            let Some(Write::Replace(object)) = decide(&live)?.map(|change| change.write) else {
+                return Ok(());
+            };
+            let tried = self
                 .objects
-                .replace(&self.kind, object, Sending::DryRun)
-                .await
-                .map(drop)
-                .map_err(refused),
+                .replace(&self.kind, &object, Sending::DryRun)
+                .await;
+            match tried {
+                Ok(_) => return Ok(()),
+                // Its status moved in between.
+                Err(NotApplied::Stale(_)) if attempt < ATTEMPTS => attempt += 1,
+                Err(error) => return Err(refused(error)),
+            }
         }
     }
 

@@ -43,7 +43,9 @@ pub(super) async fn restore(
     opened.check(wanted.collect()).await?;
     for item in &items {
         if let (Some(live), Some(change)) = (&item.live, item.change_of(item.live.as_ref())) {
-            item.subject.try_out(&change).await?;
+            item.subject
+                .try_out(|live| Ok(item.change_of(Some(live))))
+                .await?;
             show(context, item, live, &change);
         }
     }

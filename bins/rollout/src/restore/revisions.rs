@@ -58,9 +58,10 @@ pub(super) async fn restore(
         let live = subject.read().await?;
         let revisions = revisions_of(opened, name, &live).await?;
         let wanted = choose(name, &live, &revisions, args.to_revision)?.clone();
-        if let Some(change) = change(sides::kind_of(name), &live, &wanted) {
-            subject.try_out(&change).await?;
-        }
+        let kind = sides::kind_of(name);
+        subject
+            .try_out(|live| Ok(change(kind, live, &wanted)))
+            .await?;
         planned.push((name, subject, live, wanted));
     }
     let redaction = Redaction::with_salt(rand::random());
