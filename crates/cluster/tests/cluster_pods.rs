@@ -15,7 +15,7 @@ use serde_json::json;
 use support::{app, apply, connect, rolled_out, soon, until};
 use switchyard_cluster::endpoints::{Routable, SideQuestion, routable};
 use switchyard_cluster::port_forward::ForwardTarget;
-use switchyard_cluster::scale::{ScaleGoal, ScaleWrite};
+use switchyard_cluster::scale::{Precondition, ScaleGoal, ScaleWrite};
 use switchyard_cluster::{Cluster, Error};
 use switchyard_sandbox::{Sandbox, User};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -106,6 +106,36 @@ async fn a_size_is_written_read_back_and_left_alone_when_it_is_right() {
         .scale(&"daemonset/x".parse().unwrap(), ScaleGoal::Size(1), soon())
         .await;
     assert!(matches!(error, Err(Error::Unsuitable { .. })));
+}
+
+#[tokio::test]
+async fn a_workload_that_a_newer_process_has_taken_over_is_not_scaled() {
+    let sandbox = Sandbox::shared();
+    let namespace = sandbox.namespace("scale-fence").await;
+    let cluster = connect(&sandbox, &namespace, User::Deployer).await;
+    apply(&namespace, &app(&sandbox, "v1.0.0", 1));
+    let workload = "deployment/api".parse().unwrap();
+    let of = |fence| Precondition {
+        uid: None,
+        fence: Some(fence),
+    };
+    cluster
+        .scale_if(&workload, ScaleGoal::Size(2), &of(8), soon())
+        .await
+        .unwrap();
+    let stale = cluster
+        .scale_if(&workload, ScaleGoal::Size(0), &of(7), soon())
+        .await
+        .unwrap_err();
+    assert!(matches!(&stale, Error::Conflict { .. }), "{stale}");
+    assert!(
+        stale
+            .to_string()
+            .contains("has fence 8, this process has 7"),
+        "{stale}"
+    );
+    let state = cluster.scale_state(&workload, soon()).await.unwrap();
+    assert_eq!((state.replicas, state.fence), (2, Some(8)));
 }
 
 #[tokio::test]

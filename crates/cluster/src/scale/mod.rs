@@ -2,6 +2,7 @@
 //! raised instead. It refuses to know why a size is wanted and how long pods take to come up.
 
 mod plan;
+mod precondition;
 
 use std::time::Duration;
 
@@ -10,16 +11,20 @@ use k8s_openapi::api::{
     autoscaling::v2::HorizontalPodAutoscaler,
 };
 use kube::api::{ListParams, Patch, PatchParams};
-use serde_json::json;
+use serde_json::Value;
 
 use crate::{
     connect::Cluster,
     error::{Error, Result},
+    operation::{Operation, Verb},
     read::Deadline,
     workloads::{WorkloadKind, WorkloadRef},
 };
 
+use precondition::fence_of;
+
 pub use plan::{AutoscalerState, ScaleGoal, ScaleState, ScaleWrite, plan};
+pub use precondition::Precondition;
 
 /// How often a write that met a newer object is decided anew.
 const ATTEMPTS: usize = 5;
@@ -33,6 +38,14 @@ pub struct Scaled {
     pub after: ScaleState,
     /// What was written; empty when nothing had to be.
     pub writes: Vec<ScaleWrite>,
+}
+
+/// One write of a size.
+#[derive(Clone, Copy)]
+struct Order<'a> {
+    write: &'a ScaleWrite,
+    precondition: &'a Precondition,
+    deadline: Deadline,
 }
 
 impl Cluster {
@@ -69,6 +82,7 @@ impl Cluster {
         };
         Ok(ScaleState {
             workload: workload.clone(),
+            fence: fence_of(&meta),
             uid: meta.uid.unwrap_or_default(),
             resource_version: meta.resource_version.unwrap_or_default(),
             replicas: replicas.unwrap_or(1),
@@ -77,22 +91,41 @@ impl Cluster {
         })
     }
 
-    /// Brings a Deployment or StatefulSet to `goal` and reads it back.
-    ///
-    /// Each write carries the resourceVersion that was read. When the object has moved on in the
-    /// meantime it is read again and decided anew, as long as what somebody else wrote is not
-    /// what we are about to change.
+    /// Brings a Deployment or StatefulSet to `goal` and reads it back, whoever else works on it:
+    /// for programs without a record. As [`Cluster::scale_if`] otherwise.
     ///
     /// # Errors
-    /// [`Error::Conflict`] naming the other writer; [`Error::Unsuitable`] when the goal cannot be
-    /// reached or the read-back shows something else.
+    /// As [`Cluster::scale_if`].
     pub async fn scale(
         &self,
         workload: &WorkloadRef,
         goal: ScaleGoal,
         deadline: Deadline,
     ) -> Result<Scaled> {
+        self.scale_if(workload, goal, &Precondition::default(), deadline)
+            .await
+    }
+
+    /// Brings a Deployment or StatefulSet to `goal` and reads it back, as long as `precondition`
+    /// holds on everything that is read on the way.
+    ///
+    /// Each write carries the resourceVersion that was read. When the object has moved on in the
+    /// meantime it is read again and decided anew, as long as what somebody else wrote is not
+    /// what we are about to change.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`] naming the other writer, or what of the precondition does not hold;
+    /// [`Error::Unsuitable`] when the goal cannot be reached or the read-back shows something
+    /// else.
+    pub async fn scale_if(
+        &self,
+        workload: &WorkloadRef,
+        goal: ScaleGoal,
+        precondition: &Precondition,
+        deadline: Deadline,
+    ) -> Result<Scaled> {
         let before = self.scale_state(workload, deadline).await?;
+        self.require(precondition, &before)?;
         let unsuitable = |problem: String| Error::Unsuitable {
             object: workload.to_string(),
             problem,
@@ -100,7 +133,12 @@ impl Cluster {
         let writes = plan(&before, goal).map_err(unsuitable)?;
         let mut state = before.clone();
         for write in &writes {
-            state = self.write_scale(state, write, deadline).await?;
+            let order = Order {
+                write,
+                precondition,
+                deadline,
+            };
+            state = self.write_scale(state, order).await?;
         }
         let rest = plan(&state, goal).map_err(unsuitable)?;
         if !rest.is_empty() {
@@ -115,15 +153,19 @@ impl Cluster {
         })
     }
 
-    async fn write_scale(
-        &self,
-        mut state: ScaleState,
-        write: &ScaleWrite,
-        deadline: Deadline,
-    ) -> Result<ScaleState> {
+    async fn write_scale(&self, mut state: ScaleState, order: Order<'_>) -> Result<ScaleState> {
+        let Order {
+            write,
+            precondition,
+            deadline,
+        } = order;
         let mut last = None;
         for _ in 0..ATTEMPTS {
-            let result = self.send_scale(&state, write).await;
+            self.require(precondition, &state)?;
+            let result = match precondition.patch(&state, write) {
+                Some(patch) => self.send_scale(&state, write, patch).await,
+                None => Ok(()),
+            };
             state = self.scale_state(&state.workload, deadline).await?;
             match (result, value_of(&state, write)) {
                 (_, live) if live == Some(to(write)) => return Ok(state),
@@ -148,46 +190,47 @@ impl Cluster {
         }))
     }
 
-    async fn send_scale(&self, state: &ScaleState, write: &ScaleWrite) -> Result<()> {
+    async fn send_scale(&self, state: &ScaleState, write: &ScaleWrite, patch: Value) -> Result<()> {
         let params = PatchParams {
             field_manager: Some(crate::FIELD_MANAGER.to_owned()),
             ..PatchParams::default()
         };
+        let patch = Patch::Merge(patch);
         let name = &state.workload.name;
-        match write {
-            ScaleWrite::Replicas { to, .. } => {
-                let patch = Patch::Merge(json!({
-                    "metadata": {"uid": state.uid, "resourceVersion": state.resource_version},
-                    "spec": {"replicas": to},
-                }));
-                match state.workload.kind {
-                    WorkloadKind::Deployment => {
-                        let objects = self.objects::<Deployment>();
-                        objects.patch(name, &patch, &params).await.map(drop)
-                    }
-                    WorkloadKind::StatefulSet => {
-                        let objects = self.objects::<StatefulSet>();
-                        objects.patch(name, &patch, &params).await.map(drop)
-                    }
-                    WorkloadKind::DaemonSet | WorkloadKind::Job => Ok(()),
-                }
+        match (write, state.workload.kind) {
+            (ScaleWrite::Replicas { .. }, WorkloadKind::Deployment) => {
+                let objects = self.objects::<Deployment>();
+                objects.patch(name, &patch, &params).await.map(drop)
             }
-            ScaleWrite::MinReplicas { to, .. } => {
-                let Some(autoscaler) = &state.autoscaler else {
-                    return Ok(());
-                };
-                let patch = Patch::Merge(json!({
-                    "metadata": {
-                        "uid": autoscaler.uid,
-                        "resourceVersion": autoscaler.resource_version,
-                    },
-                    "spec": {"minReplicas": to},
-                }));
+            (ScaleWrite::Replicas { .. }, WorkloadKind::StatefulSet) => {
+                let objects = self.objects::<StatefulSet>();
+                objects.patch(name, &patch, &params).await.map(drop)
+            }
+            (ScaleWrite::Replicas { .. }, WorkloadKind::DaemonSet | WorkloadKind::Job) => Ok(()),
+            (ScaleWrite::MinReplicas { autoscaler, .. }, _any_kind) => {
                 let objects = self.objects::<HorizontalPodAutoscaler>();
-                let patched = objects.patch(&autoscaler.name, &patch, &params).await;
-                patched.map(drop)
+                objects.patch(autoscaler, &patch, &params).await.map(drop)
             }
         }
+    }
+
+    /// Refuses to write on what was read when the precondition does not hold on it.
+    fn require(&self, precondition: &Precondition, state: &ScaleState) -> Result<()> {
+        let Some(message) = precondition.refusal(state) else {
+            return Ok(());
+        };
+        let namespace = self.namespace();
+        let operation = match state.workload.kind {
+            WorkloadKind::StatefulSet => Operation::on::<StatefulSet>(Verb::Patch, namespace),
+            WorkloadKind::Deployment | WorkloadKind::DaemonSet | WorkloadKind::Job => {
+                Operation::on::<Deployment>(Verb::Patch, namespace)
+            }
+        };
+        Err(Error::Conflict {
+            operation: Box::new(operation.named(&state.workload.name)),
+            managers: Vec::new(),
+            message,
+        })
     }
 
     async fn autoscaler_of(
@@ -206,6 +249,7 @@ impl Cluster {
         let Some(autoscaler) = own.next() else {
             return Ok(None);
         };
+        let fence = fence_of(&autoscaler.metadata);
         let name = autoscaler.metadata.name.unwrap_or_default();
         if let Some(second) = own.next() {
             return Err(Error::Unsuitable {
@@ -221,6 +265,7 @@ impl Cluster {
             name,
             uid: autoscaler.metadata.uid.unwrap_or_default(),
             resource_version: autoscaler.metadata.resource_version.unwrap_or_default(),
+            fence,
             min: spec.min_replicas.unwrap_or(1),
             max: spec.max_replicas,
         }))

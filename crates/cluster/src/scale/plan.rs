@@ -12,6 +12,8 @@ pub struct ScaleState {
     pub uid: String,
     /// The version that was read; the precondition of the write.
     pub resource_version: String,
+    /// The fence on it: the highest number of a writer.
+    pub fence: Option<u64>,
     /// `spec.replicas`.
     pub replicas: i32,
     /// Pods that are ready, of any version.
@@ -29,6 +31,8 @@ pub struct AutoscalerState {
     pub uid: String,
     /// The version that was read.
     pub resource_version: String,
+    /// The fence on it.
+    pub fence: Option<u64>,
     /// `spec.minReplicas`; 1 when unset, as the API says.
     pub min: i32,
     /// `spec.maxReplicas`.
@@ -120,12 +124,14 @@ mod tests {
             workload: "deployment/web".parse().unwrap(),
             uid: "uid".to_owned(),
             resource_version: "1".to_owned(),
+            fence: None,
             replicas,
             ready: replicas,
             autoscaler: autoscaler.map(|(min, max)| AutoscalerState {
                 name: "web".to_owned(),
                 uid: "uid-2".to_owned(),
                 resource_version: "2".to_owned(),
+                fence: None,
                 min,
                 max,
             }),

@@ -11,6 +11,7 @@ use switchyard_record::{
 };
 
 use super::fronts::to_value;
+use super::scaling::workload_ref;
 use super::write::{OPERATION, writer_of};
 use super::{Front, Stop};
 use crate::machine::{Trouble, TroubleKind};
@@ -31,7 +32,8 @@ pub struct Foreign {
 }
 
 /// Takes up all targets. Fronts are brought up to date; those that somebody else has written are
-/// returned and must not be written by us.
+/// returned and must not be written by us. The workloads of both sides come under our fence too:
+/// a process that was frozen on its way to scale one of them finds it there.
 ///
 /// # Errors
 /// The record or an object cannot be had, or a newer process has taken over.
@@ -44,7 +46,23 @@ pub async fn take_up(session: &mut Session, fronts: &mut [Front]) -> Result<Vec<
             .map_err(trouble_of)?;
         foreign.extend(found);
     }
+    fence_sides(session).await.map_err(trouble_of)?;
     Ok(foreign)
+}
+
+/// Raises our fence on the workloads of both recorded sides.
+async fn fence_sides(session: &Session) -> Result<(), Stop> {
+    let sides = &session.record()?.sides;
+    let recorded = sides.from.iter().chain(&sides.to);
+    let sized = recorded
+        .flat_map(|side| &side.workloads)
+        .map(|workload| &workload.workload)
+        .filter(|object| workload_ref(object).is_some());
+    for object in sized {
+        // One that is gone cannot be scaled by anybody.
+        fenced(session, object).await?;
+    }
+    Ok(())
 }
 
 pub(crate) fn trouble_of(stop: Stop) -> Trouble {

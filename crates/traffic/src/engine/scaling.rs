@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use switchyard_cluster::scale::{ScaleGoal, ScaleState, ScaleWrite, plan};
+use switchyard_cluster::scale::{Precondition, ScaleGoal, ScaleState, ScaleWrite, plan};
 use switchyard_cluster::workloads::WorkloadRef;
 use switchyard_cluster::{Cluster, Deadline};
 use switchyard_record::{
@@ -14,6 +14,7 @@ use switchyard_record::{
 use super::{Engine, Stop, with_causes};
 use crate::engine::write::cluster_stop;
 use crate::machine::{Direction, Trouble};
+use crate::quiet::Quiet;
 
 /// How long one read or write of a size may take.
 const REQUEST_LIMIT: Duration = Duration::from_secs(20);
@@ -31,7 +32,9 @@ impl Engine<'_> {
             let Some(reference) = workload_ref(&workload.workload) else {
                 continue;
             };
-            if self.size_of(&reference).await?.replicas < wanted {
+            let state = self.size_of(&reference).await?;
+            let wanted = within_ceiling(wanted, &state);
+            if state.replicas < wanted {
                 let goal = ScaleGoal::Size(wanted);
                 self.resize(&workload.workload, goal).await?;
             }
@@ -53,7 +56,15 @@ impl Engine<'_> {
                 goals.push((workload.workload, ScaleGoal::RestoreMinimum(floor)));
             }
         }
-        if self.settings.retires_new_side {
+        let is_quiet = self
+            .state
+            .quiet
+            .as_ref()
+            .is_some_and(Quiet::allows_scaling_down);
+        if self.settings.retires_new_side && !is_quiet {
+            self.warn("the side that lost its traffic was left running: requests to it still end");
+        }
+        if self.settings.retires_new_side && is_quiet {
             let giving = self.side_state(Turn::Giving)?;
             let workloads = giving.map(|side| side.workloads).unwrap_or_default();
             let to_nothing = workloads
@@ -212,7 +223,11 @@ async fn resize_one(
     };
     let seq = session.plan_mutation(planned).await?;
     let limit = Deadline::after(REQUEST_LIMIT);
-    match cluster.scale(&reference, goal, limit).await {
+    let ours = Precondition {
+        uid: Some(state.uid.clone()),
+        fence: Some(session.fence()),
+    };
+    match cluster.scale_if(&reference, goal, &ours, limit).await {
         Ok(scaled) => {
             session.settle(seq, Outcome::Applied).await?;
             Ok(Some(match goal {
@@ -268,6 +283,13 @@ async fn settle_open_sizes(
         session.settle(entry.seq, outcome).await?;
     }
     Ok(())
+}
+
+/// An autoscaler's ceiling may have been lowered since the size was written down; more than it
+/// allows cannot be had.
+fn within_ceiling(wanted: i32, state: &ScaleState) -> i32 {
+    let ceiling = state.autoscaler.as_ref().map(|autoscaler| autoscaler.max);
+    wanted.min(ceiling.unwrap_or(i32::MAX))
 }
 
 /// The size of a workload as a record keeps it.
