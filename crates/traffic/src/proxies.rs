@@ -173,13 +173,7 @@ impl Proxies {
         };
         self.each(sources, |replica| async move {
             let text = self.text(&replica, "metrics").await?;
-            if text.contains("traefik_config_reloads_total")
-                || crate::traefik_api::counts_services(&text)
-            {
-                Ok(finished_requests(&text))
-            } else {
-                Err("its metrics are not Traefik's".to_owned())
-            }
+            counters_of(&text)
         })
         .await
     }
@@ -280,6 +274,47 @@ impl Proxies {
     }
 }
 
+/// Requests finished by service. Without a single counter by service nobody counts, which is not
+/// the same as nothing being in flight.
+fn counters_of(metrics: &str) -> Result<BTreeMap<String, f64>, String> {
+    if crate::traefik_api::counts_services(metrics) {
+        return Ok(finished_requests(metrics));
+    }
+    let problem = if metrics.contains("traefik_config_reloads_total") {
+        "its metrics count no requests by service (`metrics.prometheus.addServicesLabels`)"
+    } else {
+        "its metrics are not Traefik's"
+    };
+    Err(problem.to_owned())
+}
+
+/// What two questions to the same replicas have brought, put together by replica.
+///
+/// # Errors
+/// In words: the answers are not of the same replicas.
+pub fn paired<A, B>(
+    first: Vec<(String, A)>,
+    second: Vec<(String, B)>,
+) -> Result<Vec<(String, A, B)>, String> {
+    if first.len() != second.len() {
+        return Err(format!(
+            "{} replicas answered its API, and {} its metrics",
+            first.len(),
+            second.len()
+        ));
+    }
+    let mut by_name: BTreeMap<String, Vec<B>> = BTreeMap::new();
+    for (name, answer) in second.into_iter().rev() {
+        by_name.entry(name).or_default().push(answer);
+    }
+    let pairs = first.into_iter().map(|(name, answer)| {
+        let other = by_name.get_mut(&name).and_then(Vec::pop);
+        let other = other.ok_or_else(|| format!("replica {name} was asked for no metrics"))?;
+        Ok((name, answer, other))
+    });
+    pairs.collect()
+}
+
 async fn ask_pod(cluster: &Cluster, pod: &PodPort, path: &str) -> Result<Answer, String> {
     let request = http::Request::get(format!("/{path}"))
         .header("Host", "localhost")
@@ -306,6 +341,35 @@ async fn ask_pod(cluster: &Cluster, pod: &PodPort, path: &str) -> Result<Answer,
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn metrics_without_services_count_nothing() {
+        let bare = "traefik_config_reloads_total 3\n";
+        assert!(counters_of(bare).unwrap_err().contains("addServicesLabels"));
+        assert!(counters_of("go_goroutines 4\n").is_err());
+        let counted = concat!(
+            "traefik_config_reloads_total 3\n",
+            "traefik_service_requests_total{code=\"200\",service=\"web@kubernetescrd\"} 4\n",
+        );
+        assert_eq!(counters_of(counted).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn answers_are_put_together_by_replica_and_not_by_place() {
+        let of = |names: &[&str]| -> Vec<(String, String)> {
+            names
+                .iter()
+                .map(|name| ((*name).to_owned(), format!("of {name}")))
+                .collect()
+        };
+        let pairs = paired(of(&["a", "b"]), of(&["b", "a"])).unwrap();
+        assert!(
+            pairs.iter().all(|(_, one, other)| one == other),
+            "{pairs:?}"
+        );
+        assert!(paired(of(&["a", "b"]), of(&["a"])).is_err());
+        assert!(paired(of(&["a", "b"]), of(&["a", "c"])).is_err());
+    }
 
     #[test]
     fn a_proxy_is_a_url_or_the_pods_behind_an_object() {

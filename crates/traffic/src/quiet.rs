@@ -27,6 +27,16 @@ pub enum Quiet {
     HeldUnverified,
 }
 
+impl Quiet {
+    /// Whether the side may be taken down: requests that were seen to go on would be cut off.
+    pub fn allows_scaling_down(&self) -> bool {
+        match self {
+            Self::Verified | Self::HeldUnverified => true,
+            Self::NotYet { .. } => false,
+        }
+    }
+}
+
 /// Judges the samples taken so far.
 ///
 /// Proxies count a request when it ends. So when nothing has ended for as long as the longest
@@ -120,6 +130,14 @@ mod tests {
         ));
         let vanishes = [sample(0, &[("a", 1.0)]), sample(5, &[])];
         assert_eq!(judge(&vanishes, LONGEST, LONGEST), Quiet::Verified);
+    }
+
+    #[test]
+    fn a_side_with_requests_in_flight_is_not_taken_down() {
+        let flat_for = Duration::from_secs(1);
+        assert!(!Quiet::NotYet { flat_for }.allows_scaling_down());
+        assert!(Quiet::Verified.allows_scaling_down());
+        assert!(Quiet::HeldUnverified.allows_scaling_down());
     }
 
     #[test]

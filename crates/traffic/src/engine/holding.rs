@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::{Engine, Stop};
+use crate::proxies::{ProxySource, paired};
 use crate::quiet::{self, Quiet, Sample};
 use crate::share::Percent;
 
@@ -127,6 +128,26 @@ impl Engine<'_> {
         }
     }
 
+    /// URLs of API and metrics are given in the same order and may differ in their host; pods are
+    /// known by name.
+    fn put_together<A, B>(
+        &self,
+        loaded: Vec<(String, A)>,
+        counted: Vec<(String, B)>,
+    ) -> Result<Vec<(String, A, B)>, String> {
+        let sources = [&self.proxies.traefik_api, &self.proxies.traefik_metrics];
+        let mut sources = sources.into_iter().flatten();
+        let is_by_place = sources.all(|source| matches!(source, ProxySource::Url(_)));
+        let counted = if is_by_place && counted.len() == loaded.len() {
+            let names = loaded.iter().map(|(name, _)| name.clone());
+            let answers = counted.into_iter().map(|(_, answer)| answer);
+            names.zip(answers).collect()
+        } else {
+            counted
+        };
+        paired(loaded, counted)
+    }
+
     /// Requests finished by the side that lost its traffic, at every replica.
     async fn sample(&self, started: Instant) -> Result<Sample, String> {
         if self.proxies.traefik_api.is_empty() {
@@ -149,7 +170,7 @@ impl Engine<'_> {
             .own_fronts()
             .flat_map(|front| front.views.giving.servers(&snapshot))
             .collect();
-        for ((replica, services), (_, counters)) in loaded.into_iter().zip(counted) {
+        for (replica, services, counters) in self.put_together(loaded, counted)? {
             let services = services.map_err(|problem| format!("traefik {replica}: {problem}"))?;
             let counters = counters.map_err(|problem| format!("traefik {replica}: {problem}"))?;
             let of_giving = services
