@@ -2,7 +2,7 @@
 //! Refuses to judge: it counts, and says what was counted in which window.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use switchyard_http::{Client, DisplaySafeUrl, HeaderName, HeaderValue, Repeat, Request, header};
@@ -96,10 +96,52 @@ struct Finished {
     answer: Result<String, String>,
 }
 
+/// Probes that have ended, and the starts of those that have not.
+#[derive(Debug, Default)]
+struct Log {
+    finished: Vec<Finished>,
+    under_way: BTreeMap<u64, Instant>,
+    sent: u64,
+}
+
+impl Log {
+    fn begin(&mut self, started: Instant) -> u64 {
+        self.sent += 1;
+        self.under_way.insert(self.sent, started);
+        self.sent
+    }
+
+    fn end(&mut self, number: u64, answer: Result<String, String>) {
+        if let Some(started) = self.under_way.remove(&number) {
+            self.finished.push(Finished { started, answer });
+        }
+    }
+
+    /// What was counted of the probes started in a window.
+    fn counts(&self, is_in: impl Fn(Instant) -> bool) -> Counts {
+        let mut counts = Counts::default();
+        for probe in self.finished.iter().filter(|probe| is_in(probe.started)) {
+            let (map, key) = match &probe.answer {
+                Ok(version) => (&mut counts.by_version, version),
+                Err(seen) => (&mut counts.lost, seen),
+            };
+            *map.entry(key.clone()).or_insert(0) += 1;
+        }
+        counts
+    }
+
+    /// Of the probes started at `since` or later, those before the oldest that is under way: all
+    /// that were started by then have ended, so that a probe that hangs hides no loss.
+    fn settled_since(&self, since: Instant) -> Counts {
+        let horizon = self.under_way.values().min().copied();
+        self.counts(|started| started >= since && horizon.is_none_or(|horizon| started < horizon))
+    }
+}
+
 /// A running series of probes. Dropping it stops them.
 #[derive(Debug)]
 pub struct Prober {
-    finished: Arc<Mutex<Vec<Finished>>>,
+    log: Arc<Mutex<Log>>,
     stop: CancellationToken,
     places: Arc<Semaphore>,
     plan: ProbePlan,
@@ -108,18 +150,18 @@ pub struct Prober {
 impl Prober {
     /// Begins to probe.
     pub fn start(client: Client, plan: ProbePlan) -> Self {
-        let finished = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::new(Mutex::new(Log::default()));
         let stop = CancellationToken::new();
         let places = Arc::new(Semaphore::new(MOST_UNDER_WAY as usize));
         let running = Running {
             client,
             plan: plan.clone(),
-            finished: Arc::clone(&finished),
+            log: Arc::clone(&log),
             places: Arc::clone(&places),
         };
         tokio::spawn(running.run(stop.clone()));
         Self {
-            finished,
+            log,
             stop,
             places,
             plan,
@@ -133,12 +175,13 @@ impl Prober {
 
     /// Everything counted so far.
     pub fn total(&self) -> Counts {
-        self.counts(None)
+        locked(&self.log).counts(|_| true)
     }
 
-    /// What was counted of the probes started at `since` or later.
+    /// What was counted of the probes started at `since` or later, up to the oldest one that has
+    /// no answer yet.
     pub fn since(&self, since: Instant) -> Counts {
-        self.counts(Some(since))
+        locked(&self.log).settled_since(since)
     }
 
     /// Starts no more probes, and waits until those under way have ended and are counted.
@@ -147,25 +190,6 @@ impl Prober {
         let all = self.places.acquire_many(MOST_UNDER_WAY);
         // Probes end by their own limit; whatever does not is not counted.
         let _ = tokio::time::timeout(PROBE_LIMIT + Duration::from_secs(1), all).await;
-    }
-
-    fn counts(&self, since: Option<Instant>) -> Counts {
-        let finished = self
-            .finished
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        let mut counts = Counts::default();
-        for probe in finished
-            .iter()
-            .filter(|probe| since.is_none_or(|since| probe.started >= since))
-        {
-            let (map, key) = match &probe.answer {
-                Ok(version) => (&mut counts.by_version, version),
-                Err(seen) => (&mut counts.lost, seen),
-            };
-            *map.entry(key.clone()).or_insert(0) += 1;
-        }
-        counts
     }
 }
 
@@ -178,7 +202,7 @@ impl Drop for Prober {
 struct Running {
     client: Client,
     plan: ProbePlan,
-    finished: Arc<Mutex<Vec<Finished>>>,
+    log: Arc<Mutex<Log>>,
     places: Arc<Semaphore>,
 }
 
@@ -201,27 +225,24 @@ impl Running {
     }
 
     fn send(&self) {
-        let started = Instant::now();
-        let finished = Arc::clone(&self.finished);
+        let number = locked(&self.log).begin(Instant::now());
+        let log = Arc::clone(&self.log);
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
-            let answer = Err("no answer, too many waiting".to_owned());
-            record(&finished, Finished { started, answer });
+            locked(&log).end(number, Err("no answer, too many waiting".to_owned()));
             return;
         };
         let (client, plan) = (self.client.clone(), self.plan.clone());
         tokio::spawn(async move {
             let answer = probe(&client, &plan).await;
-            record(&finished, Finished { started, answer });
+            locked(&log).end(number, answer);
             drop(place);
         });
     }
 }
 
-fn record(finished: &Mutex<Vec<Finished>>, probe: Finished) {
-    finished
-        .lock()
+fn locked(log: &Mutex<Log>) -> MutexGuard<'_, Log> {
+    log.lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner)
-        .push(probe);
 }
 
 async fn probe(client: &Client, plan: &ProbePlan) -> Result<String, String> {
@@ -258,6 +279,23 @@ fn brief(error: &switchyard_http::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn probes_that_hang_are_not_judged_by_those_that_overtook_them() {
+        let mut log = Log::default();
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let first = log.begin(at(0));
+        let hanging = log.begin(at(1));
+        let late = log.begin(at(2));
+        log.end(first, Ok("v1".to_owned()));
+        log.end(late, Ok("v1".to_owned()));
+        assert_eq!(log.settled_since(at(0)).probes(), 1);
+        log.end(hanging, Err("timed out".to_owned()));
+        let settled = log.settled_since(at(0));
+        assert_eq!((settled.probes(), settled.lost_total()), (3, 1));
+        assert_eq!(log.settled_since(at(2)).probes(), 1);
+    }
 
     #[test]
     fn counts_are_told_in_one_line() {
