@@ -73,10 +73,10 @@ pub(crate) fn permissions(plan: &Plan<'_>) -> Vec<Permission> {
             operations.push(Operation::on::<Deployment>(verb, namespace));
             operations.push(Operation::on::<StatefulSet>(verb, namespace));
         }
-        operations.push(Operation::on::<HorizontalPodAutoscaler>(
-            Verb::List,
-            namespace,
-        ));
+        // Their floors are raised on the way back, and given back after it.
+        for verb in [Verb::List, Verb::Patch] {
+            operations.push(Operation::on::<HorizontalPodAutoscaler>(verb, namespace));
+        }
     }
     for source in &plan.proxies {
         if let ProxySource::Pods { namespace, .. } = source {
@@ -168,6 +168,7 @@ mod tests {
         patch deployments.apps in namespace `shop`
         patch statefulsets.apps in namespace `shop`
         list horizontalpodautoscalers.autoscaling in namespace `shop`
+        patch horizontalpodautoscalers.autoscaling in namespace `shop`
         ");
         assert!(!lines(Writing::No).contains("patch"));
     }
