@@ -350,9 +350,9 @@ impl Machine {
 fn without_way_back(cause: Trouble) -> Trouble {
     Trouble {
         reason: format!("{}; no other side was there to go back to", cause.reason),
-        hint: cause.hint.or_else(|| {
-            Some("deploy a good version with `new-deployment: true`".to_owned())
-        }),
+        hint: cause
+            .hint
+            .or_else(|| Some("deploy a good version with `new-deployment: true`".to_owned())),
         ..cause
     }
 }

@@ -139,6 +139,7 @@ impl Engine<'_> {
         }
         let at = Timestamp::now();
         for index in self.own() {
+            self.fronts[index].awaits_endpoints = false;
             let front = &self.fronts[index];
             let weights = side_shares(front);
             let known = self
@@ -173,7 +174,7 @@ impl Engine<'_> {
         let snapshot = self.scene.now();
         let mut evidence = Vec::new();
         let mut is_only_silence = true;
-        for front in self.fronts.iter_mut().filter(|front| !front.is_foreign) {
+        for front in self.fronts.iter_mut().filter(|front| front.is_to_show(aim)) {
             let (of_target, is_silence) =
                 judge(front, aim, &snapshot, &seen, &self.proxies.kube_proxy);
             let is_waiting = of_target.pending().is_some();

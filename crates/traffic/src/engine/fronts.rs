@@ -13,6 +13,7 @@ use switchyard_record::{ObjectRef, Side, Slot};
 use thiserror::Error;
 
 use crate::evidence::KubeProxySample;
+use crate::machine::Aim;
 use crate::provider::service::overlap_selector;
 use crate::provider::{Owned, ProviderKind, Refusal};
 use crate::roles::{Backing, Roles, Target};
@@ -68,6 +69,20 @@ pub struct Front {
     pub is_foreign: bool,
     /// Whether the last preparation was left out because nothing could be lost.
     pub is_unprepared: bool,
+    /// Whether the front Service was turned to pods that have not shown in its slices yet: until
+    /// then there is nothing that it could have lost.
+    pub awaits_endpoints: bool,
+    /// A write of ours whose outcome is not known.
+    pub doubt: Option<Doubt>,
+}
+
+/// A write whose answer was lost, and whose object could not be read since.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Doubt {
+    /// Its entry in the journal.
+    pub seq: u32,
+    /// What the object is like if it was carried out.
+    pub after: Routing,
 }
 
 impl Front {
@@ -76,6 +91,12 @@ impl Front {
         self.roles = self.roles.reversed();
         self.views.turn_round();
         self.baseline = 0;
+    }
+
+    /// Whether endpoints and proxies have to show this target as it was written for `aim`.
+    pub(crate) fn is_to_show(&self, aim: Aim) -> bool {
+        let was_left_out = aim == Aim::Prepare && self.is_unprepared;
+        !self.is_foreign && !was_left_out
     }
 
     /// The object's API.
@@ -226,6 +247,8 @@ async fn load_front(
         is_behind_traefik: None,
         is_foreign: false,
         is_unprepared: false,
+        awaits_endpoints: false,
+        doubt: None,
     })
 }
 

@@ -8,7 +8,7 @@ use switchyard_cluster::{Deadline, Error as ClusterError};
 use switchyard_record::{Outcome, Settlement};
 use tokio::time::Instant;
 
-use super::fronts::to_value;
+use super::fronts::{Doubt, to_value};
 use super::write::{cluster_stop, foreign, read, version_of, writer_of};
 use super::{Engine, Stop, with_causes};
 use crate::machine::Aim;
@@ -75,6 +75,8 @@ impl Engine<'_> {
         let live = match live {
             Ok(live) => live,
             Err(unread) => {
+                // Whatever becomes of the record: when it shows later, it is ours.
+                self.fronts[index].doubt = Some(Doubt { seq, after: plan.1 });
                 self.session
                     .settle(
                         seq,
@@ -108,13 +110,15 @@ impl Engine<'_> {
         if verdict == ReadBack::Replaced {
             self.check_fence(index, &object)?;
         }
+        let read_back = match verdict {
+            ReadBack::Applied => self.written(index, aim, plan.1.clone(), &live, started),
+            ReadBack::NotApplied | ReadBack::Foreign | ReadBack::Replaced => Ok(()),
+        };
         self.session
             .settle(seq, Settlement::failed(outcome, &with_causes(&error)))
             .await?;
         match verdict {
-            ReadBack::Applied => self
-                .written(index, aim, plan.1, &live, started)
-                .map(|()| true),
+            ReadBack::Applied => read_back.map(|()| true),
             ReadBack::NotApplied if may_decide_anew(&error, tested.as_deref(), &live) => Ok(false),
             ReadBack::NotApplied => Err(cluster_stop(&error)),
             ReadBack::Foreign | ReadBack::Replaced => {

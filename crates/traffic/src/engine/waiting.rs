@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use switchyard_cluster::Deadline;
+use switchyard_record::Kind;
 use tokio::time::Instant;
 
 use super::{Engine, Stop};
@@ -22,24 +23,32 @@ impl Engine<'_> {
         if self.cancel.is_cancelled() {
             return Err(Stop::Cancelled);
         }
-        // On the way back the order is being carried out already.
-        match (self.session.preempt_requested(), self.direction) {
-            (Some(order), Direction::Forward) => {
+        match self.session.preempt_requested() {
+            Some(order) if self.is_preemptible() => {
                 Err(Stop::Preempted(format!("{} ({})", order.by, order.reason)))
             }
-            (Some(_), Direction::Back) | (None, _) => Ok(()),
+            Some(_) | None => Ok(()),
         }
+    }
+
+    /// On the way back, and in a rollback, the order is being carried out already.
+    fn is_preemptible(&self) -> bool {
+        let is_rollback = self
+            .session
+            .record()
+            .is_ok_and(|record| record.kind == Kind::Rollback);
+        self.direction == Direction::Forward && !is_rollback
     }
 
     /// Waits for a change, at most a moment.
     pub(crate) async fn tick(&self) -> Result<(), Stop> {
         let lost = self.session.lost();
         let preempted = self.session.preempted();
-        let is_forward = self.direction == Direction::Forward;
+        let is_preemptible = self.is_preemptible();
         tokio::select! {
             () = self.cancel.cancelled() => {}
             () = lost.cancelled() => {}
-            () = preempted.cancelled(), if is_forward => {}
+            () = preempted.cancelled(), if is_preemptible => {}
             () = self.scene.changed() => {}
             () = tokio::time::sleep(POLL) => {}
         }
@@ -67,25 +76,32 @@ impl Engine<'_> {
         }
         let snapshot = self.scene.now();
         let mut short = None;
-        for front in self.own_fronts() {
+        for index in self.own() {
+            let front = &self.fronts[index];
             let needed = self.needed(front, share);
-            let answer = front.views.taking.routable(&snapshot, needed);
+            let seen = front.views.taking.routable(&snapshot, needed);
+            let seen = seen.addresses.len();
+            let carries = carrying(seen, needed, front.awaits_endpoints);
+            self.fronts[index].awaits_endpoints &= seen == 0;
+            let front = &self.fronts[index];
             let side = front.roles.taking.side;
-            if answer.addresses.is_empty() {
-                return Err(Stop::gate(
-                    format!(
-                        "{}: side `{side}` has traffic and lost all of its endpoints",
+            match carries {
+                Carrying::Enough | Carrying::NotYet => {}
+                Carrying::Nothing => {
+                    return Err(Stop::gate(
+                        format!(
+                            "{}: side `{side}` has traffic and lost all of its endpoints",
+                            front.target
+                        ),
+                        Some("look at its pods: they stopped being ready after they got traffic"),
+                    ));
+                }
+                Carrying::TooFew => {
+                    short = Some(format!(
+                        "{}: side `{side}` has {seen} of {needed} needed pods",
                         front.target
-                    ),
-                    Some("look at its pods: they stopped being ready after they got traffic"),
-                ));
-            }
-            if answer.addresses.len() < needed {
-                short = Some(format!(
-                    "{}: side `{side}` has {} of {needed} needed pods",
-                    front.target,
-                    answer.addresses.len()
-                ));
+                    ));
+                }
             }
         }
         let Some(short) = short else {
@@ -100,5 +116,45 @@ impl Engine<'_> {
             ));
         }
         Ok(())
+    }
+}
+
+/// Whether the side that has the traffic can carry it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Carrying {
+    /// It can.
+    Enough,
+    /// Its endpoints have not shown up since the write; how long that may take is limited by the
+    /// wait for the write to take effect.
+    NotYet,
+    /// It has some, and needs more.
+    TooFew,
+    /// It had endpoints and has none.
+    Nothing,
+}
+
+/// Judges by the endpoints that are seen. Pure.
+fn carrying(seen: usize, needed: usize, awaits_endpoints: bool) -> Carrying {
+    if seen == 0 && awaits_endpoints {
+        Carrying::NotYet
+    } else if seen == 0 {
+        Carrying::Nothing
+    } else if seen < needed {
+        Carrying::TooFew
+    } else {
+        Carrying::Enough
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoints_that_have_not_shown_up_since_the_write_are_not_lost() {
+        assert_eq!(carrying(0, 2, true), Carrying::NotYet);
+        assert_eq!(carrying(0, 2, false), Carrying::Nothing);
+        assert_eq!(carrying(1, 2, true), Carrying::TooFew);
+        assert_eq!(carrying(2, 2, false), Carrying::Enough);
     }
 }

@@ -12,7 +12,7 @@ use switchyard_cluster::{Error as ClusterError, FIELD_MANAGER};
 use switchyard_record::{Outcome, PlannedMutation};
 use tokio::time::Instant;
 
-use super::fronts::to_value;
+use super::fronts::{Doubt, to_value};
 use super::{Engine, Front, Stop, with_causes};
 use crate::machine::{Aim, TroubleKind};
 use crate::provider::service::overlap_selector;
@@ -75,7 +75,8 @@ impl Engine<'_> {
                 ),
             ));
         }
-        if owned.routing != front.routing {
+        let found = found(&owned.routing, &front.routing, front.doubt.as_ref());
+        if found == Found::Foreign {
             let reason = format!(
                 "{} stands at `{}` and was left at `{}`: it was changed by {}",
                 front.target,
@@ -86,7 +87,27 @@ impl Engine<'_> {
             return Err(foreign(index, reason));
         }
         self.fronts[index].object = object;
+        self.settle_doubt(index, found).await?;
         Ok(owned)
+    }
+
+    /// A write whose outcome was unknown is known now: by what is live.
+    async fn settle_doubt(&mut self, index: usize, found: Found) -> Result<(), Stop> {
+        let Some(doubt) = self.fronts[index].doubt.clone() else {
+            return Ok(());
+        };
+        let outcome = match found {
+            Found::Arrived => {
+                self.fronts[index].routing = doubt.after;
+                self.state.has_changed = true;
+                Outcome::Applied
+            }
+            Found::AsLeft => Outcome::NotApplied,
+            Found::Foreign => Outcome::Foreign,
+        };
+        self.session.settle(doubt.seq, outcome).await?;
+        self.fronts[index].doubt = None;
+        Ok(())
     }
 
     pub(crate) fn check_fence(&self, index: usize, object: &Value) -> Result<(), Stop> {
@@ -207,9 +228,10 @@ impl Engine<'_> {
         match answer {
             None => Err(Stop::Cancelled),
             Some(Ok(live)) => {
+                // Known here whatever becomes of the record: else our own write counts as foreign.
+                let read_back = self.written(index, aim, after, &live, started);
                 self.session.settle(seq, Outcome::Applied).await?;
-                self.written(index, aim, after, &live, started)?;
-                Ok(true)
+                read_back.map(|()| true)
             }
             Some(Err(error)) => {
                 self.settle_by_reading(index, aim, seq, (before, after), error, started)
@@ -266,6 +288,8 @@ impl Engine<'_> {
         }
         front.object = object;
         front.routing = after;
+        front.doubt = None;
+        front.awaits_endpoints = front.is_service() && aim.share().is_some();
         self.state.has_changed = true;
         if aim.share().is_some() && self.state.share_written.is_none() {
             self.state.share_written = Some(started);
@@ -278,6 +302,28 @@ impl Engine<'_> {
         );
         self.progress(line);
         Ok(())
+    }
+}
+
+/// What a live target is, to the process that wrote it last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    /// As it was left.
+    AsLeft,
+    /// As a write was to leave it of which no answer came.
+    Arrived,
+    /// Neither.
+    Foreign,
+}
+
+/// Decides by what is live. Pure.
+fn found(live: &Routing, left_at: &Routing, doubt: Option<&Doubt>) -> Found {
+    if live == left_at {
+        Found::AsLeft
+    } else if doubt.is_some_and(|doubt| doubt.after == *live) {
+        Found::Arrived
+    } else {
+        Found::Foreign
     }
 }
 
@@ -333,4 +379,30 @@ pub(crate) fn front_servers(front: &Front, snapshot: &crate::scene::Snapshot) ->
         .cloned()
         .collect();
     view.servers_of(&all)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn selects(slot: &str) -> Routing {
+        Routing::Selector {
+            keys: BTreeMap::from([("slot".to_owned(), slot.to_owned())]),
+        }
+    }
+
+    #[test]
+    fn a_write_of_which_no_answer_came_is_ours_when_it_shows() {
+        let doubt = Doubt {
+            seq: 3,
+            after: selects("green"),
+        };
+        let (blue, green, red) = (selects("blue"), selects("green"), selects("red"));
+        assert_eq!(found(&green, &blue, Some(&doubt)), Found::Arrived);
+        assert_eq!(found(&blue, &blue, Some(&doubt)), Found::AsLeft);
+        assert_eq!(found(&red, &blue, Some(&doubt)), Found::Foreign);
+        assert_eq!(found(&green, &blue, None), Found::Foreign);
+    }
 }
