@@ -5,7 +5,7 @@
 
 use thiserror::Error;
 
-use crate::application::{ApplicationRecord, Preempt};
+use crate::application::{ApplicationRecord, IndexEntry, Preempt};
 use crate::deployment::{DeploymentRecord, Kind, Opening, Verdict};
 use crate::identity::DeploymentId;
 use crate::phase::Phase;
@@ -364,7 +364,7 @@ fn begin(
     let may_repeat = request.freshness == Freshness::NewDeployment || id.run_id() == "local";
     match application.latest_of_run(id) {
         // Undoing what this very run deployed is not a re-run of it.
-        Some(ended) if may_repeat || (reverts.is_some() && ended.kind != Kind::Rollback) => {
+        Some(ended) if may_repeat || (reverts.is_some() && !has_rolled_back(ended)) => {
             new(next_of_run(application, id))
         }
         Some(ended) => Claim::Refuse(Refusal::EndedRun {
@@ -379,6 +379,16 @@ fn begin(
         }
         None => new(id.clone()),
     }
+}
+
+/// Whether a run's rollback has reached its aim. One that went back to where it began has left
+/// the bad version live: its re-run is to try again.
+fn has_rolled_back(ended: &IndexEntry) -> bool {
+    let is_without_effect = matches!(
+        ended.verdict,
+        Some(Verdict::RolledBack | Verdict::Abandoned | Verdict::Superseded)
+    );
+    ended.kind == Kind::Rollback && !is_without_effect
 }
 
 fn is_forgotten(application: &ApplicationRecord, id: &DeploymentId) -> bool {

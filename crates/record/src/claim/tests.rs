@@ -349,6 +349,33 @@ fn the_re_run_of_an_ended_rollback_does_not_roll_back_once_more() {
 }
 
 #[test]
+fn the_re_run_of_a_rollback_that_did_not_succeed_tries_again() {
+    for verdict in [Verdict::RolledBack, Verdict::Abandoned, Verdict::Superseded] {
+        let mut application = after_success();
+        application.index.push(IndexEntry {
+            deployment: id("1002"),
+            kind: Kind::Rollback,
+            version: None,
+            since: at(50),
+            verdict: Some(verdict),
+            is_pruned: false,
+        });
+        let again = ClaimRequest {
+            attempt: 2,
+            ..roll_back()
+        };
+        assert_eq!(
+            claim(&application, None, "1002", &again),
+            Claim::New {
+                id: id("1002").with_repeat(2),
+                reverts: Some(id("1001"))
+            },
+            "{verdict}"
+        );
+    }
+}
+
+#[test]
 fn there_is_nothing_to_roll_back_to_before_the_first_deployment() {
     let mut application = ApplicationRecord::new("web");
     assert!(matches!(
