@@ -48,6 +48,8 @@ pub(crate) async fn run(args: StatusArgs, context: &mut Context) -> Result<(), F
             None => Records::default(),
         };
         let rows = rows(&survey, application, records.deployment.as_ref());
+        // On a laptop the outputs would follow on the same stream and make it no JSON.
+        let is_json_alone = args.json && !context.environment.is_actions();
         if args.json {
             print_json(context, &rows, &records)?;
         } else {
@@ -60,6 +62,9 @@ pub(crate) async fn run(args: StatusArgs, context: &mut Context) -> Result<(), F
         }
         let markdown = markdown(&rows, &records);
         context.summary.markdown(&markdown).map_err(Failure::bug)?;
+        if is_json_alone {
+            return Ok(());
+        }
         outputs(context, &rows, &records)
     })
     .await

@@ -45,6 +45,17 @@ impl Applying<'_> {
         Ok(())
     }
 
+    /// Says when nothing decides which slot takes traffic: a switch would have nothing to switch.
+    pub(super) fn missing_front(&self, slotted: &Slotted, survey: &Survey) -> Option<String> {
+        let is_routed = !slotted.fronts.is_empty() || !survey.routes.is_empty();
+        let hint = slotted.slotted_services.iter().next()?;
+        (!is_routed).then(|| {
+            format!(
+                "no front is declared, so nothing decides which slot takes traffic; a Service becomes one by `front: service/{hint}`"
+            )
+        })
+    }
+
     pub(super) fn refuse_foreign_selectors(
         &self,
         drafts: &[Draft],

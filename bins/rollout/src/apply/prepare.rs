@@ -112,6 +112,7 @@ impl Applying<'_> {
         match (&slotted, slot) {
             (Some(slotted), Some(slot)) if self.args.stage == StageChoice::BeforeSwitch => {
                 self.keep_fronts(&mut drafts, slotted, slot, &mut notes)?;
+                notes.extend(self.missing_front(slotted, survey));
                 self.refuse_foreign_selectors(&drafts, slot, survey)?;
             }
             (Some(_), _) | (None, Some(_)) => {}

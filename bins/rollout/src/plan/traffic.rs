@@ -65,7 +65,7 @@ impl TrafficView {
                 continue;
             };
             let name = name_of(service).to_owned();
-            let is_per_slot = object::metadata_entry(service, "labels", names::SLOT).is_some();
+            let is_per_slot = is_per_slot(service, &name);
             let deciders: Vec<String> = if is_per_slot {
                 routes
                     .iter()
@@ -118,6 +118,18 @@ impl TrafficView {
                     .matches(labels)
         })
     }
+}
+
+/// Whether a Service is one that stands once in each slot: it says so by its label, or, made by hand, by
+/// a name and a selector of the same slot.
+fn is_per_slot(service: &Value, name: &str) -> bool {
+    let is_labelled = object::metadata_entry(service, "labels", names::SLOT).is_some();
+    let selected = service
+        .pointer("/spec/selector")
+        .and_then(|selector| selector.get(names::SLOT))
+        .and_then(Value::as_str);
+    let named = Slot::split(name).map(|(_, slot)| slot.as_str());
+    is_labelled || (named.is_some() && named == selected)
 }
 
 fn sends_traffic_to(route: &LiveObject, service: &str) -> bool {
@@ -180,6 +192,22 @@ pub(crate) mod tests {
         };
         assert_eq!(decided(Slot::Blue), Some("traefikservice/shop"));
         assert_eq!(decided(Slot::Green), None);
+    }
+
+    #[test]
+    fn a_per_slot_service_made_by_hand_is_one_by_its_name_and_selector() {
+        let selector = json!({"app": "web", "switchyard.dev/slot": "blue"});
+        let reached = |name: &str| {
+            TrafficView::of(&[service(name, &json!({}), &selector)], &[])
+                .reaches(&labels_in_slot(&web(), Slot::Blue))
+                .is_some()
+        };
+        assert!(!reached("web-blue"));
+        assert!(
+            reached("web-green"),
+            "a name of the other slot is no claim to be one"
+        );
+        assert!(reached("web"));
     }
 
     #[test]
