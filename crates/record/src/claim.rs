@@ -89,7 +89,7 @@ pub enum Claim {
         /// Where it stands.
         phase: Phase,
     },
-    /// End a deployment that needed a person, and begin this one.
+    /// End a deployment that needs a person or does not come back, and begin this one.
     Supersede {
         /// The one to end.
         stuck: DeploymentId,
@@ -223,7 +223,9 @@ impl Refusal {
                 "let that end first (`rollout finish`, or `traffic-switch rescue`)".to_owned()
             }
             Self::GoingBack { .. } => {
-                "let `traffic-switch rescue` finish that, then start a new run".to_owned()
+                "let `traffic-switch rescue` finish that, then start a new run; when it cannot, put \
+                 what is live right and deploy with `new-deployment: true`"
+                    .to_owned()
             }
             Self::NeedsPerson { .. } => "put what is live right (`traffic-switch status` shows \
                  both), then order `traffic-switch rollback`, or deploy with \
@@ -267,7 +269,7 @@ fn decide_deploy(
         return begin(known, id, request, None);
     };
     let is_asked_anew = request.freshness == Freshness::NewDeployment;
-    if active.phase == Phase::NeedsPerson && is_asked_anew {
+    if is_asked_anew && may_be_superseded(active.phase) {
         return Claim::Supersede {
             stuck: active.id.clone(),
             id: next_of_run(known.application, id),
@@ -296,6 +298,32 @@ fn decide_deploy(
         return Claim::Refuse(refusal);
     }
     resume(active)
+}
+
+/// Whether a person who orders a new deployment may end one that stands here.
+///
+/// A way back is one process, and whoever decides here holds its lease: one that stands on its
+/// way back has not come through, and might never, such as to a side that has no pods.
+fn may_be_superseded(phase: Phase) -> bool {
+    match phase {
+        Phase::NeedsPerson | Phase::Reverting | Phase::Abandoning => true,
+        Phase::Claimed
+        | Phase::BackedUp
+        | Phase::Migrated
+        | Phase::Applied
+        | Phase::Ready
+        | Phase::Tested
+        | Phase::Switching(_)
+        | Phase::Holding(_)
+        | Phase::Promoting
+        | Phase::Soaking
+        | Phase::Quieting
+        | Phase::Retired
+        | Phase::Succeeded
+        | Phase::Abandoned
+        | Phase::RolledBack
+        | Phase::Superseded => false,
+    }
 }
 
 fn decide_continue(known: Known<'_>, id: &DeploymentId) -> Claim {

@@ -550,11 +550,20 @@ async fn old_records_are_deleted_and_the_live_one_stays() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deployment_that_needs_a_person_ends_when_a_new_one_is_ordered() {
-    let app = Application::new("session-stuck").await;
+    ends_when_a_new_one_is_ordered("session-stuck", Phase::NeedsPerson).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deployment_that_does_not_come_back_ends_when_a_new_one_is_ordered() {
+    ends_when_a_new_one_is_ordered("session-lame", Phase::Reverting).await;
+}
+
+async fn ends_when_a_new_one_is_ordered(prefix: &str, phase: Phase) {
+    let app = Application::new(prefix).await;
     let mut session = app.deploying("1001").await;
     session.advance(Phase::Switching(1)).await.unwrap();
     session
-        .advance_because(Phase::NeedsPerson, "Service `web` was changed")
+        .advance_because(phase, "Service `web` was changed")
         .await
         .unwrap();
     session.close().await;

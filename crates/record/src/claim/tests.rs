@@ -287,6 +287,29 @@ fn a_stuck_deployment_is_superseded_only_when_asked() {
 }
 
 #[test]
+fn a_deployment_that_does_not_come_back_is_superseded_when_asked() {
+    let mut abandoning = record(Chain::Slots);
+    entered(&mut abandoning, Phase::Abandoning, 1);
+    let mut reverting = record(Chain::Slots);
+    entered(&mut reverting, Phase::Switching(1), 1);
+    entered(&mut reverting, Phase::Reverting, 2);
+    for active in [abandoning, reverting] {
+        let application = claimed_by(&active);
+        assert!(matches!(
+            refused(claim(&application, Some(&active), "1002", &deploy("aa"))),
+            Refusal::Active { .. }
+        ));
+        assert_eq!(
+            claim(&application, Some(&active), "1002", &anew(deploy("aa"))),
+            Claim::Supersede {
+                stuck: id("1001"),
+                id: id("1002")
+            }
+        );
+    }
+}
+
+#[test]
 fn a_rollback_takes_the_active_deployment_over_whoever_s_it_is() {
     let mut active = record(Chain::Slots);
     entered(&mut active, Phase::Switching(1), 1);

@@ -221,20 +221,27 @@ impl Session {
         }
     }
 
-    /// Ends a deployment that a person has settled.
+    /// Ends a deployment that a person has settled, or that does not come back.
     async fn supersede(&mut self, stuck: &DeploymentId, by: &DeploymentId) -> Result<()> {
         let own = std::mem::replace(&mut self.id, stuck.clone());
         self.is_claimed = true;
-        let result = DeploymentResult {
-            verdict: Verdict::Superseded,
-            cause: Some(format!("a new deployment was ordered: {by}")),
-            by: self.options.actor.clone(),
-        };
-        let ended = self.finish(result).await;
+        let ended = self.end_superseded(by).await;
         self.id = own;
         self.is_claimed = false;
         self.active = None;
-        ended.map(drop)
+        ended
+    }
+
+    async fn end_superseded(&mut self, by: &DeploymentId) -> Result<()> {
+        let cause = format!("a new deployment was ordered: {by}");
+        // Nothing leads from a way back to this end but the decision of a person.
+        self.advance_because(Phase::NeedsPerson, &cause).await?;
+        let result = DeploymentResult {
+            verdict: Verdict::Superseded,
+            cause: Some(cause),
+            by: self.options.actor.clone(),
+        };
+        self.finish(result).await.map(drop)
     }
 }
 
