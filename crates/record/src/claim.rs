@@ -182,6 +182,15 @@ pub enum Refusal {
         /// The id that was looked for.
         id: DeploymentId,
     },
+    /// What this run has under way was begun with another name of the environment or cluster.
+    /// To find nothing of its own there would leave traffic where it is, half moved.
+    #[error("deployment `{active}` of this run is under way under another name than was asked for: {}", differences(.active, .asked))]
+    OtherPlace {
+        /// What is under way.
+        active: DeploymentId,
+        /// What was asked for.
+        asked: DeploymentId,
+    },
     /// There is no deployment to undo.
     #[error("no deployment of application `{application}` is known that could be rolled back")]
     NothingToRollBack {
@@ -195,6 +204,20 @@ fn ended(verdict: Option<Verdict>) -> String {
         Some(verdict) => format!("ended: {verdict}"),
         None => "ended so long ago that its record is gone".to_owned(),
     }
+}
+
+/// The parts of the names of a place in which two identities of one application differ.
+fn differences(active: &DeploymentId, asked: &DeploymentId) -> String {
+    let parts = [
+        ("environment", active.environment(), asked.environment()),
+        ("cluster", active.cluster(), asked.cluster()),
+        ("namespace", active.namespace(), asked.namespace()),
+    ];
+    let differing = parts.iter().filter(|(_, active, asked)| active != asked);
+    let lines: Vec<String> = differing
+        .map(|(name, active, asked)| format!("{name} `{active}`, asked for `{asked}`"))
+        .collect();
+    lines.join("; ")
 }
 
 fn link(url: Option<&str>) -> String {
@@ -235,6 +258,12 @@ impl Refusal {
                  `application`, `environment`, `namespace` and `cluster` before this step, or \
                  give its output `deployment-id`"
                 .to_owned(),
+            Self::OtherPlace { active, .. } => format!(
+                "give the inputs `environment: {}` and `cluster: {}` in every step, or \
+                 `deployment-id: {active}`",
+                active.environment(),
+                active.cluster()
+            ),
             Self::NothingToRollBack { .. } => {
                 "deploy the wanted version, or use `rollout restore` with a backup".to_owned()
             }
@@ -327,19 +356,31 @@ fn may_be_superseded(phase: Phase) -> bool {
 }
 
 fn decide_continue(known: Known<'_>, id: &DeploymentId) -> Claim {
-    match known.active {
-        Some(active) if is_ours(active, id) => match stopped(known.application, active) {
+    if let Some(active) = known.active.filter(|active| is_ours(active, id)) {
+        return match stopped(known.application, active) {
             Some(refusal) => Claim::Refuse(refusal),
             None => resume(active),
-        },
-        Some(_) | None => match known.application.latest_of_run(id) {
-            Some(ended) => Claim::Refuse(Refusal::EndedRun {
-                id: ended.deployment.clone(),
-                verdict: ended.verdict,
-            }),
-            None => Claim::Refuse(Refusal::NothingClaimed { id: id.clone() }),
-        },
+        };
     }
+    Claim::Refuse(match known.application.latest_of_run(id) {
+        Some(ended) => Refusal::EndedRun {
+            id: ended.deployment.clone(),
+            verdict: ended.verdict,
+        },
+        None => other_place(known.active, id)
+            .unwrap_or_else(|| Refusal::NothingClaimed { id: id.clone() }),
+    })
+}
+
+/// Whether what is active is this run's, under another name of its place. The name of a cluster
+/// is by default that of the kubeconfig's context, which each job may call differently.
+fn other_place(active: Option<&DeploymentRecord>, id: &DeploymentId) -> Option<Refusal> {
+    let active = &active?.id;
+    let is_this_run = active.repository() == id.repository() && active.run_id() == id.run_id();
+    (is_this_run && !active.is_same_run(id)).then(|| Refusal::OtherPlace {
+        active: active.clone(),
+        asked: id.clone(),
+    })
 }
 
 fn decide_roll_back(known: Known<'_>, id: &DeploymentId, request: &ClaimRequest) -> Claim {
@@ -365,14 +406,15 @@ fn decide_roll_back(known: Known<'_>, id: &DeploymentId, request: &ClaimRequest)
 }
 
 fn decide_rescue(known: Known<'_>, id: &DeploymentId) -> Claim {
-    match known.active {
-        Some(active) if is_ours(active, id) => resume(active),
-        Some(_) | None => Claim::NothingToDo {
-            verdict: known
-                .application
-                .latest_of_run(id)
-                .and_then(|entry| entry.verdict),
+    if let Some(active) = known.active.filter(|active| is_ours(active, id)) {
+        return resume(active);
+    }
+    match known.application.latest_of_run(id) {
+        Some(ended) => Claim::NothingToDo {
+            verdict: ended.verdict,
         },
+        None => other_place(known.active, id)
+            .map_or(Claim::NothingToDo { verdict: None }, Claim::Refuse),
     }
 }
 

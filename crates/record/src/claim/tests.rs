@@ -460,6 +460,49 @@ fn a_rescue_touches_its_own_run_only() {
 }
 
 #[test]
+fn a_run_that_names_its_cluster_otherwise_is_told_so_and_not_that_nothing_is_to_do() {
+    let mut active = record(Chain::Slots);
+    entered(&mut active, Phase::Switching(1), 1);
+    let application = claimed_by(&active);
+    let known = Known {
+        application: &application,
+        active: Some(&active),
+    };
+    let elsewhere: DeploymentId = "acme/shop/1001/production/in-cluster/shop/web"
+        .parse()
+        .unwrap();
+    for intent in [Intent::Rescue, Intent::Continue] {
+        let refusal = refused(decide(known, &elsewhere, &with(intent)));
+        assert_eq!(
+            refusal.to_string(),
+            "deployment `acme/shop/1001/production/main/shop/web` of this run is under way under \
+             another name than was asked for: cluster `main`, asked for `in-cluster`"
+        );
+        assert!(refusal.hint().contains("`cluster: main`"));
+    }
+    // The same run may have ended its own deployment there before: that one is meant.
+    let mut application = application.clone();
+    application.index.push(IndexEntry {
+        deployment: elsewhere.clone(),
+        kind: Kind::Deploy,
+        version: None,
+        since: at(50),
+        verdict: Some(Verdict::Succeeded),
+        is_pruned: false,
+    });
+    let known = Known {
+        application: &application,
+        active: Some(&active),
+    };
+    assert_eq!(
+        decide(known, &elsewhere, &with(Intent::Rescue)),
+        Claim::NothingToDo {
+            verdict: Some(Verdict::Succeeded)
+        }
+    );
+}
+
+#[test]
 fn a_full_id_means_exactly_that_deployment() {
     let second = record_of(&id("1001").with_repeat(2), Chain::Slots);
     let application = claimed_by(&second);
