@@ -20,7 +20,6 @@ pub struct Run<'a> {
     consumer: &'a Consumer,
     workflow: String,
     inputs: BTreeMap<String, String>,
-    secrets: BTreeMap<String, String>,
     variables: BTreeMap<String, String>,
     run_id: String,
     death: Option<Death>,
@@ -50,7 +49,6 @@ impl<'a> Run<'a> {
             consumer,
             workflow: workflow.to_owned(),
             inputs: BTreeMap::new(),
-            secrets: BTreeMap::new(),
             variables: BTreeMap::new(),
             run_id: unique_run_id(),
             death: None,
@@ -61,13 +59,6 @@ impl<'a> Run<'a> {
     #[must_use]
     pub fn input(mut self, name: &str, value: &str) -> Self {
         self.inputs.insert(name.to_owned(), value.to_owned());
-        self
-    }
-
-    /// Gives a secret of the consumer's repository. It must fit on one line without single quotes.
-    #[must_use]
-    pub fn secret(mut self, name: &str, value: &str) -> Self {
-        self.secrets.insert(name.to_owned(), value.to_owned());
         self
     }
 
@@ -207,14 +198,16 @@ impl<'a> Run<'a> {
         // One line, because act's file of secrets is one of variables.
         let value: serde_json::Value =
             serde_saphyr::from_str(&text).doing(|| "parse the kubeconfig".into())?;
-        let mut secrets = self.secrets.clone();
-        secrets
-            .entry("KUBECONFIG".into())
-            .or_insert(value.to_string());
-        let lines: String = secrets
-            .iter()
-            .map(|(name, value)| format!("{name}='{value}'\n"))
-            .collect();
+        let kubeconfig = value.to_string();
+        let secrets = [
+            ("KUBECONFIG", &kubeconfig),
+            (
+                "SLACK_WEBHOOK_URL",
+                &self.consumer.settings.slack_webhook_url,
+            ),
+        ];
+        let lines = secrets.map(|(name, value)| format!("{name}='{value}'\n"));
+        let lines = lines.concat();
         let path = folder.join("secrets");
         std::fs::write(&path, lines).doing(|| "write the secrets".into())?;
         Ok(path)

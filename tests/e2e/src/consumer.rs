@@ -32,6 +32,8 @@ pub struct Settings {
     pub safety_period: String,
     /// The kubeconfig of the deployer.
     pub kubeconfig: PathBuf,
+    /// The webhook of the shop's Slack channel.
+    pub slack_webhook_url: String,
 }
 
 /// The consumer's repository, checked out.
@@ -81,6 +83,12 @@ impl Consumer {
     #[must_use]
     pub fn workflow<'a>(&'a self, name: &str) -> Run<'a> {
         Run::new(self, name)
+    }
+
+    /// The checkout.
+    #[must_use]
+    pub fn checkout(&self) -> &Path {
+        &self.checkout
     }
 
     /// The file that the summaries of all runs are appended to.

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use switchyard_sandbox::load::{KeepAlive, LoadPlan, LoadReport, RunningLoad};
+use switchyard_sandbox::standins::{Slack, StandIn};
 use switchyard_sandbox::{FRONT_DOOR_PORT, NODE_ADDRESS, Sandbox, TestNamespace, User};
 
 use crate::act::Running;
@@ -62,6 +63,7 @@ struct Stage {
     sandbox: Sandbox,
     namespace: TestNamespace,
     host: String,
+    slack: StandIn<Slack>,
     consumer: Consumer,
 }
 
@@ -72,13 +74,15 @@ impl Stage {
         let namespace = sandbox.namespace("shop").await;
         let host = format!("{}.example.com", namespace.name());
         let project = Project::lay_out(folder, programs, &programs.join("composite-step"))?;
-        let settings = Settings::for_sandbox(&sandbox, namespace.name(), &host);
+        let slack = StandIn::start(Slack::default()).doing(|| "start Slack's stand-in".into())?;
+        let settings = Settings::for_sandbox(&sandbox, namespace.name(), &host, &slack);
         let consumer = Consumer::check_out(folder, &project, settings)?;
         Ok(Self {
             clock,
             sandbox,
             namespace,
             host,
+            slack,
             consumer,
         })
     }
@@ -186,6 +190,10 @@ impl Stage {
             "custom-columns=RECORD:.metadata.name",
             "--no-headers",
         ]);
+        say("\nSlack was told:");
+        for message in self.slack.service().messages() {
+            say(&format!("  {}", message.text));
+        }
         let record = record.unwrap_or_default();
         let record: Vec<&str> = record
             .lines()
@@ -205,7 +213,12 @@ impl Stage {
 impl Settings {
     /// What the consumer fills in on the sandbox: short durations, the sandbox's addresses.
     #[must_use]
-    pub fn for_sandbox(sandbox: &Sandbox, namespace: &str, host: &str) -> Self {
+    pub fn for_sandbox(
+        sandbox: &Sandbox,
+        namespace: &str,
+        host: &str,
+        slack: &StandIn<Slack>,
+    ) -> Self {
         let image = sandbox.image("api", "v1.0.0");
         let registry = image.split('/').next().unwrap_or_default().to_owned();
         Self {
@@ -223,6 +236,7 @@ impl Settings {
             longest_request: "2s".into(),
             safety_period: "5s".into(),
             kubeconfig: sandbox.kubeconfig(User::Deployer),
+            slack_webhook_url: format!("{}{}", slack.base_url(), slack.service().webhook_path),
         }
     }
 }

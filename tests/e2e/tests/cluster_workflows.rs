@@ -8,10 +8,12 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use switchyard_e2e::{Consumer, Death, Ended, Project, Settings};
 use switchyard_sandbox::load::{KeepAlive, LoadPlan, LoadReport, RunningLoad};
-use switchyard_sandbox::{Sandbox, TestNamespace};
+use switchyard_sandbox::standins::{Slack, StandIn};
+use switchyard_sandbox::{Sandbox, TestNamespace, User};
 use tempfile::TempDir;
 
 const OLD: &str = "v1.0.0";
@@ -53,6 +55,7 @@ struct Shop {
     sandbox: Sandbox,
     namespace: TestNamespace,
     host: String,
+    slack: StandIn<Slack>,
     consumer: Consumer,
     _folder: TempDir,
 }
@@ -64,12 +67,14 @@ impl Shop {
         let host = format!("{}.example.com", namespace.name());
         let mut folder = TempDir::with_prefix("switchyard-shop").unwrap();
         folder.disable_cleanup(std::env::var_os(switchyard_sandbox::KEEP_VARIABLE).is_some());
-        let settings = Settings::for_sandbox(&sandbox, namespace.name(), &host);
+        let slack = StandIn::start(Slack::default()).unwrap();
+        let settings = Settings::for_sandbox(&sandbox, namespace.name(), &host, &slack);
         let consumer = Consumer::check_out(folder.path(), project(), settings).unwrap();
         Self {
             sandbox,
             namespace,
             host,
+            slack,
             consumer,
             _folder: folder,
         }
@@ -95,7 +100,7 @@ impl Shop {
             .unwrap()
             .host(&self.host)
             .unwrap()
-            .run_for(std::time::Duration::from_secs(1))
+            .run_for(Duration::from_secs(1))
             .await
             .unwrap();
         assert_eq!(report.lost, 0, "{}", report.summary());
@@ -107,9 +112,36 @@ impl Shop {
             .join(" and ")
     }
 
+    /// What Slack was told, oldest first.
+    fn told(&self) -> Vec<String> {
+        let messages = self.slack.service().messages();
+        messages.into_iter().map(|message| message.text).collect()
+    }
+
     /// The summaries of all steps of all runs so far.
     fn summary(&self) -> String {
         std::fs::read_to_string(self.consumer.summary()).unwrap()
+    }
+
+    /// Waits until users see a version, while a route is new.
+    async fn becomes(&self, path: &str, version: &str) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            let url = format!("{}{path}", self.sandbox.front_door());
+            let plan = LoadPlan::new(&url, 10).unwrap().host(&self.host).unwrap();
+            let report = plan.run_for(Duration::from_millis(500)).await.unwrap();
+            if report.lost == 0 && report.by_version.keys().eq([version]) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{}", report.summary());
+        }
+    }
+
+    /// The token in the deployer's kubeconfig.
+    fn deployer_token(&self) -> String {
+        let text = std::fs::read_to_string(self.sandbox.kubeconfig(User::Deployer)).unwrap();
+        let (_, rest) = text.split_once("\"token\": \"").expect("a token");
+        rest.split('"').next().unwrap().to_owned()
     }
 
     fn kubectl(&self, arguments: &[&str]) -> String {
@@ -185,16 +217,102 @@ async fn a_release_moves_all_traffic_and_a_rollback_brings_it_back_without_a_los
             report.summary()
         );
     }
+    let told = shop.told();
+    assert_eq!(
+        told,
+        [
+            "🚀 Deploying shop v1.0.0 to production",
+            "✅ Deployed shop v1.0.0 to production",
+            "🚀 Deploying shop v1.1.0 to production",
+            "✅ Deployed shop v1.1.0 to production",
+            "↩️ Deployment of shop to production was rolled back",
+        ]
+    );
     let summary = shop.summary();
     assert!(summary.contains("gantt"), "{summary}");
-    assert!(
-        shop.consumer
-            .artifacts()
-            .read_dir()
-            .unwrap()
-            .next()
-            .is_some()
+    let backups = shop.consumer.artifacts().read_dir().unwrap();
+    assert_eq!(
+        backups.count(),
+        1,
+        "the first deployment had nothing to back up"
     );
+    // act masks secrets in its log; the summary shows what our programs wrote.
+    assert!(
+        !summary.contains(shop.slack.service().webhook_path),
+        "{summary}"
+    );
+    assert!(!summary.contains(&shop.deployer_token()), "{summary}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_re_run_of_an_ended_release_changes_nothing() {
+    let shop = Shop::open("e2e-again").await;
+    let first = shop.consumer.workflow("release.yml").input("version", OLD);
+    let run_id = first.run_id().to_owned();
+    assert_succeeded(&first.wait().unwrap());
+    let generation = || {
+        shop.kubectl(&[
+            "get",
+            "deployments,traefikservices",
+            "-o",
+            "jsonpath={.items[*].metadata.resourceVersion}",
+        ])
+    };
+    let before = generation();
+    let again = shop
+        .consumer
+        .workflow("release.yml")
+        .input("version", NEW)
+        .again(&run_id);
+    let ended = again.wait().unwrap();
+    assert_failed(&ended);
+    assert!(ended.log.contains("of this run has ended"), "{}", ended.log);
+    assert_eq!(generation(), before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_live_shop_without_slots_becomes_the_old_side_behind_its_own_services() {
+    let shop = Shop::open("e2e-adopt").await;
+    for file in [
+        "deploy/api.yaml",
+        "deploy/web.yaml",
+        "deploy-services/routes.yaml",
+    ] {
+        let text = std::fs::read_to_string(shop.consumer.checkout().join(file)).unwrap();
+        let with_tag = text.lines().map(|line| {
+            let tag = if line.trim_start().starts_with("image: ") {
+                OLD
+            } else {
+                ""
+            };
+            let separator = if tag.is_empty() { "" } else { ":" };
+            format!("{line}{separator}{tag}\n")
+        });
+        shop.namespace.apply(&with_tag.collect::<String>()).unwrap();
+    }
+    for deployment in ["deployment/api", "deployment/web"] {
+        shop.kubectl(&["rollout", "status", deployment, "--timeout=60s"]);
+    }
+    shop.becomes("/", OLD).await;
+    shop.becomes("/api", OLD).await;
+    let loads = [
+        shop.load("/", KeepAlive::On),
+        shop.load("/api", KeepAlive::Off),
+    ];
+    let release = |version: &str, adopt: &str| {
+        let run = shop.consumer.workflow("release-services.yml");
+        run.input("version", version)
+            .input("adopt", adopt)
+            .wait()
+            .unwrap()
+    };
+    assert_succeeded(&release(NEW, "true"));
+    assert_eq!(shop.live("/").await, NEW);
+    assert_eq!(shop.live("/api").await, NEW);
+    assert_succeeded(&release("v1.2.0", "false"));
+    assert_eq!(shop.live("/").await, "v1.2.0");
+    assert_eq!(shop.live("/api").await, "v1.2.0");
+    assert_nothing_lost(&stop(loads).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
