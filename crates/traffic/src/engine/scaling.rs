@@ -33,6 +33,8 @@ impl Engine<'_> {
                 continue;
             };
             let state = self.size_of(&reference).await?;
+            // Also where nothing is left to do: a writer that died may have done it.
+            settle_open_sizes(self.session, &workload.workload, &state).await?;
             let wanted = within_ceiling(wanted, &state);
             if state.replicas < wanted {
                 let goal = ScaleGoal::Size(wanted);
