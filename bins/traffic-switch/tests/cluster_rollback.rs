@@ -5,10 +5,12 @@ mod support;
 
 use std::collections::BTreeMap;
 
+use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use support::{FrontKind, Shop, assert_nothing_lost, finish, run};
 use switchyard_harness::Ended;
 use switchyard_record::{ObjectRef, Outcome, Phase, PlannedMutation, Target};
+use switchyard_sandbox::fault_proxy::{Fault, FaultProxy, FaultRule};
 use switchyard_traffic::routing::Routing;
 
 fn assert_gate(ended: &Ended, part: &str) {
@@ -178,4 +180,65 @@ async fn a_rollback_by_hand_is_carried_out_although_there_was_one_before() {
         assert_eq!(ended.outputs["result"], "rolled-back", "{}", ended.log());
         assert_eq!(shop.weights(), json!({"blue": 100}));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_that_could_not_begin_gives_its_claim_up_and_can_be_run_again() {
+    let mut shop = Shop::open_with(FrontKind::Traefik, 1, 1).await;
+    assert_eq!(run(shop.switch()).code, Some(0));
+    shop.succeed().await;
+    shop.run_id = "2002".to_owned();
+    let proxy = FaultProxy::start(&shop.sandbox).await.unwrap();
+    proxy.inject(
+        FaultRule::every(Fault::Status(StatusCode::FORBIDDEN))
+            .method(Method::PATCH)
+            .path("/traefikservices/web"),
+    );
+    let ended = run(shop.through(shop.proving("rollback"), &proxy));
+    assert_eq!(ended.code, Some(3), "{}", ended.log());
+    assert_eq!(shop.record().await.phase, Phase::Abandoned);
+    assert_eq!(shop.application().await.active, None);
+    assert_eq!(shop.weights(), json!({"green": 100}));
+    let again = run(shop.proving("rollback"));
+    assert_eq!(again.code, Some(0), "{}", again.log());
+    assert_eq!(shop.weights(), json!({"blue": 100}));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sizes_that_cannot_be_read_stop_a_switch_before_it_begins() {
+    let shop = Shop::open_with(FrontKind::Traefik, 1, 1).await;
+    let proxy = FaultProxy::start(&shop.sandbox).await.unwrap();
+    proxy.inject(
+        FaultRule::every(Fault::Status(StatusCode::FORBIDDEN))
+            .method(Method::GET)
+            .path("/horizontalpodautoscalers"),
+    );
+    let ended = run(shop.through(shop.switch(), &proxy));
+    assert_gate(&ended, "nothing was switched");
+    assert_eq!(shop.weights(), json!({"blue": 100}));
+    assert_eq!(run(shop.switch()).code, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_deployment_that_fails_needs_a_person_and_makes_room_for_a_new_one() {
+    let mut shop = Shop::open_with(FrontKind::Traefik, 1, 1).await;
+    let patch = json!({"spec": {"weighted": {"services": [{"name": "web-green", "port": 80}]}}});
+    shop.kubectl(&[
+        "patch",
+        "traefikservice/web",
+        "--type",
+        "merge",
+        "-p",
+        &patch.to_string(),
+    ]);
+    let wrong = shop.switch().input("expect-version", "v9.9.9");
+    let ended = run(wrong.input("timeout", "10s"));
+    assert_gate(&ended, "no other side was there to go back to");
+    let record = shop.record().await;
+    assert_eq!(record.phase, Phase::NeedsPerson);
+    assert_eq!(record.sides.from, None);
+    assert_eq!(shop.weights(), json!({"green": 100}));
+    shop.run_id = "2002".to_owned();
+    let ended = run(shop.switch().input("new-deployment", "true"));
+    assert_eq!(ended.code, Some(0), "{}", ended.log());
 }
