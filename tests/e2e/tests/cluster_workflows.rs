@@ -362,6 +362,45 @@ async fn an_image_that_does_not_start_is_abandoned_and_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_answers_with_errors_loses_its_traffic_again() {
+    let shop = Shop::open("e2e-errors").await;
+    assert_succeeded(&shop.release(OLD));
+    let workflow = ".github/workflows/release.yml";
+    let tag = "=:${{ inputs.version }}";
+    shop.consumer.change(workflow, tag, "=:failing").unwrap();
+    let ended = shop.release(NEW);
+    assert_failed(&ended);
+    assert_eq!(shop.phase(), "rolled_back");
+    assert_eq!(shop.live("/").await, OLD);
+    assert_eq!(shop.live("/api").await, OLD);
+    let told = shop.told();
+    assert_eq!(
+        told.last().unwrap(),
+        "↩️ Deployment of shop v1.1.0 to production was rolled back"
+    );
+    // The next, good version is not held up by it.
+    shop.consumer.change(workflow, "=:failing", tag).unwrap();
+    assert_succeeded(&shop.release(NEW));
+    assert_eq!(shop.live("/").await, NEW);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_deployment_that_errs_is_left_to_a_person_and_holds_up_nothing() {
+    let shop = Shop::open("e2e-first").await;
+    let workflow = ".github/workflows/release.yml";
+    let tag = "=:${{ inputs.version }}";
+    shop.consumer.change(workflow, tag, "=:failing").unwrap();
+    let ended = shop.release(NEW);
+    assert_failed(&ended);
+    let log = ended.job("Deploy");
+    assert!(log.contains("no other side was there to go back to"), "{log}");
+    assert_eq!(shop.phase(), "needs_person");
+    shop.consumer.change(workflow, "=:failing", tag).unwrap();
+    assert_succeeded(&shop.release(NEW));
+    assert_eq!(shop.live("/").await, NEW);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_runner_that_dies_in_mid_switch_is_rescued_by_the_next_job() {
     let shop = Shop::open("e2e-death").await;
     assert_succeeded(&shop.release(OLD));
