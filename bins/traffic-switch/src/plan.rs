@@ -118,7 +118,7 @@ fn render(fronts: &[Front], tasks: &[Task], id: &DeploymentId) -> Result<String,
     let mut lines = Vec::new();
     for task in tasks {
         let Task::Write { target, aim } = task else {
-            lines.push(format!("check  {}", describe(task)));
+            lines.push(line_of(task));
             continue;
         };
         if let (Some(front), Some(object)) = (fronts.get(*target), objects.get_mut(*target)) {
@@ -175,9 +175,23 @@ fn write_lines(
     Ok(lines)
 }
 
+fn line_of(task: &Task) -> String {
+    match task {
+        Task::Enter(phase) => format!("phase  {phase}"),
+        Task::ScaleUp
+        | Task::Capacity(_)
+        | Task::Write { .. }
+        | Task::Confirm(_)
+        | Task::FrontDoor(_)
+        | Task::Hold
+        | Task::Quiet
+        | Task::ScaleDown => format!("check  {}", describe(task)),
+    }
+}
+
 fn describe(task: &Task) -> String {
     match task {
-        Task::Enter(phase) => format!("record phase {phase}"),
+        Task::Enter(phase) => format!("phase {phase}"),
         Task::ScaleUp => "side has the size it had".to_owned(),
         Task::Capacity(share) => format!("new side has ready, routable pods for {share}"),
         Task::Write { .. } => String::new(),

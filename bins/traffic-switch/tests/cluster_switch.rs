@@ -173,6 +173,37 @@ async fn a_plan_shows_the_patches_and_changes_nothing() {
         assert_eq!(ended.code, Some(0), "{}", ended.log());
         assert_eq!(ended.outputs["result"], "planned");
         assert!(ended.log().contains(r#""op":"test""#), "{}", ended.log());
+        if front == FrontKind::Traefik {
+            let lines = ended.log();
+            let plan: Vec<_> = lines
+                .lines()
+                .skip_while(|line| !line.starts_with("check"))
+                .take_while(|line| !line.starts_with("::"))
+                .collect();
+            insta::assert_snapshot!(plan.join("\n"), @r#"
+            check  new side has ready, routable pods for 100 %
+            phase  switching(1)
+            write  traefik/web (prepare): web-blue 100, web-green 0
+                     {"op":"test","path":"/spec/weighted/services/0","value":{"name":"web-blue","port":80}}
+                     {"op":"add","path":"/spec/weighted/services/0/weight","value":100}
+                     {"op":"add","path":"/spec/weighted/services/-","value":{"name":"web-green","port":80,"weight":0}}
+            check  every proxy knows both sides
+            write  traefik/web (switch): web-blue 0, web-green 100
+                     {"op":"test","path":"/spec/weighted/services/0","value":{"name":"web-blue","port":80,"weight":100}}
+                     {"op":"test","path":"/spec/weighted/services/1","value":{"name":"web-green","port":80,"weight":0}}
+                     {"op":"add","path":"/spec/weighted/services/0/weight","value":0}
+                     {"op":"add","path":"/spec/weighted/services/1/weight","value":100}
+            check  every proxy sends 100 % to the new side
+            check  front door answers with 100 % of the new version, none lost
+            check  old side is quiet
+            write  traefik/web (settle): web-green 100
+                     {"op":"test","path":"/spec/weighted/services/0","value":{"name":"web-blue","port":80,"weight":0}}
+                     {"op":"test","path":"/spec/weighted/services/1","value":{"name":"web-green","port":80,"weight":100}}
+                     {"op":"remove","path":"/spec/weighted/services/0"}
+            check  every proxy sends 100 % to the new side
+            phase  soaking
+            "#);
+        }
         assert_eq!(shop.front_object(), before);
         assert!(
             shop.kubectl(&["get", "configmaps,leases", "-o", "name"])
