@@ -40,7 +40,7 @@ fn confirmation(outputs: &str) -> Option<Duration> {
         .collect();
     let evidence: serde_json::Value = serde_json::from_str(outputs.get("evidence")?).ok()?;
     evidence
-        .get("confirmed_after_ms")?
+        .get("decision_to_evidence_ms")?
         .as_u64()
         .map(Duration::from_millis)
 }
