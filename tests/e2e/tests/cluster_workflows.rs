@@ -385,7 +385,7 @@ async fn a_version_that_answers_with_errors_loses_its_traffic_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_first_deployment_that_errs_is_left_to_a_person_and_holds_up_nothing() {
+async fn a_first_deployment_that_errs_is_left_to_a_person_who_orders_another() {
     let shop = Shop::open("e2e-first").await;
     let workflow = ".github/workflows/release.yml";
     let tag = "=:${{ inputs.version }}";
@@ -393,10 +393,17 @@ async fn a_first_deployment_that_errs_is_left_to_a_person_and_holds_up_nothing()
     let ended = shop.release(NEW);
     assert_failed(&ended);
     let log = ended.job("Deploy");
-    assert!(log.contains("no other side was there to go back to"), "{log}");
+    assert!(
+        log.contains("no other side was there to go back to"),
+        "{log}"
+    );
     assert_eq!(shop.phase(), "needs_person");
     shop.consumer.change(workflow, "=:failing", tag).unwrap();
-    assert_succeeded(&shop.release(NEW));
+    let held_up = shop.release(NEW);
+    assert_failed(&held_up);
+    assert!(held_up.log.contains("new-deployment"), "{}", held_up.log);
+    let ordered = shop.consumer.workflow("release.yml").input("version", NEW);
+    assert_succeeded(&ordered.input("new-deployment", "true").wait().unwrap());
     assert_eq!(shop.live("/").await, NEW);
 }
 
