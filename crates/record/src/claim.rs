@@ -232,6 +232,10 @@ impl Refusal {
             Self::EndedRun { .. } => "start a new workflow run; to deploy this run's version once \
                  more on purpose, set `new-deployment: true`"
                 .to_owned(),
+            Self::Active { phase, .. } if may_be_superseded(*phase) => "put what is live right \
+                 (`traffic-switch status` shows it), then order `traffic-switch rollback` for this \
+                 application, or deploy with `new-deployment: true`"
+                .to_owned(),
             Self::Active { .. } => "wait until it has ended, or order `traffic-switch rollback` \
                  for this application; when its runner died, run `traffic-switch rescue` with its \
                  `deployment-id`"
