@@ -252,6 +252,12 @@ pub(crate) struct RestoreArgs {
     /// Revision to bring back; the one before the current when it is not given
     #[arg(long)]
     pub(crate) to_revision: Option<u64>,
+    /// Take back this run's own deployment in place if it is under way, and do nothing otherwise
+    ///
+    /// For the step or job that cleans up after a failure. It needs `application`, and `backup-file`
+    /// where something was live before.
+    #[arg(long, value_parser = values::boolean, default_value = "false", num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
+    pub(crate) only_under_way: bool,
     /// Show what would change, and change nothing
     #[arg(long, value_parser = values::boolean, default_value = "false", num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
     pub(crate) plan: bool,

@@ -3,6 +3,7 @@
 
 mod from_backup;
 mod revisions;
+mod under_way;
 
 use anyhow::anyhow;
 use switchyard_cluster::access::Permission;
@@ -43,7 +44,7 @@ struct Restored {
 /// # Errors
 /// Bad input, a backup that is not the one of the record, or a cluster that fails.
 pub(crate) async fn run(args: RestoreArgs, context: &mut Context) -> Result<(), Failure> {
-    if args.backup_file.is_none() && args.workloads.is_empty() {
+    if args.backup_file.is_none() && args.workloads.is_empty() && !args.only_under_way {
         return Err(
             Failure::input(anyhow!("nothing is named that could be restored"))
                 .hint("give `backup-file`, or `workloads` whose previous revision to bring back"),
@@ -53,8 +54,14 @@ pub(crate) async fn run(args: RestoreArgs, context: &mut Context) -> Result<(), 
     refuse_both([backup, ("workloads", !args.workloads.is_empty())])?;
     refuse_both([backup, ("to-revision", args.to_revision.is_some())])?;
     refuse_alone(("digest", args.digest.is_some()), backup)?;
+    let only = ("only-under-way", args.only_under_way);
+    refuse_both([only, ("workloads", !args.workloads.is_empty())])?;
+    refuse_both([only, ("plan", args.plan)])?;
     within(args.timeout, async {
         let opened = Opened::begin(context, &args.deployment, args.timeout, to_restore).await?;
+        if args.only_under_way {
+            return under_way::restore(&args, context, &opened).await;
+        }
         let (mut ledger, claimed) = open_ledger(&args, context, &opened).await?;
         let result = with_ledger(&args, context, &opened, (&mut ledger, claimed)).await;
         ledger.close().await;

@@ -159,9 +159,9 @@ impl<'a> Run<'a> {
             "switchyard-ci/switchyard@v1={}",
             shown(&project.archive)
         )];
-        let stand_in = project.archive.join("tests/e2e/stand-ins/upload-artifact");
-        for reference in uploads(&project.archive)? {
-            repositories.push(format!("{reference}={}", shown(&stand_in)));
+        for (reference, stand_in) in artifact_actions(&project.archive)? {
+            let folder = project.archive.join("tests/e2e/stand-ins").join(stand_in);
+            repositories.push(format!("{reference}={}", shown(&folder)));
         }
         for repository in repositories {
             arguments.extend(["--local-repository".into(), repository]);
@@ -281,21 +281,22 @@ fn ended_step(line: &str) -> Option<String> {
     (!is_inner).then(|| format!("{job:8} {outcome:6} {name}"))
 }
 
-/// The references under which our workflows use the upload action.
-fn uploads(archive: &Path) -> Result<Vec<String>> {
+/// The references under which our workflows use the actions that need GitHub's artifact service, with
+/// the stand-in for each.
+fn artifact_actions(archive: &Path) -> Result<BTreeMap<String, &'static str>> {
     let folder = archive.join(".github/workflows");
-    let mut references = Vec::new();
+    let mut references = BTreeMap::new();
     for entry in std::fs::read_dir(&folder).doing(|| "read the workflows".into())? {
         let path = entry.doing(|| "read the workflows".into())?.path();
         let text = std::fs::read_to_string(&path).doing(|| format!("read {}", path.display()))?;
-        references.extend(
-            text.split_whitespace()
-                .filter(|word| word.starts_with("actions/upload-artifact@"))
-                .map(str::to_owned),
-        );
+        for word in text.split_whitespace() {
+            for action in ["upload-artifact", "download-artifact"] {
+                if word.starts_with(&format!("actions/{action}@")) {
+                    references.insert(word.to_owned(), action);
+                }
+            }
+        }
     }
-    references.sort();
-    references.dedup();
     Ok(references)
 }
 

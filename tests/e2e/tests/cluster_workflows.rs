@@ -437,6 +437,42 @@ async fn a_runner_that_dies_in_mid_switch_is_rescued_by_the_next_job() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_first_deployment_in_place_that_fails_is_left_to_a_person_who_orders_another() {
+    let shop = Shop::open("e2e-dev-first").await;
+    let deploy = |version: &str| shop.consumer.workflow("dev.yml").input("version", version);
+    let ended = deploy("crashing").wait().unwrap();
+    assert_failed(&ended);
+    assert_eq!(shop.phase(), "needs_person");
+    assert!(
+        ended.job("Deploy").contains("nothing was live before"),
+        "{}",
+        ended.log
+    );
+    assert_succeeded(&deploy(OLD).input("new-deployment", "true").wait().unwrap());
+    shop.becomes("/", OLD).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_runner_that_dies_in_mid_update_is_rescued_from_the_backup() {
+    let shop = Shop::open("e2e-dev-death").await;
+    let deploy = |version: &str| shop.consumer.workflow("dev.yml").input("version", version);
+    assert_succeeded(&deploy(OLD).wait().unwrap());
+    let ended = deploy(NEW).dies(Death {
+        job: "deploy".into(),
+        program: "rollout".into(),
+        command: "apply".into(),
+        point: "settle:1".into(),
+    });
+    let ended = ended.wait().unwrap();
+    assert_failed(&ended);
+    assert!(ended.job("Rescue").contains("put back"), "{}", ended.log);
+    assert_eq!(shop.phase(), "rolled_back");
+    assert_eq!(shop.live("/").await, OLD);
+    assert_eq!(shop.live("/api").await, OLD);
+    assert_succeeded(&deploy(NEW).wait().unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_deployment_in_place_updates_and_undoes_itself() {
     let shop = Shop::open("e2e-dev").await;
     let deploy = |version: &str| {
@@ -456,6 +492,7 @@ async fn a_deployment_in_place_updates_and_undoes_itself() {
 
     assert_failed(&deploy("crashing"));
     assert_eq!(shop.live("/").await, NEW);
+    assert_eq!(shop.phase(), "rolled_back");
     let image = shop.kubectl(&[
         "get",
         "deployment",
