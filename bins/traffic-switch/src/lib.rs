@@ -5,6 +5,7 @@
 
 mod abandon;
 mod access;
+mod conclude;
 mod held;
 mod inputs;
 mod outcome;
@@ -73,7 +74,7 @@ impl Action for TrafficSwitch {
         },
         Output {
             name: "result",
-            description: "`switched`, `holding`, `planned`, `rolled-back`, `abandoned`, `nothing-to-do` or `failed`",
+            description: "`switched`, `holding`, `planned`, `rolled-back`, `abandoned`, `concluded`, `nothing-to-do` or `failed`",
         },
     ];
 

@@ -8,6 +8,7 @@ use switchyard_deployment::{Connection, connect, deployment_id, record_failure, 
 use switchyard_record::{ClaimRequest, Claimed, Freshness, Intent, Session, Store};
 use switchyard_runner::{Context, Failure};
 
+use crate::conclude::{conclude, is_settled};
 use crate::inputs::RescueInputs;
 use crate::take_back::{Order, nothing_to_do, take_back};
 
@@ -77,6 +78,9 @@ async fn go(
         "deployment {} stands in phase {phase}",
         session.id()
     ));
+    if is_settled(phase) {
+        return conclude(connection, session, context, started).await;
+    }
     let order = Order {
         targets: &[],
         proof: &inputs.proof,

@@ -122,6 +122,17 @@ fn record_lines(record: &ApplicationRecord) -> Vec<String> {
     lines
 }
 
+/// Percent by side that a target sends now.
+///
+/// # Errors
+/// The target cannot be read.
+pub(crate) async fn shares(
+    cluster: &Cluster,
+    target: &Target,
+) -> Result<BTreeMap<Side, u8>, Failure> {
+    one(cluster, target).await.map(|(_, shares)| shares)
+}
+
 async fn one(cluster: &Cluster, target: &Target) -> Result<(String, BTreeMap<Side, u8>), Failure> {
     let objects = cluster.dynamic_objects(&kind_of(target.provider));
     let live = objects

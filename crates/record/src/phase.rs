@@ -284,7 +284,8 @@ fn is_edge(chain: Chain, current: Phase, to: Phase) -> bool {
         }
         Phase::Promoting => to == Phase::Soaking || leads_back(to),
         Phase::Soaking => matches!(to, Phase::Quieting | Phase::Succeeded) || leads_back(to),
-        Phase::Quieting => to == Phase::Retired || leads_back(to),
+        // The old side's size is no condition of success: what cannot be scaled down is left.
+        Phase::Quieting => matches!(to, Phase::Retired | Phase::Succeeded) || leads_back(to),
         Phase::Retired => to == Phase::Succeeded || leads_back(to),
         Phase::Abandoning => matches!(to, Phase::Abandoned | Phase::NeedsPerson),
         Phase::Reverting => matches!(to, Phase::RolledBack | Phase::NeedsPerson),

@@ -135,22 +135,28 @@ fn what_fails_after_the_safety_period_sends_no_traffic_back() {
 #[test]
 fn the_rescue_job_outlives_the_runner_of_the_deployment() {
     let repository = repository();
-    let rescue = &repository.jobs("deploy-blue-green.yml")["rescue"];
-    assert_eq!(rescue["needs"], "deploy");
-    assert_eq!(rescue["if"], "always() && needs.deploy.result != 'success'");
-    // A cancelled run is given five minutes.
-    assert_eq!(rescue["timeout-minutes"], 4);
-    assert_eq!(
-        rescue["environment"],
-        "${{ inputs.rescue-environment || format('{0}-rollback', inputs.environment) }}"
-    );
-    assert_eq!(order(rescue), ["setup", "traffic-switch rescue"]);
-    // It reads the record and nothing that the other job made.
-    assert!(
-        !serde_json::to_string(&rescue["steps"])
-            .unwrap()
-            .contains("needs.")
-    );
+    for (workflow, program) in [
+        ("deploy-blue-green.yml", "traffic-switch rescue"),
+        ("deploy-dev.yml", "rollout restore"),
+    ] {
+        let rescue = &repository.jobs(workflow)["rescue"];
+        assert_eq!(rescue["needs"], "deploy", "{workflow}");
+        assert_eq!(
+            rescue["if"], "always() && needs.deploy.result != 'success'",
+            "{workflow}"
+        );
+        // A cancelled run is given five minutes.
+        assert_eq!(rescue["timeout-minutes"], 4, "{workflow}");
+        assert_eq!(
+            rescue["environment"],
+            "${{ inputs.rescue-environment || format('{0}-rollback', inputs.environment) }}",
+            "{workflow}"
+        );
+        assert_eq!(order(rescue), ["setup", program], "{workflow}");
+        // It relies on nothing that the other job put out.
+        let steps = serde_json::to_string(&rescue["steps"]).unwrap();
+        assert!(!steps.contains("needs."), "{workflow}");
+    }
 }
 
 #[test]

@@ -437,6 +437,25 @@ async fn a_runner_that_dies_in_mid_switch_is_rescued_by_the_next_job() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_runner_that_dies_while_the_old_side_is_scaled_down_costs_the_new_one_no_traffic() {
+    let shop = Shop::open("e2e-retire").await;
+    assert_succeeded(&shop.release(OLD));
+    let run = shop.consumer.workflow("release.yml").input("version", NEW);
+    let ended = run.dies(Death {
+        job: "deploy".into(),
+        program: "rollout".into(),
+        command: "scale".into(),
+        point: "phase:quieting".into(),
+    });
+    let ended = ended.wait().unwrap();
+    assert_failed(&ended);
+    let rescue = ended.job("Rescue");
+    assert!(rescue.contains("nothing is taken back"), "{rescue}");
+    assert_eq!(shop.live("/").await, NEW);
+    assert_eq!(shop.phase(), "succeeded");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_first_deployment_in_place_that_fails_is_left_to_a_person_who_orders_another() {
     let shop = Shop::open("e2e-dev-first").await;
     let deploy = |version: &str| shop.consumer.workflow("dev.yml").input("version", version);
