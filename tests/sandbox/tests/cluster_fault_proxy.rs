@@ -137,6 +137,24 @@ async fn a_cut_before_leaves_the_server_untouched_and_a_cut_after_does_not() {
 }
 
 #[tokio::test]
+async fn a_late_request_cuts_its_sender_off_at_once_and_arrives_when_it_is_told_to() {
+    let rig = rig().await;
+    rig.proxy
+        .inject(FaultRule::every(Fault::Late).method(Method::POST).times(2));
+    for name in ["late", "late"] {
+        let cut = create(&rig.faulty, name).await;
+        assert!(!matches!(cut, Ok(_) | Err(kube::Error::Api(_))), "{cut:?}");
+    }
+    create(&rig.faulty, "punctual").await.expect("it passes");
+    assert!(rig.direct.get_opt("late").await.expect("a look").is_none());
+    assert_eq!(rig.proxy.kept_back(), 2);
+    let answers = rig.proxy.deliver().await.expect("the server is there");
+    assert_eq!(answers, [StatusCode::CREATED, StatusCode::CONFLICT]);
+    assert!(rig.direct.get_opt("late").await.expect("a look").is_some());
+    assert_eq!(rig.proxy.kept_back(), 0);
+}
+
+#[tokio::test]
 async fn a_delay_delays_and_a_hang_never_ends_until_it_is_cut() {
     let rig = rig().await;
     let delay = Duration::from_millis(300);

@@ -1,5 +1,6 @@
 //! A TLS proxy in front of the API server that fails on request: it answers 429, cuts, delays,
-//! hangs, or drops an answer after the server has already acted. Knows nothing of objects.
+//! hangs, drops an answer after the server has already acted, or delivers a request long after its
+//! sender was cut off. Knows nothing of objects.
 
 mod rule;
 mod serve;
@@ -10,7 +11,9 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use http::Method;
+use bytes::Bytes;
+use http::{Method, Request, StatusCode};
+use http_body_util::Full;
 use rustls::{
     ClientConfig, ServerConfig,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
@@ -26,7 +29,7 @@ use crate::{
     http_client::trusting,
     sandbox::Sandbox,
 };
-use serve::accept;
+use serve::{accept, deliver};
 
 /// One request that came to the proxy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +53,8 @@ pub struct FaultProxy {
 struct Shared {
     rules: Mutex<Vec<FaultRule>>,
     seen: Mutex<Vec<SeenRequest>>,
+    /// Requests whose senders were cut off, in the order in which they came.
+    late: Mutex<Vec<Request<Full<Bytes>>>>,
     /// Changes whenever all open connections have to be cut.
     generation: watch::Sender<u64>,
     reachable: watch::Sender<bool>,
@@ -80,6 +85,7 @@ impl FaultProxy {
         let shared = Arc::new(Shared {
             rules: Mutex::default(),
             seen: Mutex::default(),
+            late: Mutex::default(),
             generation: watch::Sender::new(0),
             reachable: watch::Sender::new(true),
             upstream: trusting(&read(sandbox.ca_certificate())?)?,
@@ -125,6 +131,27 @@ impl FaultProxy {
     /// Serves again.
     pub fn go_online(&self) {
         self.shared.reachable.send_replace(true);
+    }
+
+    /// How many requests are kept back.
+    #[must_use]
+    pub fn kept_back(&self) -> usize {
+        locked(&self.shared.late).len()
+    }
+
+    /// Sends the requests that were kept back to the server, one after the other, and returns what
+    /// it answered to each.
+    ///
+    /// # Errors
+    /// The server cannot be reached.
+    pub async fn deliver(&self) -> Result<Vec<StatusCode>> {
+        let late = std::mem::take(&mut *locked(&self.shared.late));
+        let mut answers = Vec::new();
+        for request in late {
+            let answer = deliver(request, &self.shared).await;
+            answers.push(answer.context(|| "cannot deliver a request that was kept back")?);
+        }
+        Ok(answers)
     }
 
     /// All requests so far, in the order in which they came.

@@ -19,6 +19,10 @@ pub enum Fault {
     /// The server gets the request and acts; the connection closes instead of its answer: what a
     /// time-out after a write looks like.
     CutAfter,
+    /// The connection closes without an answer, and the request is kept back until
+    /// [`FaultProxy::deliver`](super::FaultProxy::deliver): what a write looks like that got stuck on
+    /// its way and arrives after its sender has given it up.
+    Late,
     /// The request reaches the server later.
     Delay(Duration),
     /// Never answered; the server never sees it.

@@ -82,6 +82,12 @@ async fn handle(request: Request<Incoming>, shared: Arc<Shared>) -> io::Result<R
             let _ = answer.into_body().collect().await;
             Err(io::ErrorKind::ConnectionAborted.into())
         }
+        Some(Fault::Late) => {
+            let (parts, body) = request.into_parts();
+            let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
+            locked(&shared.late).push(Request::from_parts(parts, Full::new(body)));
+            Err(io::ErrorKind::ConnectionAborted.into())
+        }
         Some(Fault::Delay(delay)) => {
             tokio::time::sleep(delay).await;
             forward(request, &shared).await
@@ -140,8 +146,25 @@ fn refusal(status: StatusCode) -> Response<Body> {
     response
 }
 
+/// Sends a request whose sender was cut off, and reads the answer to its end: only then has the
+/// server surely done its work.
+pub(super) async fn deliver(
+    request: Request<Full<Bytes>>,
+    shared: &Shared,
+) -> io::Result<StatusCode> {
+    let answer = forward(request, shared).await?;
+    let status = answer.status();
+    let _ = answer.into_body().collect().await;
+    Ok(status)
+}
+
 /// Sends a request on and its answer back. An upgrade (exec, port-forward) becomes a tunnel.
-async fn forward(mut request: Request<Incoming>, shared: &Shared) -> io::Result<Response<Body>> {
+async fn forward<B>(mut request: Request<B>, shared: &Shared) -> io::Result<Response<Body>>
+where
+    B: hyper::body::Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
     let stream = TcpStream::connect((NODE_ADDRESS, API_SERVER_PORT)).await?;
     let _ = stream.set_nodelay(true);
     let name = ServerName::try_from(NODE_ADDRESS).map_err(io::Error::other)?;
