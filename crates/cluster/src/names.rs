@@ -9,6 +9,9 @@ pub const SLOT: &str = "switchyard.dev/slot";
 pub const FENCE: &str = "switchyard.dev/fence";
 /// Annotation: the deployment that last wrote the object.
 pub const DEPLOYMENT: &str = "switchyard.dev/deployment";
+/// Annotation that is changed to give an object another version, so that a write that got no answer
+/// cannot be carried out late.
+pub const SEAL: &str = "switchyard.dev/seal";
 /// Annotation: the version that the object runs.
 pub const VERSION: &str = "switchyard.dev/version";
 /// Annotation: the name of a slotted object without its suffix.

@@ -62,7 +62,8 @@ pub enum Outcome {
     NotApplied,
     /// The live object agrees with neither: somebody else wrote the owned fields.
     Foreign,
-    /// The answer was lost and the live object could not be read.
+    /// The answer was lost, and the live object could not be read or is as before: while it stands at
+    /// the version that the mutation is conditional on, that can still arrive.
     Unknown,
 }
 
@@ -269,6 +270,35 @@ pub fn resume(live: &LiveTarget, entry: &JournalEntry) -> Resume {
     } else {
         disagreement(live.projection.describe())
     }
+}
+
+/// Decides what became of all open entries of one object, oldest first, from what is live. None of
+/// them may be able to arrive any more: raise the fence on the object before it is read.
+#[must_use]
+pub fn outcomes(live: &LiveTarget, open: &[JournalEntry]) -> Vec<(u32, Outcome)> {
+    let verdicts: Vec<Resume> = open.iter().map(|entry| resume(live, entry)).collect();
+    let last_applied = verdicts.iter().rposition(|one| *one == Resume::MarkApplied);
+    let is_as_before = verdicts.contains(&Resume::Do);
+    // What the entry that was applied, and each one that it was decided upon, had found.
+    let mut found: Option<&Projection> = None;
+    let mut outcomes = Vec::new();
+    for (place, (entry, verdict)) in open.iter().zip(&verdicts).enumerate().rev() {
+        let led_there = found.is_some_and(|found| found.agrees_with(&entry.after));
+        let outcome = match verdict {
+            _ if last_applied == Some(place) || led_there => {
+                found = Some(&entry.before);
+                Outcome::Applied
+            }
+            Resume::Do | Resume::MarkApplied => Outcome::NotApplied,
+            Resume::NeedsPerson { .. } if is_as_before || last_applied.is_some() => {
+                Outcome::NotApplied
+            }
+            Resume::NeedsPerson { .. } => Outcome::Foreign,
+        };
+        outcomes.push((entry.seq, outcome));
+    }
+    outcomes.reverse();
+    outcomes
 }
 
 /// Makes one bounded line of a text.

@@ -47,7 +47,7 @@ pub use identity::{
 pub use inputs::inputs_hash;
 pub use journal::{
     Disagreement, JournalEntry, LiveTarget, ObjectRef, Outcome, PlannedMutation, Resume,
-    Settlement, resume,
+    Settlement, outcomes, resume,
 };
 pub use lease::{LeaseObserver, LeaseSeen, LeaseTimes, Standing};
 pub use phase::{Advance, Chain, Phase, PhaseRefused, UnknownPhase, advance};

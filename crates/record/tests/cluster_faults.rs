@@ -87,6 +87,42 @@ async fn a_write_that_never_arrived_is_made_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_write_that_was_given_up_and_arrives_late_is_not_taken_for_somebody_elses() {
+    let app = Application::new("fault-late").await;
+    let proxy = FaultProxy::start(&app.sandbox).await.unwrap();
+    let client = app.sandbox.client_through(&proxy, User::Deployer).await;
+    let (options, _) = options("1001");
+    let cancel = options.cancel.clone();
+    let mut session = Session::open(client, app.id("1001"), options)
+        .await
+        .unwrap();
+    assert_eq!(session.claim(deploy()).await.unwrap(), Claimed::New);
+    let name = app.id("1001").record_name();
+    // Once it is told to end, a session gives a write up after three seconds.
+    cancel.cancel();
+    proxy.inject(on_write_of(&name, Fault::Late).times(1));
+    proxy.inject(
+        FaultRule::every(Fault::Status(StatusCode::SERVICE_UNAVAILABLE))
+            .path(format!("configmaps/{name}")),
+    );
+    let planned = session.plan_mutation(mutation(&json!(1), &json!(2))).await;
+    assert_eq!(planned.unwrap_err().class(), ErrorClass::Remote);
+    proxy.clear();
+    assert_eq!(proxy.deliver().await.unwrap(), [StatusCode::OK]);
+
+    session.advance(Phase::BackedUp).await.unwrap();
+    session.close().await;
+    let store = app.store().await;
+    let stored = store.deployment(&app.id("1001")).await.unwrap().unwrap();
+    assert_eq!(stored.record.phase, Phase::BackedUp);
+    assert_eq!(
+        stored.record.journal,
+        [],
+        "a mutation whose entry could not be written was not made"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_refusal_is_not_tried_again() {
     let app = Application::new("fault-refused").await;
     let proxy = FaultProxy::start(&app.sandbox).await.unwrap();

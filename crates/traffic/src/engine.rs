@@ -3,6 +3,7 @@
 
 mod capacity;
 mod confirm;
+mod doubt;
 mod front_door;
 mod fronts;
 mod holding;

@@ -255,10 +255,15 @@ pub trait Provider: Send + Sync + fmt::Debug {
         Ok(into_patch(operations))
     }
 
-    /// The patch that only marks the object with the writer's fence.
-    fn fence(&self, object: &Value, marks: &Marks) -> Patch {
+    /// The patch that changes nothing but the object's version, by an annotation of this value.
+    fn seal(&self, object: &Value, marks: &Marks, value: &str) -> Patch {
         let mut operations = preconditions(object);
         operations.extend(annotate(object, marks));
+        let path = format!(
+            "/metadata/annotations/{}",
+            escape(switchyard_cluster::names::SEAL)
+        );
+        operations.push(json!({"op": "add", "path": path, "value": value}));
         into_patch(operations)
     }
 }

@@ -166,14 +166,21 @@ impl Cluster {
                 Some(patch) => self.send_scale(&state, write, patch).await,
                 None => Ok(()),
             };
-            state = self.scale_state(&state.workload, deadline).await?;
+            state = match (self.scale_state(&state.workload, deadline).await, &result) {
+                (Ok(state), _) => state,
+                // Why it cannot be read must not hide that it may have been written.
+                (Err(_), Err(error)) if error.leaves_outcome_unknown() => {
+                    return result.map(|()| state);
+                }
+                (Err(unread), _) => return Err(unread),
+            };
             match (result, value_of(&state, write)) {
                 (_, live) if live == Some(to(write)) => return Ok(state),
                 // Only other fields have moved (pods becoming ready move the status).
                 (Err(error @ Error::Conflict { .. }), live) if live == Some(from(write)) => {
                     last = Some(error);
                 }
-                // Whether it was carried out is known now: it was not. The caller decides.
+                // It was not carried out, or not yet: the error tells which. The caller decides.
                 (Err(error), _) => return Err(error),
                 (Ok(()), live) => {
                     return Err(Error::Unsuitable {

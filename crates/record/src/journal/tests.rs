@@ -97,3 +97,43 @@ fn an_error_is_kept_as_one_bounded_line() {
     assert!(kept.starts_with("first second"));
     assert_eq!(kept.chars().count(), MAX_ERROR_CHARACTERS + 1);
 }
+
+/// Open entries in the order in which they were written.
+fn open(steps: &[(&str, &str)]) -> Vec<JournalEntry> {
+    let numbered = (1..).zip(steps);
+    numbered
+        .map(|(seq, (before, after))| JournalEntry {
+            seq,
+            ..entry(&json!(before), &json!(after))
+        })
+        .collect()
+}
+
+fn settled(steps: &[(&str, &str)], seen: &str) -> Vec<Outcome> {
+    let outcomes = outcomes(&live(&json!(seen)), &open(steps));
+    outcomes.into_iter().map(|(_, outcome)| outcome).collect()
+}
+
+#[test]
+fn of_several_writes_without_an_answer_the_one_that_shows_was_carried_out() {
+    use Outcome::{Applied, Foreign, NotApplied};
+    let twice = [("blue", "both"), ("blue", "green")];
+    assert_eq!(settled(&twice, "both"), [Applied, NotApplied]);
+    assert_eq!(settled(&twice, "green"), [NotApplied, Applied]);
+    assert_eq!(settled(&twice, "blue"), [NotApplied, NotApplied]);
+    assert_eq!(settled(&twice, "red"), [Foreign, Foreign]);
+    assert_eq!(
+        settled(&[("blue", "green"), ("blue", "green")], "green"),
+        [NotApplied, Applied]
+    );
+}
+
+#[test]
+fn a_write_that_was_decided_upon_another_one_tells_that_both_were_carried_out() {
+    use Outcome::{Applied, NotApplied};
+    let chain = [("blue", "both"), ("both", "green"), ("green", "grey")];
+    assert_eq!(settled(&chain, "grey"), [Applied, Applied, Applied]);
+    assert_eq!(settled(&chain, "green"), [Applied, Applied, NotApplied]);
+    assert_eq!(settled(&chain, "both"), [Applied, NotApplied, NotApplied]);
+    assert_eq!(settled(&chain, "blue"), [NotApplied; 3]);
+}

@@ -101,6 +101,8 @@ pub struct Session {
     active: Option<Stored<DeploymentRecord>>,
     /// Whether `active` is the one that this session claimed.
     is_claimed: bool,
+    /// Writes of the claimed record that got no answer and may still arrive.
+    doubts: Vec<DeploymentRecord>,
     fault: FaultInjection,
 }
 

@@ -94,6 +94,7 @@ async fn open_with(
             application,
             active,
             is_claimed: false,
+            doubts: Vec::new(),
         }),
         Err(error) => {
             keeper.release().await;

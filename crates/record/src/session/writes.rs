@@ -24,11 +24,14 @@ impl Session {
             self.ensure_held()?;
             match self.store.replace(&known, &next, self.fence).await? {
                 Write::Done(stored) => {
-                    self.active = Some(stored);
+                    self.stands(stored);
                     return Ok(());
                 }
                 Write::Conflict => {}
-                Write::Unclear(error) => patience.wait(error).await?,
+                Write::Unclear(error) => {
+                    self.doubt(&next);
+                    patience.wait(error).await?;
+                }
             }
             let live: Stored<DeploymentRecord> =
                 read_again(&self.store, &known.name, &patience).await?;
@@ -37,16 +40,37 @@ impl Session {
             }
             if live.record == next && live.fence == Some(self.fence) {
                 // The answer was lost, the write was not.
-                self.active = Some(live);
+                self.stands(live);
                 return Ok(());
             }
             take_in_notices(&known.record, &live.record, &mut next);
-            if !is_same_but_notices(&live.record, &known.record) {
+            if !self.is_in_doubt(&live) && !is_same_but_notices(&live.record, &known.record) {
                 return Err(self.changed(&live));
             }
-            // Somebody touched labels, annotations or keys of notices only.
+            // Somebody touched labels, annotations or keys of notices only; or a write that this
+            // process has given up, and told its caller so, has arrived after all.
             known = live;
         }
+    }
+
+    /// Takes in what the record is now: no write that came before can arrive any more.
+    fn stands(&mut self, stored: Stored<DeploymentRecord>) {
+        self.active = Some(stored);
+        self.doubts.clear();
+    }
+
+    /// Keeps a write of which it is not known whether it still arrives.
+    fn doubt(&mut self, next: &DeploymentRecord) {
+        if !self.doubts.contains(next) {
+            self.doubts.push(next.clone());
+        }
+    }
+
+    /// Whether the record is as a write of this process was to leave it that got no answer.
+    fn is_in_doubt(&self, live: &Stored<DeploymentRecord>) -> bool {
+        let mut doubts = self.doubts.iter();
+        live.fence == Some(self.fence)
+            && doubts.any(|doubt| is_same_but_notices(&live.record, doubt))
     }
 
     /// Changes the application's record. Others may write it too (an order to stop), so the

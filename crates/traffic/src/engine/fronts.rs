@@ -12,6 +12,7 @@ use switchyard_cluster::{Cluster, Deadline, DynamicKind};
 use switchyard_record::{ObjectRef, Side, Slot};
 use thiserror::Error;
 
+use super::doubt::Doubt;
 use crate::evidence::KubeProxySample;
 use crate::machine::Aim;
 use crate::provider::service::overlap_selector;
@@ -72,17 +73,8 @@ pub struct Front {
     /// Whether the front Service was turned to pods that have not shown in its slices yet: until
     /// then there is nothing that it could have lost.
     pub awaits_endpoints: bool,
-    /// A write of ours whose outcome is not known.
-    pub doubt: Option<Doubt>,
-}
-
-/// A write whose answer was lost, and whose object could not be read since.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Doubt {
-    /// Its entry in the journal.
-    pub seq: u32,
-    /// What the object is like if it was carried out.
-    pub after: Routing,
+    /// Writes of ours whose outcome is not known.
+    pub doubts: Vec<Doubt>,
 }
 
 impl Front {
@@ -248,7 +240,7 @@ async fn load_front(
         is_foreign: false,
         is_unprepared: false,
         awaits_endpoints: false,
-        doubt: None,
+        doubts: Vec::new(),
     })
 }
 

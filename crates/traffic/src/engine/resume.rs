@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use kube::api::DynamicObject;
 use switchyard_cluster::Deadline;
 use switchyard_record::{
-    JournalEntry, LiveTarget, ObjectRef, Outcome, Phase, Raised, RecordError, Resume, Session,
-    Target as TargetRecord, resume,
+    JournalEntry, LiveTarget, ObjectRef, Outcome, Phase, Projection, Raised, RecordError, Session,
+    Target as TargetRecord, outcomes,
 };
 
 use super::fronts::to_value;
@@ -117,13 +118,17 @@ fn pointer_of(front: &Front) -> String {
     format!("/{}", path.join("/"))
 }
 
-async fn take_up_one(
-    session: &mut Session,
-    index: usize,
-    front: &mut Front,
-) -> Result<Option<Foreign>, Stop> {
+/// What a target is under our fence.
+struct Look {
+    live: DynamicObject,
+    routing: Routing,
+    seen: LiveTarget,
+}
+
+/// Raises our fence on a target and reads it.
+async fn look(session: &Session, front: &mut Front) -> Result<Look, Stop> {
     let live = match fenced(session, &front.reference).await? {
-        Raised::Under(live) => live,
+        Raised::Under(live) => *live,
         Raised::Absent => {
             return Err(Stop::remote(
                 format!("{} does not exist any more", front.reference),
@@ -142,12 +147,44 @@ async fn take_up_one(
         uid: live.metadata.uid.clone(),
         projection: owned.routing.projection(),
     };
-    settle_open(session, &front.reference, &seen).await?;
+    Ok(Look {
+        live,
+        routing: owned.routing,
+        seen,
+    })
+}
+
+fn foreign_in(index: usize, front: &Front, look: &Look, left: &str) -> Foreign {
+    let reason = format!(
+        "{} stands at `{}`, and this deployment left it at `{left}`: it was changed by {}",
+        front.target,
+        look.routing.describe(),
+        writer_of(&look.live, front.target.provider.provider())
+    );
+    let hint =
+        "put it to one of both states, then run the step again or order `traffic-switch rollback`";
+    Foreign {
+        target: index,
+        trouble: Trouble {
+            kind: TroubleKind::Foreign { target: index },
+            reason,
+            hint: Some(hint.to_owned()),
+        },
+    }
+}
+
+async fn take_up_one(
+    session: &mut Session,
+    index: usize,
+    front: &mut Front,
+) -> Result<Option<Foreign>, Stop> {
+    let look = look(session, front).await?;
+    let seen = &look.seen;
+    settle_open(session, &front.reference, seen).await?;
     let record = session.record()?;
-    let expected = expected(&record.journal, &front.reference, &front.prior);
-    let is_as_left = expected
-        .iter()
-        .any(|state| state.agrees_with(&seen.projection));
+    let left =
+        expected(&record.journal, &front.reference).unwrap_or_else(|| front.prior.projection());
+    let is_as_left = left.agrees_with(&seen.projection);
     // A person who put things right may have left either state of any step.
     let is_known = || {
         known_states(&record.journal, &front.reference)
@@ -158,24 +195,7 @@ async fn take_up_one(
     if is_as_left || is_settled_by_hand {
         return Ok(None);
     }
-    let left = expected.first().map(shown).unwrap_or_default();
-    let reason = format!(
-        "{} stands at `{}`, and this deployment left it at `{left}`: it was changed by {}",
-        front.target,
-        owned.routing.describe(),
-        writer_of(&live, provider)
-    );
-    let hint =
-        "put it to one of both states, then run the step again or order `traffic-switch rollback`";
-    let trouble = Trouble {
-        kind: TroubleKind::Foreign { target: index },
-        reason,
-        hint: Some(hint.to_owned()),
-    };
-    Ok(Some(Foreign {
-        target: index,
-        trouble,
-    }))
+    Ok(Some(foreign_in(index, front, &look, &shown(&left))))
 }
 
 /// Raises the fence, again where the API server sheds load or cannot be reached for a moment: a
@@ -197,7 +217,8 @@ fn is_busy(error: &RecordError) -> bool {
     error.is_passing() || matches!(error, RecordError::Changed { .. })
 }
 
-/// Finds out what became of entries whose writer died.
+/// Finds out what became of entries whose writer died. Our fence is on the object, so none of them
+/// can arrive any more.
 async fn settle_open(
     session: &mut Session,
     reference: &ObjectRef,
@@ -209,13 +230,8 @@ async fn settle_open(
         .filter(|entry| is_route(entry, reference))
         .cloned()
         .collect();
-    for entry in open {
-        let outcome = match resume(seen, &entry) {
-            Resume::Do => Outcome::NotApplied,
-            Resume::MarkApplied => Outcome::Applied,
-            Resume::NeedsPerson { .. } => Outcome::Foreign,
-        };
-        session.settle(entry.seq, outcome).await?;
+    for (seq, outcome) in outcomes(seen, &open) {
+        session.settle(seq, outcome).await?;
     }
     Ok(())
 }
@@ -225,30 +241,27 @@ fn is_route(entry: &JournalEntry, reference: &ObjectRef) -> bool {
 }
 
 /// A recorded state for people: as we would say it, else as the record does.
-fn shown(state: &switchyard_record::Projection) -> String {
+fn shown(state: &Projection) -> String {
     let routing = state
         .value()
         .and_then(|value| Routing::from_value(value).ok());
     routing.map_or_else(|| state.describe(), |routing| routing.describe())
 }
 
-/// What the object must be like: as the last entry that was applied left it, else as before.
-fn expected(
-    journal: &[JournalEntry],
-    reference: &ObjectRef,
-    prior: &Routing,
-) -> Vec<switchyard_record::Projection> {
-    let applied = journal
+/// What the last entry that was applied left the object like; nothing when there is none.
+fn expected(journal: &[JournalEntry], reference: &ObjectRef) -> Option<Projection> {
+    let mut own = journal
         .iter()
         .rev()
-        .find(|entry| is_route(entry, reference) && entry.outcome == Outcome::Applied);
-    vec![applied.map_or_else(|| prior.projection(), |entry| entry.after.clone())]
+        .filter(|entry| is_route(entry, reference));
+    let applied = own.find(|entry| entry.outcome == Outcome::Applied);
+    applied.map(|entry| entry.after.clone())
 }
 
 fn known_states<'journal>(
     journal: &'journal [JournalEntry],
     reference: &'journal ObjectRef,
-) -> impl Iterator<Item = &'journal switchyard_record::Projection> {
+) -> impl Iterator<Item = &'journal Projection> {
     let own = journal.iter().filter(|entry| is_route(entry, reference));
     own.flat_map(|entry| [&entry.before, &entry.after])
 }

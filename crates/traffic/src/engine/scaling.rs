@@ -7,8 +7,8 @@ use switchyard_cluster::scale::{Precondition, ScaleGoal, ScaleState, ScaleWrite,
 use switchyard_cluster::workloads::WorkloadRef;
 use switchyard_cluster::{Cluster, Deadline};
 use switchyard_record::{
-    JournalEntry, LiveTarget, ObjectRef, Outcome, PlannedMutation, Projection, Raised, Resume,
-    Session, Settlement, SideState, WorkloadState, resume,
+    JournalEntry, LiveTarget, ObjectRef, Outcome, PlannedMutation, Projection, Raised, Session,
+    Settlement, SideState, WorkloadState, outcomes,
 };
 
 use super::{Engine, Stop, with_causes};
@@ -202,6 +202,10 @@ async fn resize_one(
     let Some(reference) = workload_ref(object) else {
         return Ok(None);
     };
+    if open_sizes(session, object)?.next().is_some() {
+        // What an earlier process has sent cannot arrive under our fence any more.
+        require_fence(session, object).await?;
+    }
     let state = size_of(cluster, &reference).await?;
     settle_open_sizes(session, object, &state).await?;
     let writes = plan(&state, goal)
@@ -209,12 +213,7 @@ async fn resize_one(
     if writes.is_empty() {
         return Ok(None);
     }
-    if let Raised::Absent = session.raise_fence(object).await? {
-        return Err(Stop::gate(
-            format!("{object} does not exist any more"),
-            Some("deploy its version again"),
-        ));
-    }
+    require_fence(session, object).await?;
     let planned = PlannedMutation {
         operation: OPERATION.to_owned(),
         target: object.clone(),
@@ -262,7 +261,26 @@ async fn size_of(cluster: &Cluster, workload: &WorkloadRef) -> Result<ScaleState
     read.await.map_err(|error| cluster_stop(&error))
 }
 
-/// Finds out what became of sizes whose writer died.
+/// Raises our fence on a workload that has to be there.
+async fn require_fence(session: &Session, object: &ObjectRef) -> Result<(), Stop> {
+    match session.raise_fence(object).await? {
+        Raised::Under(_) => Ok(()),
+        Raised::Absent => Err(Stop::gate(
+            format!("{object} does not exist any more"),
+            Some("deploy its version again"),
+        )),
+    }
+}
+
+fn open_sizes<'session>(
+    session: &'session Session,
+    object: &'session ObjectRef,
+) -> Result<impl Iterator<Item = &'session JournalEntry>, Stop> {
+    let open = session.record()?.open_entries();
+    Ok(open.filter(move |entry| entry.target == *object && entry.operation == OPERATION))
+}
+
+/// Finds out what became of sizes whose writer died, or got no answer.
 async fn settle_open_sizes(
     session: &mut Session,
     object: &ObjectRef,
@@ -272,19 +290,23 @@ async fn settle_open_sizes(
         uid: Some(state.uid.clone()),
         projection: size(state.replicas, floor(state)),
     };
-    let open = session.record()?.open_entries();
-    let own = open.filter(|entry| entry.target == *object && entry.operation == OPERATION);
-    let own: Vec<JournalEntry> = own.cloned().collect();
-    for entry in own {
-        let outcome = match resume(&seen, &entry) {
-            Resume::Do => Outcome::NotApplied,
-            Resume::MarkApplied => Outcome::Applied,
-            // An autoscaler has its own mind; what is live is what counts from here on.
-            Resume::NeedsPerson { .. } => Outcome::Foreign,
-        };
-        session.settle(entry.seq, outcome).await?;
+    let own: Vec<JournalEntry> = open_sizes(session, object)?.cloned().collect();
+    for (entry, (seq, outcome)) in own.iter().zip(outcomes(&seen, &own)) {
+        // What did not agree with either is no reason to stop: an autoscaler has its own mind, and
+        // what is live is what counts from here on.
+        if is_final(entry, outcome, session.fence()) {
+            session.settle(seq, outcome).await?;
+        }
     }
     Ok(())
+}
+
+/// Whether nothing can change an outcome any more. Pure.
+///
+/// A write that an earlier process has sent cannot arrive once our fence is on the object; one that
+/// this process has sent under the same fence still can.
+fn is_final(entry: &JournalEntry, outcome: Outcome, fence: u64) -> bool {
+    outcome != Outcome::NotApplied || entry.fence < fence
 }
 
 /// An autoscaler's ceiling may have been lowered since the size was written down; more than it
@@ -332,5 +354,31 @@ pub(crate) fn workload_ref(object: &ObjectRef) -> Option<WorkloadRef> {
             name: object.name.clone(),
         }),
         WorkloadKind::DaemonSet | WorkloadKind::Job => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_size_of_ours_without_an_answer_is_not_called_unwritten_while_it_can_still_arrive() {
+        let planned = PlannedMutation {
+            operation: OPERATION.to_owned(),
+            target: ObjectRef::namespaced("apps/v1", "Deployment", "shop", "web-blue"),
+            target_uid: None,
+            precondition_resource_version: None,
+            before: size(0, None),
+            after: size(3, None),
+        };
+        let entry = JournalEntry::pending(1, 7, planned, jiff::Timestamp::UNIX_EPOCH);
+        let seen = |replicas| LiveTarget {
+            uid: None,
+            projection: size(replicas, None),
+        };
+        let outcome = |replicas| outcomes(&seen(replicas), std::slice::from_ref(&entry))[0].1;
+        assert!(!is_final(&entry, outcome(0), 7), "sent by this process");
+        assert!(is_final(&entry, outcome(0), 8), "our fence is newer");
+        assert!(is_final(&entry, outcome(3), 7), "it shows");
     }
 }

@@ -12,7 +12,8 @@ use switchyard_cluster::{Error as ClusterError, FIELD_MANAGER};
 use switchyard_record::{Outcome, PlannedMutation};
 use tokio::time::Instant;
 
-use super::fronts::{Doubt, to_value};
+use super::doubt::{Doubt, Found, Sight, found};
+use super::fronts::to_value;
 use super::{Engine, Front, Stop, with_causes};
 use crate::machine::{Aim, TroubleKind};
 use crate::provider::service::overlap_selector;
@@ -27,30 +28,92 @@ const READ_LIMIT: Duration = Duration::from_secs(15);
 /// How long a write that is under way is waited for after the process was told to end.
 const GRACE: Duration = Duration::from_secs(3);
 
+/// How a write went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sent {
+    /// The object is as it was to be.
+    Done,
+    /// It was not carried out: somebody else has changed other fields in between.
+    Outrun,
+    /// No answer came, and the object is not as it was to be.
+    Unanswered,
+}
+
 impl Engine<'_> {
+    /// Writes one target, and leaves it only once no write of ours can change it any more.
     pub(crate) async fn write(&mut self, index: usize, aim: Aim) -> Result<(), Stop> {
+        let mut sent = Sent::Outrun;
         for _attempt in 0..ATTEMPTS {
             let owned = self.read_front(index).await?;
             let Some(after) = self.aimed(index, aim, &owned)? else {
-                return Ok(());
+                if self.fronts[index].doubts.is_empty() {
+                    return Ok(());
+                }
+                self.seal(index).await?;
+                sent = Sent::Unanswered;
+                continue;
             };
             self.check_overlap(index, aim, &after)?;
             self.remember_before(index).await;
-            if self.write_once(index, aim, after).await? {
-                return Ok(());
-            }
-            self.progress(format!(
-                "{}: somebody changed other fields in between, deciding anew",
-                self.fronts[index].target
-            ));
+            sent = self.write_once(index, aim, after).await?;
+            let why = match sent {
+                Sent::Done => return Ok(()),
+                Sent::Outrun => "somebody changed other fields in between",
+                Sent::Unanswered => "a write got no answer",
+            };
+            let target = &self.fronts[index].target;
+            self.progress(format!("{target}: {why}, deciding anew"));
         }
-        Err(Stop::gate(
-            format!(
-                "{} was changed by somebody else again and again",
-                self.fronts[index].target
+        let target = &self.fronts[index].target;
+        Err(match sent {
+            Sent::Done | Sent::Outrun => Stop::gate(
+                format!("{target} was changed by somebody else again and again"),
+                Some("stop the other writer, then run the step again"),
             ),
-            Some("stop the other writer, then run the step again"),
-        ))
+            Sent::Unanswered => Stop::remote(
+                format!("{target} could not be written: {ATTEMPTS} times no answer came"),
+                Some("check that the API server is reachable from this runner".to_owned()),
+            ),
+        })
+    }
+
+    /// Makes writes impossible that may still be on their way: the object leaves the version that
+    /// they are conditional on. The next look at it then says what became of them.
+    async fn seal(&mut self, index: usize) -> Result<(), Stop> {
+        let front = &self.fronts[index];
+        let latest = front.doubts.iter().map(|doubt| doubt.seq).max();
+        let seal = format!("{}.{}", self.session.fence(), latest.unwrap_or(0));
+        let provider = front.target.provider.provider();
+        let patch = provider.seal(&front.object, &self.marks(), &seal);
+        let line = format!(
+            "{}: a write that got no answer may still arrive, making that impossible",
+            front.target
+        );
+        self.progress(line);
+        match self.send(index, &patch).await {
+            None => Err(Stop::Cancelled),
+            Some(Ok(_)) => Ok(()),
+            Some(Err(error)) => {
+                // A `test` that failed says that the object has left the version by itself.
+                let has_moved = matches!(
+                    error,
+                    ClusterError::Refused { .. } | ClusterError::Conflict { .. }
+                );
+                let is_passing = error.is_transient() || error.leaves_outcome_unknown();
+                if has_moved || is_passing {
+                    Ok(())
+                } else {
+                    Err(cluster_stop(&error))
+                }
+            }
+        }
+    }
+
+    fn marks(&self) -> Marks {
+        Marks {
+            fence: self.session.fence(),
+            deployment: self.session.id().to_string(),
+        }
     }
 
     /// Reads the object, and refuses it when it is not as this process knows it.
@@ -75,7 +138,11 @@ impl Engine<'_> {
                 ),
             ));
         }
-        let found = found(&owned.routing, &front.routing, front.doubt.as_ref());
+        let sight = Sight {
+            routing: owned.routing.clone(),
+            version: live.metadata.resource_version.clone(),
+        };
+        let found = found(&sight, &front.routing, &front.doubts);
         if found == Found::Foreign {
             let reason = format!(
                 "{} stands at `{}` and was left at `{}`: it was changed by {}",
@@ -84,30 +151,12 @@ impl Engine<'_> {
                 front.routing.describe(),
                 writer_of(&live, front.target.provider.provider())
             );
+            self.settle_doubts(index, found).await?;
             return Err(foreign(index, reason));
         }
         self.fronts[index].object = object;
-        self.settle_doubt(index, found).await?;
+        self.settle_doubts(index, found).await?;
         Ok(owned)
-    }
-
-    /// A write whose outcome was unknown is known now: by what is live.
-    async fn settle_doubt(&mut self, index: usize, found: Found) -> Result<(), Stop> {
-        let Some(doubt) = self.fronts[index].doubt.clone() else {
-            return Ok(());
-        };
-        let outcome = match found {
-            Found::Arrived => {
-                self.fronts[index].routing = doubt.after;
-                self.state.has_changed = true;
-                Outcome::Applied
-            }
-            Found::AsLeft => Outcome::NotApplied,
-            Found::Foreign => Outcome::Foreign,
-        };
-        self.session.settle(doubt.seq, outcome).await?;
-        self.fronts[index].doubt = None;
-        Ok(())
     }
 
     pub(crate) fn check_fence(&self, index: usize, object: &Value) -> Result<(), Stop> {
@@ -202,40 +251,44 @@ impl Engine<'_> {
         front.servers_before = front_servers(front, &snapshot);
     }
 
-    /// Sends one write. `false`: it was not carried out, and may be decided anew.
-    async fn write_once(&mut self, index: usize, aim: Aim, after: Routing) -> Result<bool, Stop> {
+    /// Sends one write.
+    async fn write_once(&mut self, index: usize, aim: Aim, after: Routing) -> Result<Sent, Stop> {
         let front = &self.fronts[index];
-        let before = front.routing.clone();
-        let marks = Marks {
-            fence: self.session.fence(),
-            deployment: self.session.id().to_string(),
-        };
         let provider = front.target.provider.provider();
         let patch = provider
-            .patch(&front.object, &after, &front.roles, &marks)
+            .patch(&front.object, &after, &front.roles, &self.marks())
             .map_err(|refusal| Stop::gate(refusal.to_string(), Some(&refusal.hint())))?;
+        let version = version_of(front);
         let planned = PlannedMutation {
             operation: format!("{OPERATION} {}", aim.word()),
             target: front.reference.clone(),
             target_uid: Some(front.uid.clone()),
-            precondition_resource_version: version_of(front),
-            before: before.projection(),
+            precondition_resource_version: version.clone(),
+            before: front.routing.projection(),
             after: after.projection(),
         };
         let seq = self.session.plan_mutation(planned).await?;
-        let started = Instant::now();
-        let answer = self.send(index, &patch).await;
-        match answer {
+        let sent = Instant::now();
+        match self.send(index, &patch).await {
             None => Err(Stop::Cancelled),
             Some(Ok(live)) => {
                 // Known here whatever becomes of the record: else our own write counts as foreign.
-                let read_back = self.written(index, aim, after, &live, started);
+                let read_back = self.written(index, aim, after, &live, sent);
                 self.session.settle(seq, Outcome::Applied).await?;
-                read_back.map(|()| true)
+                // It met the version that the ones before it are conditional on.
+                self.settle_doubts(index, Found::AsLeft).await?;
+                read_back.map(|()| Sent::Done)
             }
             Some(Err(error)) => {
-                self.settle_by_reading(index, aim, seq, (before, after), error, started)
-                    .await
+                let doubt = Doubt {
+                    seq,
+                    aim,
+                    sent,
+                    after,
+                    condition: version.filter(|_| error.leaves_outcome_unknown()),
+                    error: with_causes(&error),
+                };
+                self.settle_by_reading(index, doubt, error).await
             }
         }
     }
@@ -265,13 +318,13 @@ impl Engine<'_> {
         }
     }
 
-    pub(crate) fn written(
+    fn written(
         &mut self,
         index: usize,
         aim: Aim,
         after: Routing,
         live: &DynamicObject,
-        started: Instant,
+        sent: Instant,
     ) -> Result<(), Stop> {
         let object = to_value(live);
         let owned = read(&self.fronts[index], &object)?;
@@ -287,43 +340,33 @@ impl Engine<'_> {
             ));
         }
         front.object = object;
+        self.stands_as_written(index, aim, after, sent);
+        Ok(())
+    }
+
+    /// Takes in that a target stands as we have written it.
+    pub(crate) fn stands_as_written(
+        &mut self,
+        index: usize,
+        aim: Aim,
+        after: Routing,
+        sent: Instant,
+    ) {
+        let front = &mut self.fronts[index];
         front.routing = after;
-        front.doubt = None;
         front.awaits_endpoints = front.is_service() && aim.share().is_some();
         self.state.has_changed = true;
         if aim.share().is_some() && self.state.share_written.is_none() {
-            self.state.share_written = Some(started);
+            self.state.share_written = Some(sent);
         }
+        let front = &self.fronts[index];
         let line = format!(
             "{}: {} ({})",
-            self.fronts[index].target,
-            self.fronts[index].routing.describe(),
+            front.target,
+            front.routing.describe(),
             aim.word()
         );
         self.progress(line);
-        Ok(())
-    }
-}
-
-/// What a live target is, to the process that wrote it last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Found {
-    /// As it was left.
-    AsLeft,
-    /// As a write was to leave it of which no answer came.
-    Arrived,
-    /// Neither.
-    Foreign,
-}
-
-/// Decides by what is live. Pure.
-fn found(live: &Routing, left_at: &Routing, doubt: Option<&Doubt>) -> Found {
-    if live == left_at {
-        Found::AsLeft
-    } else if doubt.is_some_and(|doubt| doubt.after == *live) {
-        Found::Arrived
-    } else {
-        Found::Foreign
     }
 }
 
@@ -379,30 +422,4 @@ pub(crate) fn front_servers(front: &Front, snapshot: &crate::scene::Snapshot) ->
         .cloned()
         .collect();
     view.servers_of(&all)
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use super::*;
-
-    fn selects(slot: &str) -> Routing {
-        Routing::Selector {
-            keys: BTreeMap::from([("slot".to_owned(), slot.to_owned())]),
-        }
-    }
-
-    #[test]
-    fn a_write_of_which_no_answer_came_is_ours_when_it_shows() {
-        let doubt = Doubt {
-            seq: 3,
-            after: selects("green"),
-        };
-        let (blue, green, red) = (selects("blue"), selects("green"), selects("red"));
-        assert_eq!(found(&green, &blue, Some(&doubt)), Found::Arrived);
-        assert_eq!(found(&blue, &blue, Some(&doubt)), Found::AsLeft);
-        assert_eq!(found(&red, &blue, Some(&doubt)), Found::Foreign);
-        assert_eq!(found(&green, &blue, None), Found::Foreign);
-    }
 }
