@@ -11,8 +11,8 @@ use switchyard_deployment::{
 };
 use switchyard_record::{
     ApplicationRecord, ClaimRequest, Claimed, DeploymentId, DeploymentRecord, Freshness,
-    IndexEntry, Intent, Kind as DeploymentKind, PreemptOrder, RecordError, Session, SideState,
-    Store, Stored, Verdict,
+    IndexEntry, Intent, Kind as DeploymentKind, Phase, PreemptOrder, Session, SideState, Store,
+    Stored, Verdict, turned_round,
 };
 use switchyard_runner::{Context, Failure, Kind};
 use switchyard_traffic::engine::{front_reference, priors};
@@ -24,7 +24,7 @@ use crate::inputs::{ProofInputs, RollbackInputs};
 use crate::sides::{READ_LIMIT, recorded_targets};
 use crate::switch::check_targets;
 use crate::take_back::{Order, nothing_to_do, take_back};
-use crate::undo::{opening_of, require_undoable, undo_ended};
+use crate::undo::{opening_of, require_as_left, require_undoable, undo_ended};
 
 pub(crate) async fn run(inputs: RollbackInputs, context: &mut Context) -> Result<(), Failure> {
     let started = Instant::now();
@@ -157,17 +157,23 @@ fn went_back_meanwhile(application: &ApplicationRecord, undone: &Undone) -> bool
 
 fn targets_of(given: &[Target], undone: &DeploymentRecord) -> Result<Vec<Target>, Failure> {
     let mut targets = given.to_vec();
-    for recorded in recorded_targets(undone) {
-        let is_known =
-            |known: &Target| known.provider == recorded.provider && known.name == recorded.name;
-        if !targets.iter().any(is_known) {
-            targets.push(recorded);
-        }
-    }
+    targets.extend(not_among(&targets, recorded_targets(undone)));
     if !targets.is_empty() {
         check_targets(&targets, &Steps::single(Percent::ALL))?;
     }
     Ok(targets)
+}
+
+/// Those of the found targets that are not known, each once. Pure.
+fn not_among(known: &[Target], found: Vec<Target>) -> Vec<Target> {
+    let mut new: Vec<Target> = Vec::new();
+    for target in found {
+        let is_it = |known: &Target| known.provider == target.provider && known.name == target.name;
+        if !known.iter().chain(&new).any(is_it) {
+            new.push(target);
+        }
+    }
+    new
 }
 
 async fn require_access(
@@ -201,14 +207,21 @@ fn show_plan(
         side.as_ref()
             .map_or_else(|| "?".to_owned(), |side| side.side.to_string())
     };
+    // A rollback is finished: its new side is the one that had the traffic before.
+    let is_rollback = undone.kind == DeploymentKind::Rollback;
+    let (what, giving, taking) = if is_rollback {
+        ("finish rollback", &undone.sides.from, &undone.sides.to)
+    } else {
+        ("undo deployment", &undone.sides.to, &undone.sides.from)
+    };
     let mut lines = vec![format!(
-        "undo deployment {} (phase {}): traffic from {} back to {}",
+        "{what} {} (phase {}): traffic from {} back to {}",
         undone.id,
         undone.phase,
-        side(&undone.sides.to),
-        side(&undone.sides.from)
+        side(giving),
+        side(taking)
     )];
-    let workloads = undone.sides.from.iter().flat_map(|side| &side.workloads);
+    let workloads = taking.iter().flat_map(|side| &side.workloads);
     lines.extend(workloads.map(|workload| {
         format!(
             "scale  {} to {}",
@@ -221,11 +234,10 @@ fn show_plan(
         let reference = front_reference(target, id.namespace());
         let prior = known
             .get(&reference)
+            .filter(|_| !is_rollback)
             .map(switchyard_traffic::routing::Routing::describe);
-        lines.push(format!(
-            "write  {target}: {}",
-            prior.unwrap_or_else(|| "as the record says".to_owned())
-        ));
+        let aim = prior.unwrap_or_else(|| format!("all to {}", side(taking)));
+        lines.push(format!("write  {target}: {aim}"));
     }
     context.console.info(lines.join("\n"));
     context.outputs.set("deployment-id", id)?;
@@ -254,19 +266,25 @@ async fn go(
             "it went back by itself in the meantime",
         );
     }
-    let live = session.application().live.clone();
-    let reverted = match live.and_then(|live| live.deployment) {
-        Some(id) if session.active().is_none() => session
-            .store()
-            .deployment(&id)
-            .await
-            .map_err(fail)?
-            .map(|stored| stored.record),
-        Some(_) | None => None,
-    };
-    if let Some(reverted) = &reverted {
-        require_undoable(connection, reverted).await?;
+    let reverted = to_undo(session, context).await?;
+    let ended = session
+        .active()
+        .filter(|active| turned_round(active).is_some())
+        .cloned();
+    if let (Some(reverted), true) = (&reverted, ended.is_some() || session.active().is_none()) {
+        let undoable = require_undoable(connection, reverted).await;
+        undoable.map_err(|failure| with_other_ways(failure, ended.as_ref()))?;
     }
+    // What a rollback that is ended has begun to write goes on under the new one.
+    let mut targets = order.targets.to_vec();
+    if let (Some(ended), Some(reverted)) = (&ended, &reverted) {
+        require_as_left(order, connection, session, ended, reverted).await?;
+        targets.extend(not_among(&targets, recorded_targets(ended)));
+    }
+    let order = &Order {
+        targets: &targets,
+        ..*order
+    };
     let request = ClaimRequest {
         intent: Intent::RollBack(opening_of(reverted.as_ref())),
         attempt: context.environment.workflow_run().attempt,
@@ -277,40 +295,93 @@ async fn go(
             Freshness::OncePerRun
         },
     };
-    match session.claim(request).await.map_err(fail)? {
-        Claimed::New => match reverted {
-            Some(reverted) => undo_ended(order, connection, session, context, &reverted).await,
-            None => Err(Failure::message(
-                Kind::Gate,
-                "the deployment to undo has no record",
-            )),
-        },
-        Claimed::Resumed { .. } | Claimed::TakenOver { .. } => {
-            let is_own_rollback = session.record().map_err(fail)?.kind == DeploymentKind::Rollback;
-            match (is_own_rollback, reverted_by(session).await.map_err(fail)?) {
-                (true, Some(reverted)) => {
-                    undo_ended(order, connection, session, context, &reverted).await
-                }
-                (true, None) | (false, _) => take_back(order, connection, session, context).await,
-            }
+    match (session.claim(request).await.map_err(fail)?, reverted) {
+        (Claimed::New | Claimed::Resumed { .. } | Claimed::TakenOver { .. }, Some(reverted)) => {
+            undo_ended(order, connection, session, context, &reverted).await
         }
-        Claimed::NothingToDo { .. } => {
+        (Claimed::Resumed { .. } | Claimed::TakenOver { .. }, None) => {
+            take_back(order, connection, session, context).await
+        }
+        (Claimed::New, None) => Err(Failure::message(
+            Kind::Bug,
+            "a rollback was begun that undoes nothing",
+        )),
+        (Claimed::NothingToDo { .. }, _) => {
             let id = session.id().clone();
             nothing_to_do(context, &id, order.started, "nothing is to be taken back")
         }
     }
 }
 
-/// The deployment that the claimed rollback undoes.
-async fn reverted_by(session: &Session) -> Result<Option<DeploymentRecord>, RecordError> {
-    match session.record()?.reverts.clone() {
-        Some(id) => Ok(session
-            .store()
-            .deployment(&id)
-            .await?
-            .map(|stored| stored.record)),
-        None => Ok(None),
+/// The deployment that is undone by one of another kind: what is live when nothing is active, else
+/// what the active rollback is about. Nothing when the active one is taken back itself.
+///
+/// # Errors
+/// Its record is gone. To take a rollback back in its place would end on the very version that
+/// somebody wants to get away from.
+async fn to_undo(
+    session: &Session,
+    context: &Context,
+) -> Result<Option<DeploymentRecord>, Failure> {
+    let fail = |error| record_failure(error, context.cancel.requested());
+    let live = session.application().live.as_ref();
+    let id = match session.active() {
+        None => live.and_then(|live| live.deployment.clone()),
+        Some(active) if active.kind == DeploymentKind::Rollback => match &active.reverts {
+            Some(reverts) => Some(reverts.clone()),
+            None => return Err(gone("what it undoes", Some(active))),
+        },
+        Some(_) => None,
+    };
+    let Some(id) = id else {
+        return Ok(None);
+    };
+    match session.store().deployment(&id).await.map_err(fail)? {
+        Some(stored) => Ok(Some(stored.record)),
+        None => Err(gone(&format!("deployment `{id}`"), session.active())),
     }
+}
+
+fn gone(what: &str, active: Option<&DeploymentRecord>) -> Failure {
+    let text = match active {
+        Some(rollback) => format!(
+            "rollback `{}` (phase {}) cannot be finished: the record of {what} does not exist",
+            rollback.id, rollback.phase
+        ),
+        None => format!("the record of {what}, which is to be undone, does not exist"),
+    };
+    let failure = Failure::message(Kind::Gate, text);
+    if active.is_some() {
+        with_other_ways(failure, active)
+    } else {
+        failure.hint("it was deleted by hand; deploy the wanted version anew")
+    }
+}
+
+/// Adds what else can be ordered where a rollback cannot be finished.
+fn with_other_ways(failure: Failure, rollback: Option<&DeploymentRecord>) -> Failure {
+    let Some(rollback) = rollback else {
+        return failure;
+    };
+    let anew = "deploy the wanted version with `new-deployment: true`";
+    let side = |side: &Option<SideState>| {
+        side.as_ref()
+            .map_or_else(|| "before".to_owned(), |side| format!("side {}", side.side))
+    };
+    let failure = if rollback.phase == Phase::NeedsPerson {
+        failure
+    } else {
+        failure.hint(format!(
+            "`traffic-switch rescue` with `deployment-id: {}` sends the traffic to where it was, {}",
+            rollback.id,
+            side(&rollback.sides.from)
+        ))
+    };
+    failure.hint(if turned_round(rollback).is_some() {
+        anew.to_owned()
+    } else {
+        format!("after that, {anew}")
+    })
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ use crate::sides::{READ_LIMIT, targets_back};
 use crate::switch::front_failure;
 
 /// What the two ways back have in common.
+#[derive(Clone, Copy)]
 pub(crate) struct Order<'run> {
     /// As asked for; what the record knows is added under the lease.
     pub(crate) targets: &'run [Target],

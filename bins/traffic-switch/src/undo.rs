@@ -7,7 +7,7 @@ use switchyard_record::{
     Session, SideState, Verdict,
 };
 use switchyard_runner::{Context, Failure, Kind};
-use switchyard_traffic::engine::{SidePair, load_fronts, priors, take_up};
+use switchyard_traffic::engine::{SidePair, foreign_to, load_fronts, priors, take_up};
 use switchyard_traffic::machine::{Ending, Itinerary, StagePlan};
 use switchyard_traffic::share::Percent;
 
@@ -38,6 +38,43 @@ pub(crate) async fn require_undoable(
 ) -> Result<(), Failure> {
     let (_, old) = both_sides(reverted)?;
     held::require(&connection.cluster, old).await
+}
+
+/// Sees that what is live is as one of the steps left it of a rollback that is to be ended, before
+/// another one goes on from there.
+///
+/// # Errors
+/// A gate failure naming the target that somebody else has written, and who.
+pub(crate) async fn require_as_left(
+    order: &Order<'_>,
+    connection: &Connection,
+    session: &Session,
+    ended: &DeploymentRecord,
+    reverted: &DeploymentRecord,
+) -> Result<(), Failure> {
+    let (new, old) = both_sides(reverted)?;
+    let pair = SidePair {
+        taking: old.side,
+        giving: new.side,
+    };
+    let targets = targets_back(order.targets, &[ended, reverted])?;
+    let loaded = load_fronts(
+        &connection.cluster,
+        &targets,
+        &pair,
+        &priors(&reverted.targets),
+        Deadline::after(READ_LIMIT),
+    )
+    .await;
+    let mut fronts = loaded.map_err(front_failure)?;
+    let meaning = format!("rollback `{}` stays as it is: nothing was moved", ended.id);
+    let foreign = foreign_to(session, ended, &mut fronts)
+        .await
+        .map_err(|trouble| failure(&trouble, &meaning))?;
+    match foreign.first() {
+        None => Ok(()),
+        Some(first) => Err(failure(&first.trouble, &meaning)),
+    }
 }
 
 /// The new and the old side of a deployment that can be undone.

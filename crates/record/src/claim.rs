@@ -19,7 +19,8 @@ pub enum Intent {
     Continue,
     /// Take the active deployment back, whoever's it is; when none is active, undo the live one
     /// by a deployment of kind [`Kind::Rollback`]. What is resumed may be either: the record's
-    /// kind tells.
+    /// kind tells. A rollback that has turned round is ended, and what it was to undo is undone
+    /// by a new one.
     RollBack(Opening),
     /// Take this run's own deployment back, if there is anything to take back.
     Rescue,
@@ -95,6 +96,8 @@ pub enum Claim {
         stuck: DeploymentId,
         /// The new one.
         id: DeploymentId,
+        /// The deployment that the new one undoes.
+        reverts: Option<DeploymentId>,
     },
     /// There is nothing to take back.
     NothingToDo {
@@ -306,6 +309,7 @@ fn decide_deploy(
         return Claim::Supersede {
             stuck: active.id.clone(),
             id: next_of_run(known.application, id),
+            reverts: None,
         };
     }
     if !is_ours(active, id) {
@@ -389,6 +393,13 @@ fn other_place(active: Option<&DeploymentRecord>, id: &DeploymentId) -> Option<R
 
 fn decide_roll_back(known: Known<'_>, id: &DeploymentId, request: &ClaimRequest) -> Claim {
     if let Some(active) = known.active {
+        if let Some(reverts) = turned_round(active) {
+            return Claim::Supersede {
+                stuck: active.id.clone(),
+                id: next_of_run(known.application, id),
+                reverts: Some(reverts.clone()),
+            };
+        }
         return if is_ours(active, id) {
             resume(active)
         } else {
@@ -407,6 +418,17 @@ fn decide_roll_back(known: Known<'_>, id: &DeploymentId, request: &ClaimRequest)
             application: id.application().to_owned(),
         }),
     }
+}
+
+/// What a rollback was to undo that does not go there any more: it is on its way back to the very
+/// version that was to be left, or waits for a person.
+///
+/// Whoever orders a rollback wants to get away from that version, so such a one is ended and another
+/// one begun. Nothing for every other deployment: finishing it, or taking it back, leads there.
+#[must_use]
+pub fn turned_round(active: &DeploymentRecord) -> Option<&DeploymentId> {
+    let is_stuck = active.kind == Kind::Rollback && may_be_superseded(active.phase);
+    active.reverts.as_ref().filter(|_| is_stuck)
 }
 
 fn decide_rescue(known: Known<'_>, id: &DeploymentId) -> Claim {

@@ -29,7 +29,9 @@ mod validate;
 pub use application::{
     Active, ApplicationRecord, IndexEntry, LiveVersion, MAX_INDEX, MAX_RECORDS, Preempt,
 };
-pub use claim::{Claim, ClaimRequest, Freshness, Intent, Known, Refusal, StepInputs, decide};
+pub use claim::{
+    Claim, ClaimRequest, Freshness, Intent, Known, Refusal, StepInputs, decide, turned_round,
+};
 pub use clock::{Clock, SystemClock};
 pub use deployment::{
     Attempt, BackupRef, ConfirmedReplicas, DeploymentRecord, DeploymentResult, Evidence,

@@ -37,7 +37,7 @@ pub use confirm::side_shares;
 pub use fronts::{
     Front, FrontError, SidePair, front_reference, kind_of, load_fronts, roles_of, scene_of,
 };
-pub use resume::{Foreign, priors, take_up};
+pub use resume::{Foreign, foreign_to, priors, take_up};
 pub use scaling::resize;
 
 /// Something to tell people while it happens.

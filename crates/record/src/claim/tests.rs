@@ -274,14 +274,16 @@ fn a_stuck_deployment_is_superseded_only_when_asked() {
         claim(&application, Some(&active), "1002", &anew(deploy("aa"))),
         Claim::Supersede {
             stuck: id("1001"),
-            id: id("1002")
+            id: id("1002"),
+            reverts: None
         }
     );
     assert_eq!(
         claim(&application, Some(&active), "1001", &anew(deploy("aa"))),
         Claim::Supersede {
             stuck: id("1001"),
-            id: id("1001").with_repeat(2)
+            id: id("1001").with_repeat(2),
+            reverts: None
         }
     );
 }
@@ -303,7 +305,8 @@ fn a_deployment_that_does_not_come_back_is_superseded_when_asked() {
             claim(&application, Some(&active), "1002", &anew(deploy("aa"))),
             Claim::Supersede {
                 stuck: id("1001"),
-                id: id("1002")
+                id: id("1002"),
+                reverts: None
             }
         );
     }
@@ -573,4 +576,65 @@ fn a_rollback_whose_process_died_is_finished_by_the_next_order() {
             ..
         }
     ));
+}
+
+/// A rollback of run 1001 that stands in a phase.
+fn rollback_in(phases: &[Phase]) -> DeploymentRecord {
+    let mut record = record(Chain::Slots);
+    record.kind = Kind::Rollback;
+    record.reverts = Some(id("900"));
+    for (seconds, phase) in (1..).zip(phases) {
+        entered(&mut record, *phase, seconds);
+    }
+    record
+}
+
+#[test]
+fn an_ordered_rollback_ends_one_that_has_turned_round_and_undoes_what_that_was_to_undo() {
+    for phases in [
+        &[Phase::Switching(1), Phase::Reverting][..],
+        &[Phase::Switching(1), Phase::Soaking, Phase::Reverting],
+        &[Phase::Switching(1), Phase::NeedsPerson],
+        &[Phase::NeedsPerson],
+        &[Phase::Abandoning],
+    ] {
+        let active = rollback_in(phases);
+        let application = claimed_by(&active);
+        for (run, new) in [("1002", id("1002")), ("1001", id("1001").with_repeat(2))] {
+            assert_eq!(
+                claim(&application, Some(&active), run, &roll_back()),
+                Claim::Supersede {
+                    stuck: id("1001"),
+                    id: new,
+                    reverts: Some(id("900"))
+                },
+                "{phases:?} by run {run}"
+            );
+        }
+        // Its own rescue takes it back to where it came from, as ever.
+        assert!(matches!(
+            claim(&application, Some(&active), "1001", &with(Intent::Rescue)),
+            Claim::Resume { .. }
+        ));
+    }
+}
+
+#[test]
+fn an_ordered_rollback_finishes_one_that_still_goes_forward() {
+    for phases in [
+        &[][..],
+        &[Phase::Switching(1)],
+        &[Phase::Switching(1), Phase::Soaking],
+        &[Phase::Switching(1), Phase::Soaking, Phase::Quieting],
+    ] {
+        let active = rollback_in(phases);
+        assert_eq!(
+            claim(&claimed_by(&active), Some(&active), "1002", &roll_back()),
+            Claim::TakeOver {
+                id: id("1001"),
+                phase: active.phase
+            },
+            "{phases:?}"
+        );
+    }
 }

@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use super::Session;
 use super::patience::Patience;
 use super::writes::read_patiently;
+use crate::application::LiveVersion;
 use crate::claim::{Claim, ClaimRequest, Intent, Known, decide};
 use crate::deployment::{
     Attempt, DeploymentRecord, DeploymentResult, Opening, PhaseEntry, Run, SCHEMA, Sides, Verdict,
@@ -36,6 +37,15 @@ pub enum Claimed {
     },
 }
 
+/// A deployment that is about to begin.
+struct Beginning {
+    id: DeploymentId,
+    /// The deployment that it undoes.
+    reverts: Option<DeploymentId>,
+    /// What is live before it.
+    previous: Option<LiveVersion>,
+}
+
 impl Session {
     /// Claims the application for what the request wants.
     ///
@@ -48,7 +58,12 @@ impl Session {
         };
         match decide(known, &self.id, &request) {
             Claim::New { id, reverts } => {
-                self.begin(id, reverts, &request).await?;
+                let beginning = Beginning {
+                    id,
+                    reverts,
+                    previous: self.application.record.live.clone(),
+                };
+                self.begin(beginning, &request).await?;
                 Ok(Claimed::New)
             }
             Claim::Resume { id, phase } => {
@@ -59,9 +74,15 @@ impl Session {
                 self.resume(id, &request).await?;
                 Ok(Claimed::TakenOver { phase })
             }
-            Claim::Supersede { stuck, id } => {
+            Claim::Supersede { stuck, id, reverts } => {
+                let previous = self.live_before(reverts.as_ref());
                 self.supersede(&stuck, &id).await?;
-                self.begin(id, None, &request).await?;
+                let beginning = Beginning {
+                    id,
+                    reverts,
+                    previous,
+                };
+                self.begin(beginning, &request).await?;
                 Ok(Claimed::New)
             }
             Claim::NothingToDo { verdict } => Ok(Claimed::NothingToDo { verdict }),
@@ -112,17 +133,13 @@ impl Session {
 
     /// Begins a deployment: its record first, then the claim that points to it, so that a crash
     /// between leaves a record that nothing points to, never a claim without a record.
-    async fn begin(
-        &mut self,
-        id: DeploymentId,
-        reverts: Option<DeploymentId>,
-        request: &ClaimRequest,
-    ) -> Result<()> {
+    async fn begin(&mut self, beginning: Beginning, request: &ClaimRequest) -> Result<()> {
         let opening = match &request.intent {
             Intent::Deploy(opening) | Intent::RollBack(opening) => opening.clone(),
             Intent::Continue | Intent::Rescue => return Err(RecordError::NotClaimed),
         };
-        let record = self.opened(&id, reverts, opening, request);
+        let id = beginning.id.clone();
+        let record = self.opened(beginning, opening, request);
         let stored = self.create_deployment(record).await?;
         let record = stored.record.clone();
         let at = self.now();
@@ -133,15 +150,28 @@ impl Session {
             .await
     }
 
+    /// What counts as live before a deployment that takes the place of another one. A rollback that
+    /// is ended may have written its own aim down as live, which is not reached.
+    fn live_before(&self, reverts: Option<&DeploymentId>) -> Option<LiveVersion> {
+        match (reverts, self.active()) {
+            (Some(_), Some(stuck)) => stuck.previous.clone(),
+            (None, _) | (_, None) => self.application.record.live.clone(),
+        }
+    }
+
     fn opened(
         &self,
-        id: &DeploymentId,
-        reverts: Option<DeploymentId>,
+        beginning: Beginning,
         opening: Opening,
         request: &ClaimRequest,
     ) -> DeploymentRecord {
         let at = self.now();
         let inputs = request.inputs.iter();
+        let Beginning {
+            id,
+            reverts,
+            previous,
+        } = beginning;
         DeploymentRecord {
             schema: SCHEMA,
             id: id.clone(),
@@ -165,7 +195,7 @@ impl Session {
             inputs_hash: inputs
                 .map(|inputs| (inputs.step.clone(), inputs.hash.clone()))
                 .collect(),
-            previous: self.application.record.live.clone(),
+            previous,
             sides: Sides::default(),
             targets: Vec::new(),
             stages: Vec::new(),

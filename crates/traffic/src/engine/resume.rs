@@ -7,8 +7,8 @@ use std::time::Duration;
 use kube::api::DynamicObject;
 use switchyard_cluster::Deadline;
 use switchyard_record::{
-    JournalEntry, LiveTarget, ObjectRef, Outcome, Phase, Projection, Raised, RecordError, Session,
-    Target as TargetRecord, outcomes,
+    DeploymentRecord, JournalEntry, LiveTarget, ObjectRef, Outcome, Phase, Projection, Raised,
+    RecordError, Session, Target as TargetRecord, outcomes,
 };
 
 use super::fronts::to_value;
@@ -152,6 +152,38 @@ async fn look(session: &Session, front: &mut Front) -> Result<Look, Stop> {
         routing: owned.routing,
         seen,
     })
+}
+
+/// The targets that somebody else has written since another deployment of this application worked on
+/// them, which is to be ended. Each comes under our fence first, so that nothing that deployment has
+/// sent can arrive any more.
+///
+/// # Errors
+/// An object cannot be had, or a newer process has taken over.
+pub async fn foreign_to(
+    session: &Session,
+    ended: &DeploymentRecord,
+    fronts: &mut [Front],
+) -> Result<Vec<Foreign>, Trouble> {
+    let mut foreign = Vec::new();
+    for (index, front) in fronts.iter_mut().enumerate() {
+        let recorded = |target: &&TargetRecord| target.object == front.reference;
+        let Some(target) = ended.targets.iter().find(recorded) else {
+            continue;
+        };
+        let prior = prior_of(target).map(|prior| prior.projection());
+        let look = look(session, front).await.map_err(trouble_of)?;
+        let is_known = known_states(&ended.journal, &front.reference)
+            .chain(&prior)
+            .any(|state| state.agrees_with(&look.seen.projection));
+        if !is_known {
+            let left = prior.as_ref().map(shown).unwrap_or_default();
+            let left =
+                expected(&ended.journal, &front.reference).map_or(left, |state| shown(&state));
+            foreign.push(foreign_in(index, front, &look, &left));
+        }
+    }
+    Ok(foreign)
 }
 
 fn foreign_in(index: usize, front: &Front, look: &Look, left: &str) -> Foreign {
