@@ -35,7 +35,7 @@ pub(crate) async fn run(inputs: RollbackInputs, context: &mut Context) -> Result
         .require_namespace(Deadline::after(READ_LIMIT))
         .await
         .map_err(cluster_failure)?;
-    let Some(undone) = undone(context, &connection, &id).await? else {
+    let Some(mut undone) = undone(context, &connection, &id).await? else {
         return nothing_to_do(
             context,
             &id,
@@ -53,6 +53,7 @@ pub(crate) async fn run(inputs: RollbackInputs, context: &mut Context) -> Result
     if inputs.plan {
         return show_plan(context, &undone.record, &targets, &id);
     }
+    undone.reviewed = targets;
     let order = PreemptOrder {
         by: actor(&context.environment),
         run_url: context.environment.workflow_run().url(),
@@ -79,6 +80,8 @@ pub(crate) async fn run(inputs: RollbackInputs, context: &mut Context) -> Result
 struct Undone {
     record: DeploymentRecord,
     was_active: bool,
+    /// Targets that we are known to be allowed to write.
+    reviewed: Vec<Target>,
 }
 
 /// The deployment that is to be undone, as far as can be told without the lease.
@@ -119,6 +122,7 @@ async fn undone(
     let undone_of = |stored: Stored<DeploymentRecord>| Undone {
         record: stored.record,
         was_active,
+        reviewed: Vec::new(),
     };
     found.map(undone_of).map(Some).ok_or_else(|| {
         Failure::message(
@@ -267,6 +271,16 @@ async fn go(
         );
     }
     let reverted = to_undo(session, context).await?;
+    let found: Vec<Target> = [session.active(), reverted.as_ref()]
+        .into_iter()
+        .flatten()
+        .flat_map(recorded_targets)
+        .collect();
+    let unreviewed = not_among(&undone.reviewed, found);
+    if !unreviewed.is_empty() {
+        let id = session.id();
+        require_access(connection, id, &unreviewed, &inputs.proof, Writing::Yes).await?;
+    }
     let ended = session
         .active()
         .filter(|active| turned_round(active).is_some())
@@ -458,6 +472,7 @@ mod tests {
         let undone = |was_active| Undone {
             record: record("3"),
             was_active,
+            reviewed: Vec::new(),
         };
         let ended = |verdict| application(&[("3", DeploymentKind::Deploy, Some(verdict))]);
         assert!(went_back_meanwhile(

@@ -9,7 +9,7 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use support::{FrontKind, Shop, assert_nothing_lost, finish, run};
 use switchyard_harness::Ended;
-use switchyard_record::{ObjectRef, Outcome, Phase, PlannedMutation, Target};
+use switchyard_record::{ObjectRef, Outcome, Phase, PlannedMutation, Session, Target};
 use switchyard_sandbox::fault_proxy::{Fault, FaultProxy, FaultRule};
 use switchyard_traffic::routing::Routing;
 
@@ -73,19 +73,8 @@ fn backends(service: &str) -> Value {
     json!({"kind": "backends", "places": places})
 }
 
-/// The order is given before the first switch and gets the lease after it.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_rollback_takes_back_what_was_switched_while_it_waited_for_the_lease() {
-    let mut shop = Shop::open_with(FrontKind::Traefik, 1, 1).await;
-    let mut session = shop.session().await;
-    session.advance(Phase::Tested).await.unwrap();
-    let deployment = shop.id();
-    shop.run_id = "2002".to_owned();
-    let rollback = shop.proving("rollback").input("scale-new-down", "true");
-    let rollback = rollback.start();
-    // It has read the record once it orders the holder to stop.
-    session.preempted().cancelled().await;
-
+/// A deployment that has switched the shop to green since it was read as not having begun to.
+async fn switch_by_hand(shop: &Shop, session: &mut Session) {
     let object = ObjectRef::namespaced(
         "traefik.io/v1alpha1",
         "TraefikService",
@@ -134,12 +123,75 @@ async fn a_rollback_takes_back_what_was_switched_while_it_waited_for_the_lease()
         &patch.to_string(),
     ]);
     session.settle(seq, Outcome::Applied).await.unwrap();
+}
+
+/// The order is given before the first switch and gets the lease after it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_takes_back_what_was_switched_while_it_waited_for_the_lease() {
+    let mut shop = Shop::open_with(FrontKind::Traefik, 1, 1).await;
+    let mut session = shop.session().await;
+    session.advance(Phase::Tested).await.unwrap();
+    let deployment = shop.id();
+    shop.run_id = "2002".to_owned();
+    let rollback = shop.proving("rollback").input("scale-new-down", "true");
+    let rollback = rollback.start();
+    // It has read the record once it orders the holder to stop.
+    session.preempted().cancelled().await;
+    switch_by_hand(&shop, &mut session).await;
     session.close().await;
 
     let ended = finish(rollback);
     assert_eq!(ended.code, Some(0), "{}", ended.log());
     assert_eq!(ended.outputs["deployment-id"], deployment.to_string());
     assert_eq!(shop.weights(), json!({"blue": 100}));
+}
+
+/// What it finds under the lease it may not be allowed to write: that is said before it begins to.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_that_may_not_write_what_it_finds_under_the_lease_says_so_before_it_writes() {
+    let mut shop = Shop::open_with(FrontKind::Traefik, 1, 1).await;
+    let mut session = shop.session().await;
+    session.advance(Phase::Tested).await.unwrap();
+    let deployment = shop.id();
+    let role = shop.kubectl(&["get", "role/switchyard-deployer", "-o", "json"]);
+    let mut rules = serde_json::from_str::<Value>(&role).unwrap()["rules"].clone();
+    for rule in rules.as_array_mut().unwrap() {
+        if rule["apiGroups"] == json!(["traefik.io"]) {
+            rule["verbs"] = json!(["list"]);
+        }
+    }
+    shop.kubectl(&[
+        "patch",
+        "role/switchyard-deployer",
+        "--type",
+        "merge",
+        "-p",
+        &json!({"rules": rules}).to_string(),
+    ]);
+    shop.run_id = "2002".to_owned();
+    let rollback = shop.proving("rollback").start();
+    session.preempted().cancelled().await;
+    switch_by_hand(&shop, &mut session).await;
+    session.close().await;
+    let before = shop.front_object();
+
+    let ended = finish(rollback);
+    assert_eq!(ended.code, Some(3), "{}", ended.log());
+    for part in [
+        "2 of ",
+        "get traefikservices.traefik.io",
+        "patch traefikservices.traefik.io",
+        "nothing was changed",
+    ] {
+        assert!(
+            ended.log().contains(part),
+            "no `{part}` in:\n{}",
+            ended.log()
+        );
+    }
+    assert_eq!(shop.front_object(), before);
+    let active = shop.application().await.active.unwrap();
+    assert_eq!(active.deployment, deployment);
 }
 
 #[tokio::test(flavor = "multi_thread")]
