@@ -40,9 +40,11 @@ impl Quiet {
 /// Judges the samples taken so far.
 ///
 /// Proxies count a request when it ends. So when nothing has ended for as long as the longest
-/// request takes, nothing is in flight. Streams that outlive `longest_request` are beyond this.
+/// request takes, nothing is in flight. Streams that outlive `longest_request` are beyond this, and
+/// samples without a single counter are none: nobody counts what no proxy lists.
 pub fn judge(samples: &[Sample], longest_request: Duration, elapsed: Duration) -> Quiet {
-    let Some(last) = samples.last() else {
+    let is_counted = samples.iter().any(|sample| !sample.finished.is_empty());
+    let Some(last) = samples.last().filter(|_| is_counted) else {
         return if elapsed >= longest_request {
             Quiet::HeldUnverified
         } else {
@@ -91,6 +93,21 @@ mod tests {
     }
 
     const LONGEST: Duration = Duration::from_secs(5);
+
+    #[test]
+    fn a_side_that_no_proxy_lists_is_held_for_and_not_called_quiet() {
+        let samples = [sample(0, &[]), sample(5, &[]), sample(6, &[])];
+        assert_eq!(
+            judge(&samples[..1], LONGEST, Duration::ZERO),
+            Quiet::NotYet {
+                flat_for: Duration::ZERO
+            }
+        );
+        assert_eq!(
+            judge(&samples, LONGEST, Duration::from_secs(6)),
+            Quiet::HeldUnverified
+        );
+    }
 
     #[test]
     fn flat_counters_for_the_longest_request_are_quiet() {

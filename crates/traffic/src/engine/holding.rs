@@ -103,7 +103,8 @@ impl Engine<'_> {
                     return Ok(());
                 }
                 Quiet::HeldUnverified => {
-                    let reason = blind.unwrap_or_default();
+                    let reason =
+                        blind.unwrap_or_else(|| "no proxy lists it, so nobody counts".to_owned());
                     self.warn(format!(
                         "held {}s for requests in flight, not verified: {reason}",
                         longest.as_secs()
