@@ -9,7 +9,7 @@ use switchyard_record::{DeploymentResult, Phase, Session, Verdict};
 use switchyard_runner::{Context, Failure, Kind};
 
 use crate::run::TITLE;
-use crate::sides::recorded_targets;
+use crate::sides::targets_back;
 use crate::status::shares;
 
 /// Whether only the old side's end was still to come.
@@ -32,7 +32,8 @@ pub(crate) async fn conclude(
     let Some(new) = record.sides.to.as_ref().map(|side| side.side) else {
         return Err(Failure::message(Kind::Bug, "the record names no new side"));
     };
-    for target in recorded_targets(&record) {
+    // A record that names no route, or one that cannot be read, proves nothing.
+    for target in targets_back(&[], &[&record])? {
         let live = shares(&connection.cluster, &target).await?;
         if live.get(&new) != Some(&100) || live.len() > 1 {
             let seen: Vec<String> = live
