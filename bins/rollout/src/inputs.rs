@@ -258,6 +258,13 @@ pub(crate) struct RestoreArgs {
     /// where something was live before.
     #[arg(long, value_parser = values::boolean, default_value = "false", num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
     pub(crate) only_under_way: bool,
+    /// With `only-under-way`: fail when no record tells of a deployment of this run
+    ///
+    /// The record lives in the namespace, so a wrong `namespace` or cluster looks as if nothing had been
+    /// begun. Say `true` where something that outlives a dead runner tells that a deployment was begun,
+    /// such as the artifact of its backup; a `deployment-id` says as much.
+    #[arg(long, value_parser = values::boolean, default_value = "false", num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
+    pub(crate) expect_deployment: bool,
     /// Show what would change, and change nothing
     #[arg(long, value_parser = values::boolean, default_value = "false", num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
     pub(crate) plan: bool,

@@ -57,6 +57,7 @@ pub(crate) async fn run(args: RestoreArgs, context: &mut Context) -> Result<(), 
     let only = ("only-under-way", args.only_under_way);
     refuse_both([only, ("workloads", !args.workloads.is_empty())])?;
     refuse_both([only, ("plan", args.plan)])?;
+    refuse_alone(("expect-deployment", args.expect_deployment), only)?;
     within(args.timeout, async {
         let opened = Opened::begin(context, &args.deployment, args.timeout, to_restore).await?;
         if args.only_under_way {

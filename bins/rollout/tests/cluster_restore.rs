@@ -107,6 +107,31 @@ async fn a_failed_deployment_in_place_is_taken_back_from_its_backup() {
 }
 
 #[tokio::test]
+async fn a_clean_up_that_knows_of_a_deployment_does_not_pass_for_done_without_its_record() {
+    let shop = Shop::open("restore-none").await;
+    let clean_up = || {
+        shop.recorded("restore", "7")
+            .input("only-under-way", "true")
+    };
+    let untold = clean_up().run();
+    expect_code(&untold, 0);
+    expect_said(&untold, &["nothing to do", "it was not taken back"]);
+    let told = clean_up().input("expect-deployment", "true").run();
+    expect_code(&told, 1);
+    expect_said(&told, &["although one was begun", "hint: see that"]);
+    let alone = shop
+        .recorded("restore", "7")
+        .input("workloads", "deployment/web")
+        .input("expect-deployment", "true")
+        .run();
+    expect_code(&alone, 2);
+    expect_said(
+        &alone,
+        &["`expect-deployment` needs input `only-under-way`"],
+    );
+}
+
+#[tokio::test]
 async fn a_backup_without_a_known_digest_is_not_restored() {
     let shop = Shop::open("no-digest").await;
     expect_code(&shop.apply(&shop.web("v1.0.0")).run(), 0);

@@ -167,6 +167,15 @@ pub(crate) struct RescueInputs {
     pub(crate) proof: ProofInputs,
     #[command(flatten)]
     pub(crate) after: AfterInputs,
+    /// Fail when no record tells of a deployment of this run
+    ///
+    /// The record lives in the namespace, so a wrong `namespace` or cluster looks as if nothing had been
+    /// begun, while traffic may stand half moved elsewhere. Say `true` wherever something outlives a dead
+    /// runner and tells that a deployment was begun, such as the artifact of its backup; a `deployment-id`
+    /// says as much. Without either, a run that failed before its first step has nothing to do, which is
+    /// no failure.
+    #[arg(long, value_parser = values::boolean, default_value = "false", num_args = 0..=1, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub(crate) expect_deployment: bool,
     /// Why, for the record
     #[arg(long, default_value = "the run did not come to its end")]
     pub(crate) reason: String,

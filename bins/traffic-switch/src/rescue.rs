@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 
 use switchyard_cluster::Deadline;
 use switchyard_deployment::{Connection, connect, deployment_id, record_failure, session_options};
-use switchyard_record::{ClaimRequest, Claimed, Freshness, Intent, Session, Store};
-use switchyard_runner::{Context, Failure};
+use switchyard_record::{ClaimRequest, Claimed, DeploymentId, Freshness, Intent, Session, Store};
+use switchyard_runner::{Context, Failure, Kind};
 
 use crate::conclude::{conclude, is_settled};
 use crate::inputs::RescueInputs;
+use crate::run::TITLE;
 use crate::take_back::{Order, nothing_to_do, take_back};
 
 /// A cancelled run has five minutes for everything, its start-up included.
@@ -30,7 +31,7 @@ pub(crate) async fn run(inputs: RescueInputs, context: &mut Context) -> Result<(
         .map_err(fail)?
         .is_none()
     {
-        return nothing_to_do(context, &id, started, "the application has no record");
+        return nothing_known(&inputs, context, &id, started);
     }
     let mut options = session_options(context)?;
     options.wait = LEASE_WAIT;
@@ -65,14 +66,20 @@ async fn go(
         freshness: Freshness::OncePerRun,
     };
     let claimed = session.claim(request).await.map_err(fail)?;
-    let (Claimed::Resumed { phase } | Claimed::TakenOver { phase }) = claimed else {
-        let id = session.id().clone();
-        return nothing_to_do(
-            context,
-            &id,
-            started,
-            "this run has no deployment that is under way",
-        );
+    let phase = match claimed {
+        Claimed::Resumed { phase } | Claimed::TakenOver { phase } => phase,
+        Claimed::NothingToDo { verdict: None } => {
+            let id = session.id().clone();
+            return nothing_known(inputs, context, &id, started);
+        }
+        Claimed::NothingToDo {
+            verdict: Some(verdict),
+        } => {
+            let id = session.id().clone();
+            let why = format!("the deployment of this run has ended: {verdict}");
+            return nothing_to_do(context, &id, started, &why);
+        }
+        Claimed::New => return Err(Failure::message(Kind::Bug, "a rescue began a deployment")),
     };
     context.console.info(format!(
         "deployment {} stands in phase {phase}",
@@ -91,4 +98,39 @@ async fn go(
         started,
     };
     take_back(&order, connection, session, context).await
+}
+
+/// No record tells of a deployment of this run. That is right when the run failed before it began one,
+/// and fatal when it is only the wrong place that is looked at.
+fn nothing_known(
+    inputs: &RescueInputs,
+    context: &Context,
+    id: &DeploymentId,
+    started: Instant,
+) -> Result<(), Failure> {
+    let text = format!(
+        "no record of application `{}` in namespace `{}` tells of a deployment of run {} of `{}`",
+        id.application(),
+        id.namespace(),
+        id.run_id(),
+        id.repository()
+    );
+    let is_expected = inputs.expect_deployment || inputs.deployment.deployment_id.is_some();
+    if is_expected {
+        return Err(Failure::message(
+            Kind::Gate,
+            format!("{text}, although one was begun; nothing was taken back"),
+        )
+        .hint("see that `namespace`, `application`, `context` and the kubeconfig of this job lead to where it was begun; until then traffic may stand half moved there (`traffic-switch status`)"));
+    }
+    context.console.warning(
+        TITLE,
+        format!("{text}; if one was begun in another namespace or cluster, it was not taken back"),
+    );
+    nothing_to_do(
+        context,
+        id,
+        started,
+        "this run has not begun a deployment here",
+    )
 }

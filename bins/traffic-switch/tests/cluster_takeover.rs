@@ -87,6 +87,49 @@ async fn a_rescue_without_any_record_has_nothing_to_do() {
     );
 }
 
+/// The record is where the deployment is: from another namespace nothing is to be seen of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rescue_that_knows_of_a_deployment_does_not_pass_for_done_in_the_wrong_namespace() {
+    let shop = Shop::open_with(FrontKind::Service, 1, 1).await;
+    let session = shop.session().await;
+    session.close().await;
+    let elsewhere = shop.sandbox.namespace("elsewhere").await;
+    let rescue = || shop.proving("rescue").input("namespace", elsewhere.name());
+
+    let told = run(rescue().input("expect-deployment", "true"));
+    assert_eq!(told.code, Some(1), "{}", told.log());
+    for part in [elsewhere.name(), "although one was begun", "hint: see that"] {
+        assert!(told.log().contains(part), "no `{part}` in:\n{}", told.log());
+    }
+    let named = run(rescue().input("deployment-id", shop.id().to_string()));
+    assert_eq!(named.code, Some(2), "{}", named.log());
+    assert!(named.log().contains("input `namespace`"), "{}", named.log());
+    // Who knows nothing is told what was not seen, in case it should have been.
+    let untold = run(rescue());
+    assert_eq!(untold.code, Some(0), "{}", untold.log());
+    assert_eq!(untold.outputs["result"], "nothing-to-do");
+    assert!(
+        untold.log().contains("it was not taken back"),
+        "{}",
+        untold.log()
+    );
+
+    // In the right place both find it.
+    let ended = run(shop.proving("rescue").input("expect-deployment", "true"));
+    assert_eq!(ended.code, Some(0), "{}", ended.log());
+    assert_eq!(ended.outputs["result"], "abandoned");
+    let again = run(shop
+        .proving("rescue")
+        .input("deployment-id", shop.id().to_string()));
+    assert_eq!(again.code, Some(0), "{}", again.log());
+    assert_eq!(again.outputs["result"], "nothing-to-do");
+    // A run that the record has never heard of is another matter.
+    let unknown = run(shop
+        .proving("rescue")
+        .input("deployment-id", shop.id_of("4242").to_string()));
+    assert_eq!(unknown.code, Some(1), "{}", unknown.log());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_that_is_ordered_while_a_deployment_runs_stops_it_and_goes_back() {
     let mut shop = Shop::open(FrontKind::Traefik).await;

@@ -23,7 +23,8 @@ pub(super) async fn restore(
             FailureKind::Input,
             "input `application` is required: only a record tells what is under way",
         )),
-        Some(Claimed::NothingToDo { .. }) => nothing(context, &ledger),
+        Some(Claimed::NothingToDo { verdict: None }) => nothing_known(args, context, &ledger),
+        Some(Claimed::NothingToDo { verdict: Some(_) }) => nothing(context, &ledger),
         Some(claimed) => take_back(args, context, opened, (&mut ledger, claimed)).await,
     };
     ledger.close().await;
@@ -76,6 +77,24 @@ async fn take_back(
         ),
     )
     .hint("deploy a good version with `new-deployment: true`, or take the application away"))
+}
+
+/// No record tells of a deployment of this run. That is right when the run failed before it began one,
+/// and fatal when it is only the wrong place that is looked at.
+fn nothing_known(args: &RestoreArgs, context: &Context, ledger: &Ledger) -> Result<(), Failure> {
+    let text = "no record in this namespace tells of a deployment of this run";
+    if args.expect_deployment || args.deployment.deployment_id.is_some() {
+        return Err(Failure::message(
+            FailureKind::Gate,
+            format!("{text}, although one was begun; nothing was brought back"),
+        )
+        .hint("see that `namespace`, `application`, `context` and the kubeconfig of this job lead to where it was begun"));
+    }
+    context.console.warning(
+        "rollout",
+        format!("{text}; if one was begun in another namespace or cluster, it was not taken back"),
+    );
+    nothing(context, ledger)
 }
 
 fn nothing(context: &Context, ledger: &Ledger) -> Result<(), Failure> {
