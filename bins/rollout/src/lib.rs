@@ -70,6 +70,7 @@ mod tests {
         assert_eq!(of_manifests::BASE_NAME, of_cluster::BASE_NAME);
         assert_eq!(of_manifests::ROLE, of_cluster::ROLE);
         assert_eq!(of_manifests::FENCE, of_cluster::FENCE);
+        assert_eq!(of_manifests::SEAL, of_cluster::SEAL);
         assert_eq!(
             of_manifests::POD_TEMPLATE_HASH,
             of_cluster::POD_TEMPLATE_HASH

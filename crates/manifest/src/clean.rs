@@ -18,7 +18,7 @@ const SERVER_METADATA: [&str; 7] = [
 ];
 
 /// Annotations that controllers, kubectl or our own lease keep: no part of what somebody wanted.
-const KEPT_ANNOTATIONS: [&str; 8] = [
+const KEPT_ANNOTATIONS: [&str; 9] = [
     "kubectl.kubernetes.io/last-applied-configuration",
     "deployment.kubernetes.io/revision",
     "deployment.kubernetes.io/revision-history",
@@ -27,6 +27,7 @@ const KEPT_ANNOTATIONS: [&str; 8] = [
     "deprecated.daemonset.template.generation",
     "autoscaling.alpha.kubernetes.io/conditions",
     names::FENCE,
+    names::SEAL,
 ];
 
 /// The object as its writers wanted it: without status and what the server or a controller keeps.

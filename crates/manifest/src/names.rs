@@ -17,5 +17,7 @@ pub const CONFIG_DIGEST: &str = "switchyard.dev/config-digest";
 pub const MIN_REPLICAS: &str = "switchyard.dev/min-replicas";
 /// Annotation written by whoever holds the application's lease; rises with every holder.
 pub const FENCE: &str = "switchyard.dev/fence";
+/// Annotation that is changed to give an object another version, so that no late write is carried out.
+pub const SEAL: &str = "switchyard.dev/seal";
 /// Label that the Deployment controller puts on the pods of one ReplicaSet.
 pub const POD_TEMPLATE_HASH: &str = "pod-template-hash";
