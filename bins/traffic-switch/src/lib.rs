@@ -18,6 +18,7 @@ mod status;
 mod switch;
 mod take_back;
 mod undo;
+mod undoing;
 
 use switchyard_runner::{Action, Context, Failure, Output};
 

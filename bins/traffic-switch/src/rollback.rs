@@ -11,8 +11,8 @@ use switchyard_deployment::{
 };
 use switchyard_record::{
     ApplicationRecord, ClaimRequest, Claimed, DeploymentId, DeploymentRecord, Freshness,
-    IndexEntry, Intent, Kind as DeploymentKind, Phase, PreemptOrder, Session, SideState, Store,
-    Stored, Verdict, turned_round,
+    IndexEntry, Intent, Kind as DeploymentKind, PreemptOrder, Session, SideState, Store, Stored,
+    Verdict,
 };
 use switchyard_runner::{Context, Failure, Kind};
 use switchyard_traffic::engine::{front_reference, priors};
@@ -24,7 +24,8 @@ use crate::inputs::{ProofInputs, RollbackInputs};
 use crate::sides::{READ_LIMIT, recorded_targets};
 use crate::switch::check_targets;
 use crate::take_back::{Order, nothing_to_do, take_back};
-use crate::undo::{opening_of, require_as_left, require_undoable, undo_ended};
+use crate::undo::{opening_of, undo_ended};
+use crate::undoing::{self, Asked, Undoing, not_among};
 
 pub(crate) async fn run(inputs: RollbackInputs, context: &mut Context) -> Result<(), Failure> {
     let started = Instant::now();
@@ -168,19 +169,7 @@ fn targets_of(given: &[Target], undone: &DeploymentRecord) -> Result<Vec<Target>
     Ok(targets)
 }
 
-/// Those of the found targets that are not known, each once. Pure.
-fn not_among(known: &[Target], found: Vec<Target>) -> Vec<Target> {
-    let mut new: Vec<Target> = Vec::new();
-    for target in found {
-        let is_it = |known: &Target| known.provider == target.provider && known.name == target.name;
-        if !known.iter().chain(&new).any(is_it) {
-            new.push(target);
-        }
-    }
-    new
-}
-
-async fn require_access(
+pub(crate) async fn require_access(
     connection: &Connection,
     id: &DeploymentId,
     targets: &[Target],
@@ -270,31 +259,11 @@ async fn go(
             "it went back by itself in the meantime",
         );
     }
-    let reverted = to_undo(session, context).await?;
-    let found: Vec<Target> = [session.active(), reverted.as_ref()]
-        .into_iter()
-        .flatten()
-        .flat_map(recorded_targets)
-        .collect();
-    let unreviewed = not_among(&undone.reviewed, found);
-    if !unreviewed.is_empty() {
-        let id = session.id();
-        require_access(connection, id, &unreviewed, &inputs.proof, Writing::Yes).await?;
-    }
-    let ended = session
-        .active()
-        .filter(|active| turned_round(active).is_some())
-        .cloned();
-    if let (Some(reverted), true) = (&reverted, ended.is_some() || session.active().is_none()) {
-        let undoable = require_undoable(connection, reverted).await;
-        undoable.map_err(|failure| with_other_ways(failure, ended.as_ref()))?;
-    }
-    // What a rollback that is ended has begun to write goes on under the new one.
-    let mut targets = order.targets.to_vec();
-    if let (Some(ended), Some(reverted)) = (&ended, &reverted) {
-        require_as_left(order, connection, session, ended, reverted).await?;
-        targets.extend(not_among(&targets, recorded_targets(ended)));
-    }
+    let asked = Asked {
+        reviewed: &undone.reviewed,
+        order,
+    };
+    let Undoing { reverted, targets } = undoing::find(&asked, connection, session, context).await?;
     let order = &Order {
         targets: &targets,
         ..*order
@@ -325,77 +294,6 @@ async fn go(
             nothing_to_do(context, &id, order.started, "nothing is to be taken back")
         }
     }
-}
-
-/// The deployment that is undone by one of another kind: what is live when nothing is active, else
-/// what the active rollback is about. Nothing when the active one is taken back itself.
-///
-/// # Errors
-/// Its record is gone. To take a rollback back in its place would end on the very version that
-/// somebody wants to get away from.
-async fn to_undo(
-    session: &Session,
-    context: &Context,
-) -> Result<Option<DeploymentRecord>, Failure> {
-    let fail = |error| record_failure(error, context.cancel.requested());
-    let live = session.application().live.as_ref();
-    let id = match session.active() {
-        None => live.and_then(|live| live.deployment.clone()),
-        Some(active) if active.kind == DeploymentKind::Rollback => match &active.reverts {
-            Some(reverts) => Some(reverts.clone()),
-            None => return Err(gone("what it undoes", Some(active))),
-        },
-        Some(_) => None,
-    };
-    let Some(id) = id else {
-        return Ok(None);
-    };
-    match session.store().deployment(&id).await.map_err(fail)? {
-        Some(stored) => Ok(Some(stored.record)),
-        None => Err(gone(&format!("deployment `{id}`"), session.active())),
-    }
-}
-
-fn gone(what: &str, active: Option<&DeploymentRecord>) -> Failure {
-    let text = match active {
-        Some(rollback) => format!(
-            "rollback `{}` (phase {}) cannot be finished: the record of {what} does not exist",
-            rollback.id, rollback.phase
-        ),
-        None => format!("the record of {what}, which is to be undone, does not exist"),
-    };
-    let failure = Failure::message(Kind::Gate, text);
-    if active.is_some() {
-        with_other_ways(failure, active)
-    } else {
-        failure.hint("it was deleted by hand; deploy the wanted version anew")
-    }
-}
-
-/// Adds what else can be ordered where a rollback cannot be finished.
-fn with_other_ways(failure: Failure, rollback: Option<&DeploymentRecord>) -> Failure {
-    let Some(rollback) = rollback else {
-        return failure;
-    };
-    let anew = "deploy the wanted version with `new-deployment: true`";
-    let side = |side: &Option<SideState>| {
-        side.as_ref()
-            .map_or_else(|| "before".to_owned(), |side| format!("side {}", side.side))
-    };
-    let failure = if rollback.phase == Phase::NeedsPerson {
-        failure
-    } else {
-        failure.hint(format!(
-            "`traffic-switch rescue` with `deployment-id: {}` sends the traffic to where it was, {}",
-            rollback.id,
-            side(&rollback.sides.from)
-        ))
-    };
-    failure.hint(if turned_round(rollback).is_some() {
-        anew.to_owned()
-    } else {
-        format!("after that, {anew}")
-    })
 }
 
 #[cfg(test)]
