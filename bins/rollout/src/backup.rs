@@ -49,6 +49,7 @@ async fn back_up(
     ledger: &mut Ledger,
 ) -> Result<(), Failure> {
     crate::outputs::deployment_id(context, ledger)?;
+    crate::outputs::notices(context, ledger)?;
     if let Some(record) = ledger.record()
         && record.phase.has_passed(Phase::Applied)
     {

@@ -11,6 +11,8 @@ use switchyard_manifest::{ImageOverride, ObjectName, Slot};
 use switchyard_record::Budgets;
 use switchyard_runner::{DeploymentArgs, Failure, Kind, List, values};
 
+use crate::remember::NoticeKey;
+
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
@@ -28,6 +30,8 @@ pub(crate) enum Command {
     Adopt(AdoptArgs),
     /// Show sides, sizes, versions and who takes traffic
     Status(StatusArgs),
+    /// Keep in the deployment's record where a notice about it was posted
+    Remember(RememberArgs),
     /// Verify the live state and mark the deployment as succeeded
     Finish(FinishArgs),
 }
@@ -355,6 +359,23 @@ pub(crate) struct FinishArgs {
     pub(crate) budgets: Option<Budgets>,
     /// Longest time for the whole command
     #[arg(long, value_parser = values::duration, default_value = "2m")]
+    pub(crate) timeout: Duration,
+}
+
+/// Inputs of `remember`.
+#[derive(Debug, Args)]
+pub(crate) struct RememberArgs {
+    /// Which deployment.
+    #[command(flatten)]
+    pub(crate) deployment: DeploymentArgs,
+    /// Where notices were posted, `CHANNEL=KEY`, such as `slack=` and the output `slack-ts` of `notify`
+    ///
+    /// A later notice of the same deployment, also from another job or after this runner died, finds them
+    /// in the output `notices` and brings the same message up to date.
+    #[arg(long)]
+    pub(crate) notices: List<NoticeKey>,
+    /// Longest time for the whole command
+    #[arg(long, value_parser = values::duration, default_value = "1m")]
     pub(crate) timeout: Duration,
 }
 

@@ -15,6 +15,7 @@ mod opening;
 mod outputs;
 mod permissions;
 mod plan;
+mod remember;
 mod restore;
 mod scale;
 mod sides;
@@ -53,6 +54,7 @@ impl Action for Rollout {
             Command::Restore(args) => restore::run(args, context).await,
             Command::Adopt(args) => adopt::run(args, context).await,
             Command::Status(args) => status::run(args, context).await,
+            Command::Remember(args) => remember::run(args, context).await,
             Command::Finish(args) => finish::run(args, context).await,
         }
     }

@@ -34,6 +34,10 @@ pub(crate) const ALL: &[Output] = &[
         name: "deployment-id",
         description: "Identity of the deployment, for later steps and jobs",
     },
+    Output {
+        name: "notices",
+        description: "Where notices about the deployment were posted, as JSON by channel; see `remember`",
+    },
 ];
 
 /// Puts the deployment's identity out, where there is one.
@@ -42,6 +46,13 @@ pub(crate) fn deployment_id(context: &Context, ledger: &Ledger) -> Result<(), Fa
         Some(id) => context.outputs.set("deployment-id", id),
         None => Ok(()),
     }
+}
+
+/// Puts out where notices about the deployment stand: an object, empty where none was remembered.
+pub(crate) fn notices(context: &Context, ledger: &Ledger) -> Result<(), Failure> {
+    let keys = ledger.record().map(|record| &record.notify_keys);
+    let keys = keys.map_or_else(|| serde_json::json!({}), |keys| serde_json::json!(keys));
+    context.outputs.set("notices", keys)
 }
 
 /// Puts revisions out: the number alone for one workload, one `workload=revision` a line for several.

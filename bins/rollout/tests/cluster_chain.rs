@@ -167,3 +167,35 @@ async fn a_run_that_is_killed_in_mid_apply_goes_on_into_the_same_slot() {
     expect_code(&other_inputs, 1);
     expect_said(&other_inputs, &["are not those deployment"]);
 }
+
+#[tokio::test]
+async fn a_notice_is_remembered_in_the_record_and_told_to_the_next_attempt() {
+    let shop = Shop::open("notice").await;
+    let remember = |run: &str, notices: &str| {
+        shop.recorded("remember", run)
+            .input("notices", notices)
+            .run()
+    };
+    let too_early = remember("1", "slack=C0DEPLOYS01/1790000000.000100");
+    expect_code(&too_early, 1);
+    expect_said(&too_early, &["run 1 has no deployment of `web`"]);
+
+    let backup = shop.recorded("backup", "1").input("slot", "auto").run();
+    expect_code(&backup, 0);
+    assert_eq!(backup.outputs["notices"], "{}");
+    let remembered = remember("1", "slack=C0DEPLOYS01/1790000000.000100");
+    expect_code(&remembered, 0);
+    assert_eq!(
+        remembered.outputs["deployment-id"],
+        shop.id("1").to_string()
+    );
+    let again = shop.recorded("backup", "1").input("slot", "auto").run();
+    expect_code(&again, 0);
+    assert_eq!(
+        again.outputs["notices"],
+        r#"{"slack":"C0DEPLOYS01/1790000000.000100"}"#
+    );
+    for wrong in ["slack", "slack=two words", ""] {
+        expect_code(&remember("1", wrong), 2);
+    }
+}

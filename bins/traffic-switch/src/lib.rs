@@ -74,6 +74,10 @@ impl Action for TrafficSwitch {
             description: "Identity of the deployment that was worked on",
         },
         Output {
+            name: "notices",
+            description: "Where notices about the deployment were posted, as JSON by channel (`rescue`)",
+        },
+        Output {
             name: "result",
             description: "`switched`, `holding`, `planned`, `rolled-back`, `abandoned`, `concluded`, `nothing-to-do` or `failed`",
         },

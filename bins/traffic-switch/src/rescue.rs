@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use serde_json::json;
 use switchyard_cluster::Deadline;
 use switchyard_deployment::{Connection, connect, deployment_id, record_failure, session_options};
 use switchyard_record::{ClaimRequest, Claimed, DeploymentId, Freshness, Intent, Session, Store};
@@ -33,6 +34,12 @@ pub(crate) async fn run(inputs: RescueInputs, context: &mut Context) -> Result<(
     {
         return nothing_known(&inputs, context, &id, started);
     }
+    // Before anything can go wrong: whoever tells how it ended brings the notices up to date.
+    let notices = store.latest_of_run(&id).await.map_err(fail)?;
+    let notices = notices.map(|stored| stored.record.notify_keys);
+    context
+        .outputs
+        .set("notices", json!(notices.unwrap_or_default()))?;
     let mut options = session_options(context)?;
     options.wait = LEASE_WAIT;
     let opened = Session::open(connection.cluster.client(), id, options).await;

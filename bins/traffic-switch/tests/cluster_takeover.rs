@@ -8,7 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
 use support::{FrontKind, Shop, assert_nothing_lost, finish, run};
-use switchyard_record::{Phase, Verdict};
+use switchyard_record::{Phase, Store, Verdict};
 
 fn signal(id: u32, signal: Signal) {
     kill(Pid::from_raw(i32::try_from(id).unwrap()), signal).unwrap();
@@ -66,9 +66,17 @@ async fn a_rescue_before_the_first_switch_abandons() {
     let mut session = shop.session().await;
     session.advance(Phase::Ready).await.unwrap();
     session.close().await;
+    Store::new(shop.client().await, shop.namespace.name())
+        .remember_notice(&shop.id(), "slack", "C0DEPLOYS01/1790000000.000100")
+        .await
+        .unwrap();
     let ended = run(shop.proving("rescue"));
     assert_eq!(ended.code, Some(0), "{}", ended.log());
     assert_eq!(ended.outputs["result"], "abandoned");
+    assert_eq!(
+        ended.outputs["notices"],
+        r#"{"slack":"C0DEPLOYS01/1790000000.000100"}"#
+    );
     let record = shop.record().await;
     assert_eq!(record.phase, Phase::Abandoned);
     assert_eq!(record.result.unwrap().verdict, Verdict::Abandoned);

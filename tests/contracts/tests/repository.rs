@@ -104,6 +104,7 @@ fn blue_green_goes_through_its_stages_in_order() {
             "setup",
             "rollout backup",
             "notify",
+            "rollout remember",
             "rollout adopt",
             "rollout apply",
             "health-wait rollout",

@@ -205,6 +205,7 @@ impl<'a> Run<'a> {
                 "SLACK_WEBHOOK_URL",
                 &self.consumer.settings.slack_webhook_url,
             ),
+            ("SLACK_TOKEN", &self.consumer.settings.slack_token),
         ];
         let lines = secrets.map(|(name, value)| format!("{name}='{value}'\n"));
         let lines = lines.concat();

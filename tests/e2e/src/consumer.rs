@@ -34,6 +34,8 @@ pub struct Settings {
     pub kubeconfig: PathBuf,
     /// The webhook of the shop's Slack channel.
     pub slack_webhook_url: String,
+    /// The token of the shop's Slack bot.
+    pub slack_token: String,
 }
 
 /// The consumer's repository, checked out.

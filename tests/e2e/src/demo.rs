@@ -237,6 +237,7 @@ impl Settings {
             safety_period: "5s".into(),
             kubeconfig: sandbox.kubeconfig(User::Deployer),
             slack_webhook_url: format!("{}{}", slack.base_url(), slack.service().webhook_path),
+            slack_token: slack.service().bot_token.to_owned(),
         }
     }
 }

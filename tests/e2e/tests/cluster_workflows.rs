@@ -118,6 +118,23 @@ impl Shop {
         messages.into_iter().map(|message| message.text).collect()
     }
 
+    /// Lets the release workflow tell by the shop's Slack bot, whose messages can be edited.
+    fn tells_by_bot(&self) {
+        let workflow = ".github/workflows/release.yml";
+        let channels = format!(
+            "channels: slack\n      slack-channel: deploys\n      slack-api-url: {}/api",
+            self.slack.base_url()
+        );
+        let secret = "slack-webhook-url: ${{ secrets.SLACK_WEBHOOK_URL }}";
+        let token = "slack-token: ${{ secrets.SLACK_TOKEN }}";
+        for (from, to) in [
+            ("channels: summary, slack-webhook", channels.as_str()),
+            (secret, token),
+        ] {
+            self.consumer.change(workflow, from, to).unwrap();
+        }
+    }
+
     /// The summaries of all steps of all runs so far.
     fn summary(&self) -> String {
         std::fs::read_to_string(self.consumer.summary()).unwrap()
@@ -410,6 +427,7 @@ async fn a_first_deployment_that_errs_is_left_to_a_person_who_orders_another() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_runner_that_dies_in_mid_switch_is_rescued_by_the_next_job() {
     let shop = Shop::open("e2e-death").await;
+    shop.tells_by_bot();
     assert_succeeded(&shop.release(OLD));
     let loads = [
         shop.load("/", KeepAlive::On),
@@ -432,6 +450,27 @@ async fn a_runner_that_dies_in_mid_switch_is_rescued_by_the_next_job() {
     assert_eq!(shop.live("/").await, OLD);
     assert_eq!(shop.live("/api").await, OLD);
     assert_eq!(shop.phase(), "rolled_back");
+    // Each deployment has one message, brought up to date, and a reply for those who must notice.
+    let messages = shop.slack.service().messages();
+    let told: Vec<_> = messages
+        .iter()
+        .map(|message| {
+            (
+                message.text.as_str(),
+                message.edits,
+                message.thread_ts.is_some(),
+            )
+        })
+        .collect();
+    let rolled_back = "↩️ Deployment of shop v1.1.0 to production was rolled back";
+    assert_eq!(
+        told,
+        [
+            ("✅ Deployed shop v1.0.0 to production", 1, false),
+            (rolled_back, 1, false),
+            (rolled_back, 0, true),
+        ]
+    );
     let summary = shop.summary();
     assert!(summary.contains("rolled back"), "{summary}");
 }

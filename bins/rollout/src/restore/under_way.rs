@@ -37,6 +37,9 @@ async fn take_back(
     opened: &Opened,
     (ledger, claimed): (&mut Ledger, Claimed),
 ) -> Result<(), Failure> {
+    // Before anything can go wrong: whoever tells how it ended brings the notices up to date.
+    crate::outputs::deployment_id(context, ledger)?;
+    crate::outputs::notices(context, ledger)?;
     let Some(record) = ledger.record().cloned() else {
         return nothing(context, ledger);
     };
