@@ -44,8 +44,8 @@ pub async fn connect(
     };
     let cluster = Cluster::connect(&options).await.map_err(cluster_failure)?;
     Ok(Connection {
+        cluster_name: cluster_name(args, &cluster),
         cluster,
-        cluster_name: cluster_name(args, kubeconfig.as_deref()),
         kubeconfig,
     })
 }
@@ -70,16 +70,7 @@ fn first_of(environment: &Environment, names: &[&str]) -> Option<String> {
         .map(str::to_owned)
 }
 
-fn cluster_name(args: &DeploymentArgs, kubeconfig: Option<&std::path::Path>) -> String {
-    let from_kubeconfig = || {
-        // The first file of a list that states a current context wins, as in kubectl.
-        std::env::split_paths(kubeconfig?)
-            .filter_map(|file| kube::config::Kubeconfig::read_from(file).ok())
-            .find_map(|config| config.current_context.filter(|name| !name.is_empty()))
-    };
-    args.cluster
-        .clone()
-        .or_else(|| args.context.clone())
-        .or_else(from_kubeconfig)
-        .unwrap_or_else(|| IN_CLUSTER.to_owned())
+fn cluster_name(args: &DeploymentArgs, cluster: &Cluster) -> String {
+    let given = args.cluster.as_deref().or(cluster.context());
+    given.unwrap_or(IN_CLUSTER).to_owned()
 }

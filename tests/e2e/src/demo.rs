@@ -18,6 +18,8 @@ use crate::{Consumer, Doing as _, Project, Result, Settings};
 const RATE: u32 = 150;
 /// How long each steady state is under load, so that the counts show both versions.
 const STEADY: Duration = Duration::from_secs(2);
+/// How long a new version is watched and the old one kept; minutes in earnest.
+const SHORT: &str = "2s";
 
 /// Runs the demonstration: `demo PROGRAMS FOLDER [--keep]`. Ends with 1 when a request was lost, with 3
 /// when something failed.
@@ -75,7 +77,12 @@ impl Stage {
         let host = format!("{}.example.com", namespace.name());
         let project = Project::lay_out(folder, programs, &programs.join("composite-step"))?;
         let slack = StandIn::start(Slack::default()).doing(|| "start Slack's stand-in".into())?;
-        let settings = Settings::for_sandbox(&sandbox, namespace.name(), &host, &slack);
+        let settings = Settings {
+            watch: SHORT.into(),
+            safety_period: SHORT.into(),
+            longest_request: "1s".into(),
+            ..Settings::for_sandbox(&sandbox, namespace.name(), &host, &slack)
+        };
         let consumer = Consumer::check_out(folder, &project, settings)?;
         Ok(Self {
             clock,

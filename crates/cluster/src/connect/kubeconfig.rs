@@ -14,7 +14,7 @@ use kube::{
 
 use rustls::pki_types::{CertificateDer, pem::PemObject};
 
-use super::{ConnectOptions, InClusterEnvironment};
+use super::{ConnectOptions, InClusterEnvironment, file};
 use crate::{
     error::{Error, Result},
     proxy,
@@ -70,14 +70,16 @@ fn read_kubeconfig(path: &Path) -> Result<Kubeconfig> {
         if !file.exists() {
             continue;
         }
-        let invalid = |error: KubeconfigError| Error::KubeconfigInvalid {
+        let invalid = |problem: String| Error::KubeconfigInvalid {
             path: format!("`{}`", file.display()),
-            problem: kubeconfig_problem(&error),
+            problem,
         };
-        let next = Kubeconfig::read_from(file).map_err(invalid)?;
+        let next = file::read(file).map_err(|error| invalid(error.to_string()))?;
         merged = Some(match merged {
             None => next,
-            Some(before) => before.merge(next).map_err(invalid)?,
+            Some(before) => before
+                .merge(next)
+                .map_err(|error| invalid(kubeconfig_problem(&error)))?,
         });
     }
     merged.ok_or_else(|| Error::KubeconfigMissing {

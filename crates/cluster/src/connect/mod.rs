@@ -2,6 +2,7 @@
 //! It refuses to read the process environment: paths and variables come in as data.
 
 mod client;
+mod file;
 mod kubeconfig;
 #[cfg(test)]
 mod tests;
