@@ -183,7 +183,8 @@ fn containerd(layout: &Layout) -> Result<Launch> {
          capabilities = [\"pull\", \"resolve\"]\n  ca = \"{}\"\n",
         layout.ca_certificate().display()
     );
-    // No CAP_SYS_RESOURCE and no AppArmor may be had where this runs.
+    // No CAP_SYS_RESOURCE and no AppArmor may be had where this runs. The pods' network namespaces
+    // are mounted below the state folder: their place tells whose they are, whatever else is lost.
     let config = format!(
         r#"version = 2
 root = "{state}/containerd"
@@ -194,6 +195,7 @@ state = "{state}/containerd-state"
   sandbox_image = "{PAUSE_IMAGE}"
   restrict_oom_score_adj = true
   disable_apparmor = true
+  netns_mounts_under_state_dir = true
 [plugins."io.containerd.grpc.v1.cri".registry]
   config_path = "{state}/registries"
 [plugins."io.containerd.grpc.v1.cri".cni]

@@ -65,7 +65,7 @@ pub(crate) fn remove_everything(layout: &Layout) -> Result<usize> {
         let _ = fs::remove_dir(cgroup);
     }
     remove_shim_sockets(layout);
-    remove_pod_networks(layout);
+    forget_pod_networks(layout);
     remove_log_links(layout);
     unmount_below(&layout.state)?;
     network::remove(layout)?;
@@ -126,8 +126,9 @@ fn remove_shim_sockets(layout: &Layout) {
     }
 }
 
-/// CNI keeps one file for each pod with the pod's network namespace in it.
-fn remove_pod_networks(layout: &Layout) {
+/// CNI keeps one file for each pod, in one folder for the whole machine. The network namespaces that
+/// they name are mounted below the state folder.
+fn forget_pod_networks(layout: &Layout) {
     let prefix = format!("{}-", layout.pod_network());
     for entry in fs::read_dir(CNI_RESULTS).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
@@ -136,14 +137,9 @@ fn remove_pod_networks(layout: &Layout) {
             continue;
         };
         // The name alone could belong to a sandbox whose name begins like ours.
-        if !name.starts_with(&prefix) || result["networkName"] != layout.pod_network() {
-            continue;
+        if name.starts_with(&prefix) && result["networkName"] == layout.pod_network() {
+            let _ = fs::remove_file(entry.path());
         }
-        if let Some(namespace) = result["netns"].as_str() {
-            let _ = umount2(namespace, MntFlags::MNT_DETACH);
-            let _ = fs::remove_file(namespace);
-        }
-        let _ = fs::remove_file(entry.path());
     }
 }
 

@@ -4,7 +4,12 @@
 
 mod support;
 
-use std::{collections::BTreeMap, fs, path::Path, process::Command};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+    process::Command,
+};
 
 use support::Subject;
 use switchyard_sandbox::Sandbox;
@@ -81,10 +86,68 @@ fn a_sandbox_survives_every_accident_and_ends_without_a_trace() {
     nothing_is_left_and_bystanders_live(&subject);
 }
 
+/// The networks of the subject's pods, as `net:[INODE]`.
+fn pod_networks(subject: &Subject) -> BTreeSet<String> {
+    let socket = subject.state().join("containerd.sock");
+    let socket = socket.display().to_string();
+    let words = ["ctr", "--address", &socket, "-n=k8s.io", "tasks", "ls"];
+    let tasks = subject.inside(&words);
+    let ids = tasks
+        .lines()
+        .skip(1)
+        .filter_map(|line| line.split_whitespace().nth(1));
+    let networks = ids.map(|id| fs::read_link(format!("/proc/{id}/ns/net")).expect("it runs"));
+    networks.map(|link| link.display().to_string()).collect()
+}
+
+/// A network named as containerd names those of pods by default, which no sandbox made.
+struct ForeignNetwork(String);
+
+impl ForeignNetwork {
+    fn add() -> Self {
+        let network = Self(format!(
+            "cni-5eed5eed-0000-4000-8000-{:012x}",
+            std::process::id()
+        ));
+        network.ip("add");
+        network
+    }
+
+    fn ip(&self, action: &str) {
+        let status = Command::new("ip").args(["netns", action, &self.0]).status();
+        assert!(status.expect("ip runs").success());
+    }
+
+    fn is_mounted(&self) -> bool {
+        let mounts = fs::read_to_string("/proc/self/mounts").expect("mounts");
+        mounts.contains(&format!("/netns/{} nsfs", self.0))
+    }
+}
+
+impl Drop for ForeignNetwork {
+    fn drop(&mut self) {
+        self.ip("delete");
+    }
+}
+
 fn a_crash_in_mid_up_and_a_reboot_block_nothing(subject: &Subject) {
     let state = subject.state();
+    let networks = pod_networks(subject);
+    assert_eq!(networks.len(), 1, "{networks:?}");
+    let foreign = ForeignNetwork::add();
     subject.kill("kubelet");
     subject.kill("containerd");
+    // What a deletion leaves that was cut off: a pod's network without CNI's file about it.
+    for file in fs::read_dir("/var/lib/cni/results").expect("CNI's folder") {
+        let path = file.expect("a file").path();
+        if path
+            .display()
+            .to_string()
+            .contains("/switchyard-lifecycle-")
+        {
+            fs::remove_file(path).expect("it is the subject's");
+        }
+    }
     fs::remove_file(state.join("sandbox.json")).expect("it was there");
     fs::write(state.join("processes/etcd.json"), "{\"pid\":").expect("half a record");
     assert_eq!(
@@ -94,6 +157,10 @@ fn a_crash_in_mid_up_and_a_reboot_block_nothing(subject: &Subject) {
     );
     subject.succeed(&["down"]);
     assert_eq!(traces(&state), [] as [String; 0]);
+    let mounts = fs::read_to_string("/proc/self/mountinfo").expect("mounts");
+    let left: Vec<_> = networks.iter().filter(|it| mounts.contains(*it)).collect();
+    assert!(left.is_empty(), "{left:?} is left:\n{mounts}");
+    assert!(foreign.is_mounted(), "somebody else's network was removed");
 
     subject.succeed(&["up"]);
     let deleted = Command::new("ip")
