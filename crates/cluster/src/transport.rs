@@ -1,11 +1,13 @@
-//! The layer between the Kubernetes client and the wire: no answer may take for ever, and
-//! `Retry-After` survives. It refuses to know what a request means beyond its URL.
+//! The layer between the Kubernetes client and the wire: no answer may take for ever,
+//! `Retry-After` survives, and an API server that has just come back is not taken at its word when
+//! it knows nobody. It refuses to know what a request means beyond its URL.
 
 use std::{
     future::Future,
     pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -20,6 +22,25 @@ use tower::{BoxError, Layer, Service};
 #[error("no answer within {}s", .after.as_secs())]
 pub(crate) struct ResponseTimedOut {
     pub(crate) after: Duration,
+}
+
+/// How long after it could not be reached an API server may still answer 401 and 403 to everybody:
+/// it serves before it has read accounts and roles.
+const RECOVERY: Duration = Duration::from_secs(30);
+
+/// When the API server could not be reached last.
+#[derive(Debug, Default)]
+struct Outage(Mutex<Option<Instant>>);
+
+impl Outage {
+    fn note(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    fn is_recent(&self) -> bool {
+        let last = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        last.is_some_and(|last| last.elapsed() < RECOVERY)
+    }
 }
 
 /// Puts a time limit on every answer, and on its whole body unless the body is a stream.
@@ -38,6 +59,7 @@ impl<S> Layer<S> for TransportLayer {
         Transport {
             inner,
             response_limit: self.response_limit,
+            outage: Arc::default(),
         }
     }
 }
@@ -47,6 +69,7 @@ impl<S> Layer<S> for TransportLayer {
 pub(crate) struct Transport<S> {
     inner: S,
     response_limit: Duration,
+    outage: Arc<Outage>,
 }
 
 impl<S, B> Service<Request<Body>> for Transport<S>
@@ -69,9 +92,13 @@ where
         let limit = self.response_limit;
         let is_stream = is_stream(request.uri().query().unwrap_or_default());
         let answer = self.inner.call(request);
+        let outage = Arc::clone(&self.outage);
         Box::pin(async move {
             let exchange = async {
-                let response = answer.await.map_err(Into::into)?;
+                let response = answer.await.map_err(|error| {
+                    outage.note();
+                    error.into()
+                })?;
                 if response.status() == StatusCode::SWITCHING_PROTOCOLS
                     || (is_stream && response.status().is_success())
                 {
@@ -79,7 +106,10 @@ where
                 }
                 let (parts, body) = response.into_parts();
                 let body = body.collect().await.map_err(Into::into)?.to_bytes();
-                let answer = keep_retry_after(Response::from_parts(parts, body));
+                let mut answer = keep_retry_after(Response::from_parts(parts, body));
+                if outage.is_recent() {
+                    answer = doubt_a_refusal(answer);
+                }
                 Ok(answer.map(|body| {
                     Full::from(body)
                         .map_err(|never| match never {})
@@ -137,6 +167,30 @@ fn keep_retry_after(response: Response<Bytes>) -> Response<Bytes> {
     response
 }
 
+/// Turns "I do not know you" into "not now", which is as true of a mutation: it was not carried out.
+fn doubt_a_refusal(response: Response<Bytes>) -> Response<Bytes> {
+    let status = response.status();
+    if !matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+        return response;
+    }
+    let (mut parts, body) = response.into_parts();
+    let said = serde_json::from_slice::<serde_json::Value>(&body).unwrap_or_default();
+    let said = said.get("message").and_then(serde_json::Value::as_str);
+    let said = said.unwrap_or("no reason is given").to_owned();
+    let code = StatusCode::SERVICE_UNAVAILABLE;
+    let doubted = serde_json::json!({
+        "kind": "Status",
+        "apiVersion": "v1",
+        "status": "Failure",
+        "message": format!("it was away and answers {} since: {said}", status.as_u16()),
+        "reason": "ServiceUnavailable",
+        "code": code.as_u16(),
+    });
+    parts.status = code;
+    parts.headers.remove(header::CONTENT_LENGTH);
+    Response::from_parts(parts, Bytes::from(doubted.to_string()))
+}
+
 fn is_overload(status: StatusCode) -> bool {
     matches!(
         status,
@@ -179,6 +233,29 @@ mod tests {
             Some(Duration::from_secs(7))
         );
         assert_eq!(status.message, "busy");
+    }
+
+    #[test]
+    fn a_refusal_right_after_an_outage_is_no_verdict() {
+        let refusal = r#"{"kind":"Status","code":403,"message":"User \"deployer\" cannot get it"}"#;
+        let of = |status: u16| {
+            let response = Response::builder().status(status);
+            doubt_a_refusal(response.body(Bytes::from(refusal)).unwrap())
+        };
+        let doubted = of(403);
+        assert_eq!(doubted.status(), 503);
+        let status: kube::core::Status = serde_json::from_slice(doubted.body()).unwrap();
+        assert_eq!(status.code, 503);
+        assert_eq!(
+            status.message,
+            "it was away and answers 403 since: User \"deployer\" cannot get it"
+        );
+        assert_eq!(of(404).status(), 404);
+
+        let outage = Outage::default();
+        assert!(!outage.is_recent());
+        outage.note();
+        assert!(outage.is_recent());
     }
 
     #[test]
