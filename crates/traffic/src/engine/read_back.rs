@@ -9,11 +9,9 @@ use switchyard_record::{Outcome, Settlement};
 
 use super::doubt::{Doubt, Found, Sight, found};
 use super::fronts::to_value;
-use super::write::{Sent, cluster_stop, foreign, read, version_of, writer_of};
+use super::write::{READ_LIMIT, Sent, cluster_stop, foreign, read, version_of, writer_of};
 use super::{Engine, Stop, with_causes};
 
-/// How long the object may take to be read.
-const READ_LIMIT: Duration = Duration::from_secs(15);
 /// How long an answer is waited for after the process was told to end.
 const GRACE: Duration = Duration::from_secs(3);
 

@@ -23,8 +23,9 @@ use crate::scene::carries;
 
 /// How often a write is decided anew when somebody touched other fields in between.
 const ATTEMPTS: u32 = 4;
-/// How long the object may take to be read.
-const READ_LIMIT: Duration = Duration::from_secs(15);
+/// How long the object may take to be read: as long as the record is patient with an API server that
+/// restarts. Without one there is no way back either.
+pub(crate) const READ_LIMIT: Duration = Duration::from_secs(30);
 /// How long a write that is under way is waited for after the process was told to end.
 const GRACE: Duration = Duration::from_secs(3);
 
@@ -121,10 +122,12 @@ impl Engine<'_> {
         let deadline = self.limit(READ_LIMIT);
         let front = &self.fronts[index];
         let objects = self.cluster.dynamic_objects(&front.kind());
-        let live = objects
-            .get(&front.target.name, deadline)
-            .await
-            .map_err(|error| cluster_stop(&error))?;
+        let live = tokio::select! {
+            biased;
+            live = objects.get(&front.target.name, deadline) => live,
+            () = async { self.cancel.cancelled().await; tokio::time::sleep(GRACE).await } => return Err(Stop::Cancelled),
+        };
+        let live = live.map_err(|error| cluster_stop(&error))?;
         let object = to_value(&live);
         self.check_fence(index, &object)?;
         let owned = read(&self.fronts[index], &object)?;
