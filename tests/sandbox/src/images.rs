@@ -1,7 +1,7 @@
 //! Images of the demo applications: one static program becomes one layer, and goes to the
 //! sandbox's registry as any image would. The cluster pulls them for real.
 
-use std::{fmt, path::Path};
+use std::{fmt, path::Path, process::Command};
 
 use bytes::Bytes;
 use http::{Method, StatusCode, header};
@@ -81,22 +81,53 @@ pub(crate) struct Layer {
 }
 
 impl Layer {
-    /// Packs one program as `/app`. Equal programs give equal layers.
+    /// Packs one program as `/app`, with the libraries that it loads. Equal programs give equal layers.
     pub(crate) fn of_program(path: &Path) -> Result<Self> {
-        let program = std::fs::read(path).context(|| format!("cannot read {}", path.display()))?;
-        let mut header = tar::Header::new_ustar();
-        header.set_size(program.len() as u64);
-        header.set_mode(0o755);
-        header.set_uid(0);
-        header.set_gid(0);
-        header.set_mtime(0);
-        let mut archive = tar::Builder::new(Vec::with_capacity(program.len() + 4096));
-        let appended = archive.append_data(&mut header, "app", program.as_slice());
-        appended.context(|| format!("cannot pack {}", path.display()))?;
+        let mut archive = tar::Builder::new(Vec::new());
+        append(&mut archive, "app", path)?;
+        for library in libraries(path)? {
+            append(
+                &mut archive,
+                library.trim_start_matches('/'),
+                library.as_ref(),
+            )?;
+        }
         let tar = Bytes::from(archive.into_inner().context(|| "cannot finish a layer")?);
         let digest = digest(&tar);
         Ok(Self { tar, digest })
     }
+}
+
+fn append(archive: &mut tar::Builder<Vec<u8>>, name: &str, path: &Path) -> Result<()> {
+    let content = std::fs::read(path).context(|| format!("cannot read {}", path.display()))?;
+    let mut header = tar::Header::new_ustar();
+    header.set_size(content.len() as u64);
+    header.set_mode(0o755);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_mtime(0);
+    let appended = archive.append_data(&mut header, name, content.as_slice());
+    appended.context(|| format!("cannot pack {}", path.display()))
+}
+
+/// The libraries of a program and its loader; none for a static one.
+fn libraries(program: &Path) -> Result<Vec<String>> {
+    let output = Command::new("ldd").arg(program).output();
+    let output = output.context(|| "cannot run `ldd` (package libc-bin)")?;
+    Ok(paths_of(&String::from_utf8_lossy(&output.stdout)))
+}
+
+/// Reads lines such as `libc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x7f…)`, and that of the
+/// loader, which has no arrow.
+fn paths_of(listing: &str) -> Vec<String> {
+    let paths = listing.lines().filter_map(|line| {
+        let (path, _) = line.split_once(" (0x")?;
+        Some(path.rsplit(" => ").next().unwrap_or(path).trim())
+    });
+    paths
+        .filter(|path| path.starts_with('/'))
+        .map(str::to_owned)
+        .collect()
 }
 
 /// Pushes images over the registry's API.
@@ -229,4 +260,22 @@ fn expect(status: StatusCode, answer: &HttpAnswer, action: &str) -> Result<()> {
         answer.status,
         answer.text().trim()
     )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn libraries_are_those_that_are_files() {
+        let listing = "\tlinux-vdso.so.1 (0x00007ffc)\n\
+            \tlibc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x00007f01)\n\
+            \t/lib64/ld-linux-x86-64.so.2 (0x00007f02)\n";
+        let expected = [
+            "/lib/x86_64-linux-gnu/libc.so.6",
+            "/lib64/ld-linux-x86-64.so.2",
+        ];
+        assert_eq!(paths_of(listing), expected);
+        assert_eq!(paths_of("\tstatically linked\n"), [] as [String; 0]);
+    }
 }

@@ -7,11 +7,13 @@
 
 mod authority;
 mod components;
+mod connect_proxy;
 mod definitions;
 mod description;
 mod down;
 mod error;
 mod foreign;
+mod further;
 mod http_client;
 mod images;
 mod instance;
@@ -32,7 +34,9 @@ pub mod load;
 /// Stand-ins for services that need an account.
 pub mod standins;
 
+pub use connect_proxy::{ConnectProxy, ConnectRules, ConnectSeen};
 pub use error::{Result, SandboxError};
+pub use further::FurtherSandbox;
 pub use http_client::{HttpAnswer, HttpClient};
 pub use instance::{
     FRONT_DOOR_PORT, InstanceName, NODE_ADDRESS, NODE_NAME, SANDBOX_NAMESPACE, User,

@@ -1,10 +1,13 @@
-//! Brings the demo applications' images into the sandbox's registry. Builds no program.
+//! Brings images of the demo applications, and of programs under test, into the sandbox's registry.
+//! Builds no program.
+
+use std::path::Path;
 
 use crate::{
     components::Component,
     error::{Result, read},
     http_client::HttpClient,
-    images::{Layer, Pushed, Registry, catalogue},
+    images::{ImageSource, Layer, Pushed, Registry, catalogue},
     instance::Layout,
     readiness,
     steps::Steps,
@@ -40,6 +43,25 @@ pub(crate) async fn push_images(options: &UpOptions, steps: Steps) -> Result<()>
     forget_pulled(&options.layout, &moved).await;
     steps.done(format!("{} images in the registry", images.len()));
     Ok(())
+}
+
+/// Makes an image of one program and pushes it, unless the registry has it. Returns its reference.
+pub(crate) async fn push_program(
+    layout: &Layout,
+    repository: &'static str,
+    program: &Path,
+) -> Result<String> {
+    let registry = Registry::new(HttpClient::trusting(&read(&layout.ca_certificate())?)?);
+    let image = ImageSource {
+        repository,
+        tag: "test",
+        program: "app",
+        environment: Vec::new(),
+    };
+    if registry.push(&image, &Layer::of_program(program)?).await? == Pushed::Moved {
+        forget_pulled(layout, &[image.to_string()]).await;
+    }
+    Ok(image.to_string())
 }
 
 /// Removes images from containerd whose tag has moved: a pod with `IfNotPresent` would go on with

@@ -18,6 +18,7 @@ use crate::{
     kubectl::Kubectl,
     namespace::TestNamespace,
     network,
+    publish::push_program,
     up::{Ending, restart_api_server},
 };
 
@@ -219,6 +220,22 @@ impl Sandbox {
         format!("{registry}/{repository}:{tag}")
     }
 
+    /// Makes an image with one program of this machine as its entry point, static or with the
+    /// libraries that it loads, and returns its reference.
+    ///
+    /// # Errors
+    /// The cluster is not ours, the program cannot be read, or the registry refuses it.
+    pub async fn publish(&self, repository: &'static str, program: &Path) -> Result<String> {
+        self.require_own_cluster("an image of a program")?;
+        push_program(&self.layout, repository, program).await
+    }
+
+    /// The program of the front door, to run it in a pod.
+    #[must_use]
+    pub fn traefik_program(&self) -> PathBuf {
+        self.description.programs.join("traefik")
+    }
+
     /// Ends the API server and starts it again; returns when it is ready. Everybody else in this
     /// sandbox notices: use a sandbox of your own.
     ///
@@ -246,6 +263,15 @@ impl Sandbox {
 
     pub(crate) fn programs(&self) -> &Path {
         &self.description.programs
+    }
+
+    /// What a further sandbox is started with.
+    pub(crate) fn programs_and_apps(&self) -> Result<(PathBuf, PathBuf)> {
+        let apps = self.description.apps.clone().ok_or_else(|| {
+            SandboxError::new("a further sandbox needs the demo applications of one of our own")
+                .with_hint("start one: scripts/cluster up")
+        })?;
+        Ok((self.description.programs.clone(), apps))
     }
 
     pub(crate) fn layout(&self) -> &Layout {
