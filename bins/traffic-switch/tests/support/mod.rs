@@ -71,7 +71,10 @@ impl Shop {
     }
 
     pub(crate) async fn open_with(front: FrontKind, blue: u32, green: u32) -> Self {
-        let sandbox = Sandbox::shared();
+        Self::open_in(Sandbox::shared(), front, blue, green).await
+    }
+
+    pub(crate) async fn open_in(sandbox: Sandbox, front: FrontKind, blue: u32, green: u32) -> Self {
         let namespace = sandbox.namespace("switch").await;
         let shop = Self {
             sandbox,
