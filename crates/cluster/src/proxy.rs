@@ -49,15 +49,27 @@ fn parse(proxy: &str) -> Result<Uri, String> {
         format!("http://{proxy}")
     };
     // A proxy address may hold a password, so it is not repeated.
-    with_scheme
+    let address: Uri = with_scheme
         .parse()
-        .map_err(|_| "the proxy address is not a URL".to_owned())
+        .map_err(|_| "the proxy address is not a URL".to_owned())?;
+    match address.scheme_str() {
+        Some("http" | "https") => Ok(address),
+        scheme => Err(format!(
+            "the proxy address begins with `{}://`, and only `http://` and `https://` proxies are supported",
+            scheme.unwrap_or_default()
+        )),
+    }
 }
 
+/// `NO_PROXY` as Go reads it, which is what kubectl does beside us. A server on this machine, such
+/// as kind's, is never asked through the environment's proxy: it would look for it at its own side.
 fn is_excepted(server: &Uri, no_proxy: &str) -> bool {
     let host = server.host().unwrap_or_default();
     let host = host.trim_matches(['[', ']']).to_ascii_lowercase();
     let address: Option<IpAddr> = host.parse().ok();
+    if host == "localhost" || address.is_some_and(|address| address.is_loopback()) {
+        return true;
+    }
     no_proxy
         .split([',', ' '])
         .map(|entry| entry.trim().to_ascii_lowercase())
@@ -67,7 +79,7 @@ fn is_excepted(server: &Uri, no_proxy: &str) -> bool {
                 return true;
             }
             let entry = match entry.rsplit_once(':') {
-                Some((name, port)) if !name.contains(':') => {
+                Some((name, port)) if !name.contains(':') || name.ends_with(']') => {
                     if server.port_u16().unwrap_or(443).to_string() != port {
                         return false;
                     }
@@ -76,7 +88,10 @@ fn is_excepted(server: &Uri, no_proxy: &str) -> bool {
                 Some(_) | None => entry,
             };
             match address {
-                Some(address) => entry.parse() == Ok(address) || in_network(address, &entry),
+                Some(address) => {
+                    let entry = entry.trim_matches(['[', ']']);
+                    entry.parse() == Ok(address) || in_network(address, entry)
+                }
                 None => {
                     let suffix = entry.trim_start_matches('*').trim_start_matches('.');
                     host == suffix || host.ends_with(&format!(".{suffix}"))
@@ -131,7 +146,11 @@ mod tests {
             ("https://api.k8s.corp", "corp"),
             ("https://api.k8s.corp", "other, api.k8s.corp:443"),
             ("https://[fd00::1]:6443", "fd00::/8"),
+            ("https://[fd00::1]:6443", "[fd00::1]:6443"),
             ("https://anything", "*"),
+            ("https://127.0.0.1:6443", ""),
+            ("https://[::1]:6443", ""),
+            ("https://localhost:6443", ""),
         ] {
             assert_eq!(chosen(server, proxy, no_proxy), None, "{server} {no_proxy}");
         }
@@ -140,6 +159,8 @@ mod tests {
             ("https://api.k8s.corp", "corporate"),
             ("https://api.k8s.corp", "api.k8s.corp:6443"),
             ("https://api.k8s.corp", "proxy.corp"),
+            ("https://[fd00::1]:6443", "[fd00::1]:443"),
+            ("https://localhost.corp", ""),
         ] {
             assert!(
                 chosen(server, proxy, no_proxy).is_some(),
@@ -171,5 +192,8 @@ mod tests {
         };
         let problem = choose(&"https://api".parse().unwrap(), None, &environment).unwrap_err();
         assert!(!problem.contains("pass"));
+        let socks = Some("socks5://user:pass@proxy:1080");
+        let problem = choose(&"https://api".parse().unwrap(), socks, &environment).unwrap_err();
+        assert!(problem.contains("`socks5://`") && !problem.contains("pass"));
     }
 }

@@ -165,6 +165,13 @@ pub enum Error {
         source: Source,
     },
 
+    /// The HTTP proxy on the way does not accept our credential for it (407).
+    #[error("the HTTP proxy before the API server does not let us through (407): {what}")]
+    ProxyUnauthorized {
+        /// What was tried.
+        what: String,
+    },
+
     /// The API server answered with an error of its own (5xx).
     #[error("the API server failed ({code}) to {operation}: {message}")]
     Server {
@@ -249,9 +256,15 @@ impl Error {
             Self::TooManyRequests { .. } => {
                 Some("the API server is overloaded or limits this client: try later".to_owned())
             }
+            Self::Connection { source, .. } if reading::is_of_tunnel(source.as_ref()) => Some(
+                "the way leads through the proxy of the kubeconfig's `proxy-url` or of HTTPS_PROXY: check that it can be reached and lets this server through, or name the server in NO_PROXY".to_owned(),
+            ),
             Self::TimedOut { .. } | Self::Connection { .. } => {
                 Some("check that the API server's address can be reached from this runner".to_owned())
             }
+            Self::ProxyUnauthorized { .. } => Some(
+                "give the proxy's user name and password in its address (`http://USER:PASSWORD@HOST:PORT`): the kubeconfig's `proxy-url`, or HTTPS_PROXY".to_owned(),
+            ),
             Self::Refused { .. }
             | Self::AlreadyExists { .. }
             | Self::Server { .. }
@@ -278,6 +291,7 @@ impl Error {
             | Self::Credential { .. }
             | Self::Unauthorized { .. }
             | Self::Certificate { .. }
+            | Self::ProxyUnauthorized { .. }
             | Self::Forbidden { .. }
             | Self::Refused { .. }
             | Self::NamespaceMissing { .. }

@@ -47,6 +47,11 @@ impl Error {
                 problem: credential_problem(problem),
             };
         }
+        if is_refused_by_proxy(source.as_ref()) {
+            return Self::ProxyUnauthorized {
+                what: what.to_owned(),
+            };
+        }
         Self::Connection {
             what: what.to_owned(),
             source,
@@ -153,6 +158,20 @@ fn certificate_problem(error: &rustls::Error) -> Option<String> {
     }
     matches!(error, rustls::Error::NoCertificatesPresented)
         .then(|| "the server presents none".to_owned())
+}
+
+/// Whether a proxy did not open the way, or could not be reached.
+pub(super) fn is_of_tunnel(error: &(dyn StdError + 'static)) -> bool {
+    causes_of(error).any(|cause| cause.starts_with("tunnel error: "))
+}
+
+fn is_refused_by_proxy(error: &(dyn StdError + 'static)) -> bool {
+    causes_of(error).any(|cause| cause == "tunnel error: proxy authorization required")
+}
+
+/// The texts of a chain: the tunnel's error type is not public, so its words have to tell.
+fn causes_of(error: &(dyn StdError + 'static)) -> impl Iterator<Item = String> {
+    std::iter::successors(Some(error), |cause| (*cause).source()).map(ToString::to_string)
 }
 
 /// Finds a typed cause in a chain; `io::Error` hides what it wraps from `source()`, so it is
