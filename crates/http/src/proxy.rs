@@ -39,6 +39,10 @@ impl ProxySettings {
 
     /// The proxies in the order in which the client asks them.
     pub(crate) fn proxies(&self) -> Result<Vec<Proxy>, BuildError> {
+        // The library would except names by it and still send addresses through the proxy.
+        if self.excepts_everything() {
+            return Ok(Vec::new());
+        }
         let no_proxy = self.no_proxy.as_deref().and_then(NoProxy::from_string);
         let mut proxies = Vec::new();
         for (variable, value, build) in [
@@ -59,6 +63,13 @@ impl ProxySettings {
             proxies.push(proxy.no_proxy(no_proxy.clone()));
         }
         Ok(proxies)
+    }
+}
+
+impl ProxySettings {
+    fn excepts_everything(&self) -> bool {
+        let entries = self.no_proxy.as_deref().unwrap_or_default().split(',');
+        entries.map(str::trim).any(|entry| entry == "*")
     }
 }
 

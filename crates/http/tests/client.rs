@@ -336,12 +336,103 @@ async fn a_proxy_is_used_except_for_hosts_it_is_not_meant_for() {
         "{seen}"
     );
 
-    let server = Server::start(vec![answer("200 OK", "", "direct")]).await;
-    let response = proxied("127.0.0.1")
-        .send(&Request::get(server.url("/")))
-        .await
-        .unwrap();
-    assert_eq!(&response.body()[..], b"direct");
+    for no_proxy in ["127.0.0.1", "127.0.0.0/8", "other.test, 127.0.0.1", "*"] {
+        let server = Server::start(vec![answer("200 OK", "", "direct")]).await;
+        let request = Request::get(server.url("/"));
+        let response = proxied(no_proxy).send(&request).await.unwrap();
+        assert_eq!(&response.body()[..], b"direct", "{no_proxy}");
+    }
+    // Nobody but the proxy can resolve this name, so going past it shows as a failure.
+    let request = request.repeat(Repeat::Never);
+    for no_proxy in ["test", ".test", "service.test"] {
+        let error = proxied(no_proxy).send(&request).await.unwrap_err();
+        assert!(
+            matches!(error, Error::Connect { .. }),
+            "{no_proxy}: {error}"
+        );
+    }
+    for no_proxy in ["est", "test.org", "other.test", "10.0.0.0/8"] {
+        let response = proxied(no_proxy).send(&request).await.unwrap();
+        assert_eq!(&response.body()[..], b"through the proxy", "{no_proxy}");
+    }
+}
+
+/// A proxy that opens tunnels, and asks for `ann:p@ss`. Gives its address and the requests to it.
+async fn tunnel_proxy() -> (String, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let requests = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&requests);
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            let request = read_request(&mut client).await;
+            seen.lock().unwrap().push(request.clone());
+            let password = "proxy-authorization: basic yw5uonbac3m=\r\n"; // ann:p@ss, lower case
+            if !request.to_ascii_lowercase().contains(password) {
+                let ask = "proxy-authenticate: Basic\r\n";
+                write_answer(&mut client, "407 Proxy Authentication Required", ask, "").await;
+                continue;
+            }
+            let target = request.split(' ').nth(1).unwrap();
+            let mut server = tokio::net::TcpStream::connect(target).await.unwrap();
+            client
+                .write_all(b"HTTP/1.1 200 Connection established\r\n\r\n")
+                .await
+                .unwrap();
+            tokio::spawn(async move {
+                let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+            });
+        }
+    });
+    (address, requests)
+}
+
+#[tokio::test]
+async fn tls_goes_through_a_tunnel_for_which_the_proxy_gets_the_password() {
+    let directory = tempfile::tempdir().unwrap();
+    let (url, ca) = tls_server(directory.path()).await;
+    let (address, requests) = tunnel_proxy().await;
+    let request = Request::get(DisplaySafeUrl::parse(&url).unwrap()).repeat(Repeat::Never);
+    let through = |credentials: &str, no_proxy: &'static str| {
+        let proxy = format!("http://{credentials}{address}");
+        Client::new(&ClientSettings {
+            extra_ca: Some(ca.clone()),
+            proxy: ProxySettings::from_lookup(move |name| match name {
+                "https_proxy" => Some(proxy.clone()),
+                "NO_PROXY" => Some(no_proxy.to_owned()),
+                _ => None,
+            }),
+            ..settings()
+        })
+        .unwrap()
+    };
+    let client = through("ann:p%40ss@", "");
+    for _ in 0..2 {
+        let response = client.send(&request).await.unwrap();
+        assert_eq!(&response.body()[..], b"secure");
+    }
+    let seen = requests.lock().unwrap().clone();
+    let host = url.trim_start_matches("https://").trim_end_matches('/');
+    assert_eq!(seen.len(), 2, "the server closes each connection: {seen:?}");
+    assert!(
+        seen.iter()
+            .all(|head| head.starts_with(&format!("CONNECT {host} "))),
+        "{seen:?}"
+    );
+
+    for credentials in ["", "ann:hidden-pw@"] {
+        let error = through(credentials, "").send(&request).await.unwrap_err();
+        assert!(
+            shown(&error).contains("proxy authorization required"),
+            "{}",
+            shown(&error)
+        );
+        assert!(!shown(&error).contains("hidden-pw"), "{}", shown(&error));
+    }
+    let before = requests.lock().unwrap().len();
+    let response = through("", "localhost").send(&request).await.unwrap();
+    assert_eq!(&response.body()[..], b"secure");
+    assert_eq!(requests.lock().unwrap().len(), before);
 }
 
 /// A TLS server under a certificate authority that only the returned file names.
