@@ -89,6 +89,11 @@ impl<'a> Subject<'a> {
         })
     }
 
+    /// Which object it is.
+    pub(crate) fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
     /// The object as it is now, if it is there.
     pub(crate) async fn find(&self) -> Result<Option<Value>, Failure> {
         self.objects

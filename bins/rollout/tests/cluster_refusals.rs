@@ -70,30 +70,117 @@ async fn a_namespace_that_is_not_there_is_refused() {
     );
 }
 
+/// What Argo CD and Flux put on the objects that they keep, and what is said of it.
+const MARKS: [(&str, &str, &str); 4] = [
+    (
+        "annotate",
+        "argocd.argoproj.io/tracking-id=shop:apps/Deployment:prod/web",
+        "Argo CD (Application shop)",
+    ),
+    (
+        "label",
+        "argocd.argoproj.io/instance=shop",
+        "Argo CD (Application shop)",
+    ),
+    (
+        "label",
+        "kustomize.toolkit.fluxcd.io/name=shop kustomize.toolkit.fluxcd.io/namespace=flux-system",
+        "Flux (Kustomization flux-system/shop)",
+    ),
+    (
+        "label",
+        "helm.toolkit.fluxcd.io/name=shop helm.toolkit.fluxcd.io/namespace=apps",
+        "Flux (HelmRelease apps/shop)",
+    ),
+];
+
 #[tokio::test]
-async fn an_object_that_argo_cd_keeps_is_refused_with_what_to_commit() {
+async fn an_object_that_argo_cd_or_flux_keeps_is_refused_with_what_to_commit() {
     let shop = Shop::open("gitops").await;
     shop.namespace.apply(&shop.web("v1.0.0")).expect("applied");
-    shop.namespace
-        .kubectl(&[
-            "annotate",
-            "deployment/web",
-            "argocd.argoproj.io/tracking-id=shop:apps/Deployment:prod/web",
-        ])
-        .expect("annotated");
+    shop.wait_for("web");
+    shop.namespace.apply(&shop.web("v1.1.0")).expect("applied");
+    shop.wait_for("web");
+    let backup = shop
+        .step("backup")
+        .input("workloads", "deployment/web")
+        .run();
+    expect_code(&backup, 0);
+    let saved = std::fs::read(&backup.outputs["backup"]).expect("saved");
+    let digest = format!(
+        "sha256:{}",
+        switchyard_manifest::config_digest::sha256(&saved)
+    );
     let image = shop
         .sandbox
         .image("web", "v1.0.0")
-        .replace(":v1.0.0", "=:v1.1.0");
-    let ended = shop.apply(&shop.web("v1.0.0")).input("images", image).run();
-    expect_code(&ended, 1);
-    expect_said(
-        &ended,
-        &[
-            "deployment/web is kept by Argo CD (Application shop)",
-            "commit the images",
+        .replace(":v1.0.0", "=:v1.2.0");
+    for (verb, marks, keeper) in MARKS {
+        let mark = |suffix: &str| {
+            let mut words = vec![verb, "deployment/web"];
+            let names: Vec<String> = marks
+                .split(' ')
+                .map(|mark| match suffix {
+                    "" => mark.to_owned(),
+                    _ => mark.split('=').next().unwrap_or(mark).to_owned() + suffix,
+                })
+                .collect();
+            words.extend(names.iter().map(String::as_str));
+            shop.namespace.kubectl(&words).expect("marked");
+        };
+        mark("");
+        // Its status goes on changing.
+        let written = || {
+            let live = shop.get("deployment/web");
+            (
+                live["spec"].clone(),
+                live["metadata"]["annotations"].clone(),
+            )
+        };
+        let before = written();
+        let refused = format!("deployment/web is kept by {keeper}");
+        let apply = shop
+            .apply(&shop.web("v1.0.0"))
+            .input("images", &image)
+            .run();
+        expect_code(&apply, 1);
+        expect_said(&apply, &[&refused, "commit the images"]);
+        let undo = shop
+            .step("restore")
+            .input("workloads", "deployment/web")
+            .run();
+        expect_code(&undo, 1);
+        expect_said(&undo, &[&refused, "commit the revision before"]);
+        let restore = shop
+            .step("restore")
+            .input("backup-file", &backup.outputs["backup"])
+            .input("digest", &digest)
+            .run();
+        expect_code(&restore, 1);
+        expect_said(&restore, &[&refused, "commit the version before"]);
+        assert_eq!(written(), before, "nothing was written");
+        mark("-");
+    }
+    // Flux was told to leave it alone.
+    for words in [
+        [
+            "label",
+            "deployment/web",
+            "kustomize.toolkit.fluxcd.io/name=shop",
         ],
-    );
+        [
+            "annotate",
+            "deployment/web",
+            "kustomize.toolkit.fluxcd.io/reconcile=disabled",
+        ],
+    ] {
+        shop.namespace.kubectl(&words).expect("marked");
+    }
+    let left_alone = shop
+        .step("restore")
+        .input("workloads", "deployment/web")
+        .run();
+    expect_code(&left_alone, 0);
 }
 
 #[tokio::test]

@@ -147,3 +147,93 @@ async fn a_backup_without_a_known_digest_is_not_restored() {
     expect_code(&ended, 2);
     expect_said(&ended, &["no record tells the digest"]);
 }
+
+/// A StatefulSet or DaemonSet `kind` of the web application.
+fn other_kind(shop: &Shop, kind: &str, version: &str) -> String {
+    let image = shop.sandbox.image("web", version);
+    let sized = if kind == "StatefulSet" {
+        "\n  serviceName: web\n  replicas: 2"
+    } else {
+        ""
+    };
+    format!(
+        r#"apiVersion: apps/v1
+kind: {kind}
+metadata: {{name: web, annotations: {{team: shop}}}}
+spec:{sized}
+  selector: {{matchLabels: {{app: web}}}}
+  template:
+    metadata: {{labels: {{app: web}}, annotations: {{of: {version}}}}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      containers:
+      - name: web
+        image: {image}
+        ports: [{{containerPort: 8080}}]
+        readinessProbe: {{httpGet: {{path: /health, port: 8080}}, periodSeconds: 1}}
+"#
+    )
+}
+
+async fn goes_back_a_revision(kind: &str) {
+    let workload = format!("{}/web", kind.to_lowercase());
+    let shop = Shop::open("undo-others").await;
+    let roll_out = |version: &str| {
+        expect_code(&shop.apply(&other_kind(&shop, kind, version)).run(), 0);
+        let status = ["rollout", "status", &workload, "--timeout=60s"];
+        shop.namespace.kubectl(&status).expect("rolled out");
+    };
+    let template = || shop.get(&workload)["spec"]["template"].clone();
+    let undo = || shop.step("restore").input("workloads", &workload);
+    roll_out("v1.0.0");
+    let first = template();
+    let none = undo().run();
+    expect_code(&none, 1);
+    expect_said(&none, &["has no revision before the current one"]);
+    roll_out("v1.1.0");
+
+    let planned = undo().input("plan", "true").run();
+    expect_code(&planned, 0);
+    expect_said(&planned, &[":v1.0.0", "nothing was changed"]);
+    assert_ne!(template(), first);
+    let restored = undo().run();
+    expect_code(&restored, 0);
+    assert_eq!(restored.outputs["revision"], "1");
+    assert_eq!(restored.outputs["changed"], "1");
+    assert_eq!(template(), first);
+    assert_eq!(
+        shop.get(&workload)["metadata"]["annotations"]["team"],
+        "shop"
+    );
+    let pods = "jsonpath={.items[*].spec.containers[0].image}";
+    let pods = ["get", "pods", "-l", "app=web", "-o", pods];
+    let images = shop.namespace.kubectl(&pods).expect("pods");
+    assert!(
+        images.split(' ').all(|image| image.ends_with(":v1.0.0")),
+        "it waits until the pods are back too: {images}"
+    );
+
+    // The revision that was left is the one before now; asked for by number it comes again.
+    let forth = undo().input("to-revision", "2").run();
+    expect_code(&forth, 0);
+    assert!(
+        template()["spec"]["containers"][0]["image"]
+            .as_str()
+            .is_some_and(|image| image.ends_with(":v1.1.0"))
+    );
+    let unknown = undo().input("to-revision", "42").run();
+    expect_code(&unknown, 1);
+    expect_said(&unknown, &["has no revision 42", "the cluster keeps"]);
+    // Our own undo is no conflict for the next apply.
+    roll_out("v1.2.0");
+}
+
+#[tokio::test]
+async fn a_stateful_set_goes_back_to_the_revision_before() {
+    goes_back_a_revision("StatefulSet").await;
+}
+
+#[tokio::test]
+async fn a_daemon_set_goes_back_to_the_revision_before() {
+    goes_back_a_revision("DaemonSet").await;
+}

@@ -1,8 +1,10 @@
 //! The previous revision of a workload, as `kubectl rollout undo` finds it: the ReplicaSets of a
 //! Deployment, the ControllerRevisions of a StatefulSet or DaemonSet.
 
+use k8s_openapi::api::apps::v1::ControllerRevision;
 use serde_json::{Map, Value, json};
-use switchyard_cluster::Verb;
+use switchyard_cluster::access::Permission;
+use switchyard_cluster::{Operation, Verb};
 use switchyard_deployment::cluster_failure;
 use switchyard_manifest::diff::{self, Redaction};
 use switchyard_manifest::{Kind, ObjectName, names, object};
@@ -13,6 +15,7 @@ use super::{OPERATION, Restored};
 use crate::inputs::RestoreArgs;
 use crate::ledger::Ledger;
 use crate::opening::Opened;
+use crate::plan::ownership;
 use crate::sides;
 use crate::subject::{Change, Subject, Write};
 
@@ -47,15 +50,15 @@ pub(super) async fn restore(
     for name in args.workloads.iter() {
         subjects.push((name, Subject::workload(&opened.objects, name).await?));
     }
-    // The fence is a patch.
-    let verbs = [Verb::Get, Verb::Update, Verb::Patch];
-    let wanted = subjects
-        .iter()
-        .flat_map(|(_, subject)| subject.permissions(&verbs));
-    opened.check(wanted.collect()).await?;
-    let mut planned = Vec::new();
+    check_permissions(opened, &subjects).await?;
+    let mut found = Vec::new();
     for (name, subject) in subjects {
         let live = subject.read().await?;
+        found.push((name, subject, live));
+    }
+    refuse_not_ours(args, &found)?;
+    let mut planned = Vec::new();
+    for (name, subject, live) in found {
         let revisions = revisions_of(opened, name, &live).await?;
         let wanted = choose(name, &live, &revisions, args.to_revision)?.clone();
         let kind = sides::kind_of(name);
@@ -101,6 +104,40 @@ pub(super) async fn restore(
         ));
     }
     Ok(restored)
+}
+
+async fn check_permissions(
+    opened: &Opened,
+    subjects: &[(&ObjectName, Subject<'_>)],
+) -> Result<(), Failure> {
+    // The fence is a patch.
+    let verbs = [Verb::Get, Verb::Update, Verb::Patch];
+    let mut wanted: Vec<Permission> = subjects
+        .iter()
+        .flat_map(|(_, subject)| subject.permissions(&verbs))
+        .collect();
+    if subjects.iter().any(|(name, _)| name.kind != "deployment") {
+        let namespace = opened.namespace();
+        let listing = Operation::on::<ControllerRevision>(Verb::List, namespace);
+        wanted.push(Permission::to(listing));
+    }
+    opened.check(wanted).await
+}
+
+/// What a GitOps controller keeps would be back at the new revision in a moment.
+fn refuse_not_ours(
+    args: &RestoreArgs,
+    found: &[(&ObjectName, Subject<'_>, Value)],
+) -> Result<(), Failure> {
+    let application = args.deployment.application.as_deref();
+    let not_ours: Vec<_> = found
+        .iter()
+        .filter_map(|(_, subject, live)| ownership::check(subject.identity(), live, application))
+        .collect();
+    match ownership::refusal(&not_ours, "the revision before") {
+        Some((text, hint)) => Err(Failure::message(FailureKind::Gate, text).hint(hint)),
+        None => Ok(()),
+    }
 }
 
 async fn revisions_of(
