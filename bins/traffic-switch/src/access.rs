@@ -3,13 +3,15 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use switchyard_cluster::access::Permission;
-use switchyard_cluster::port_forward;
+use switchyard_cluster::port_forward::{self, ForwardObject};
+use switchyard_cluster::workloads::WorkloadKind;
 use switchyard_cluster::{Cluster, Deadline, Operation, Verb};
 use switchyard_deployment::cluster_failure;
 use switchyard_record::{application_record_name, lease_name};
@@ -79,8 +81,8 @@ pub(crate) fn permissions(plan: &Plan<'_>) -> Vec<Permission> {
         }
     }
     for source in &plan.proxies {
-        if let ProxySource::Pods { namespace, .. } = source {
-            operations.push(Operation::on::<Pod>(Verb::List, namespace));
+        if let ProxySource::Pods { namespace, target } = source {
+            operations.extend(to_find_pods(namespace, &target.object));
             operations.extend(port_forward::operations(namespace));
         }
     }
@@ -92,6 +94,29 @@ pub(crate) fn permissions(plan: &Plan<'_>) -> Vec<Permission> {
         }
     }
     permissions
+}
+
+/// What finding the pods behind an object needs in its namespace.
+fn to_find_pods(namespace: &str, object: &ForwardObject) -> Vec<Operation> {
+    let (object, name) = match object {
+        ForwardObject::Pod(name) => {
+            return vec![Operation::on::<Pod>(Verb::Get, namespace).named(name)];
+        }
+        ForwardObject::Service(name) => (Operation::on::<Service>(Verb::Get, namespace), name),
+        ForwardObject::Workload(workload) => {
+            let get = match workload.kind {
+                WorkloadKind::Deployment => Operation::on::<Deployment>(Verb::Get, namespace),
+                WorkloadKind::StatefulSet => Operation::on::<StatefulSet>(Verb::Get, namespace),
+                WorkloadKind::DaemonSet => Operation::on::<DaemonSet>(Verb::Get, namespace),
+                WorkloadKind::Job => Operation::on::<Job>(Verb::Get, namespace),
+            };
+            (get, &workload.name)
+        }
+    };
+    vec![
+        object.named(name),
+        Operation::on::<Pod>(Verb::List, namespace),
+    ]
 }
 
 /// Asks for everything at once and reports all gaps together.
@@ -171,5 +196,33 @@ mod tests {
         patch horizontalpodautoscalers.autoscaling in namespace `shop`
         ");
         assert!(!lines(Writing::No).contains("patch"));
+    }
+
+    #[test]
+    fn proxies_are_found_and_reached_in_their_own_namespace() {
+        let asked = |source: &str| {
+            let source: ProxySource = source.parse().unwrap();
+            let permissions = permissions(&Plan {
+                namespace: "shop",
+                application: "web",
+                targets: &[],
+                proxies: vec![&source],
+                writing: Writing::No,
+            });
+            let lines = permissions
+                .iter()
+                .map(|permission| permission.operation.to_string());
+            let lines: Vec<_> = lines.filter(|line| line.contains("traefik")).collect();
+            lines.join("\n")
+        };
+        insta::assert_snapshot!(asked("traefik/deployment/proxy:8080"), @r"
+        get deployments.apps `traefik/proxy`
+        list pods in namespace `traefik`
+        get pods/portforward in namespace `traefik`
+        create pods/portforward in namespace `traefik`
+        ");
+        assert!(asked("traefik/service/proxy:api").starts_with("get services `traefik/proxy`"));
+        assert!(!asked("traefik/pod/proxy-0:8080").contains("list"));
+        assert_eq!(asked("http://traefik.test:8080"), "");
     }
 }

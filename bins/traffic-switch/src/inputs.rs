@@ -38,7 +38,8 @@ pub(crate) struct ProofInputs {
     /// Where every Traefik replica answers its API
     ///
     /// A URL for each replica, or `NAMESPACE/KIND/NAME:PORT` (kind service, deployment or daemonset):
-    /// all ready pods behind it are asked through port-forwards.
+    /// all ready pods behind it are asked through port-forwards, for which the deployer needs the rights
+    /// of `docs/rbac/proxies.yaml` in that namespace.
     #[arg(long, default_value = "")]
     pub(crate) traefik_api: List<ProxySource>,
     /// Where every Traefik replica answers `/metrics`; as `traefik-api` when it is not given
