@@ -73,36 +73,6 @@ async fn auto_takes_blue_at_first_then_green_and_applying_the_front_again_moves_
 }
 
 #[tokio::test]
-async fn a_kustomization_is_rendered_and_applied() {
-    let shop = Shop::open("kustomization").await;
-    let step = shop.step("apply");
-    let folder = tempfile::tempdir().expect("a folder");
-    let write = |name: &str, text: &str| {
-        std::fs::write(folder.path().join(name), text).expect("written");
-    };
-    write("web.yaml", &shop.web("v1.0.0"));
-    write(
-        "kustomization.yaml",
-        "resources: [web.yaml]\nnamePrefix: eu-\n",
-    );
-    let ended = step
-        .input("kustomization", folder.path().display().to_string())
-        .run();
-    expect_code(&ended, 0);
-    assert_eq!(shop.names("deployment"), ["eu-web"]);
-    write("kustomization.yaml", "resources: [nowhere.yaml]\n");
-    let broken = shop
-        .step("apply")
-        .input("kustomization", folder.path().display().to_string())
-        .run();
-    expect_code(&broken, 2);
-    expect_said(
-        &broken,
-        &["kustomize", "ended with exit code 1", "nowhere.yaml"],
-    );
-}
-
-#[tokio::test]
 async fn a_worker_is_left_until_after_the_switch() {
     let shop = Shop::open("after-switch").await;
     let worker = shop
