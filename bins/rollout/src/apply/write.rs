@@ -177,7 +177,7 @@ impl Applying<'_> {
                     return Err((failure, Outcome::NotApplied));
                 }
                 Err(NotApplied::Other(error)) if error.leaves_outcome_unknown() => {
-                    return self.find_out(planned, error).await;
+                    return self.find_out(planned, live.as_ref(), error).await;
                 }
                 Err(NotApplied::Other(error)) => {
                     return Err((cluster_failure(error), Outcome::NotApplied));
@@ -202,8 +202,14 @@ impl Applying<'_> {
         }
     }
 
-    /// The answer was lost: whether the write was too is seen from the object.
-    async fn find_out(&self, planned: &Planned, error: Error) -> Result<Value, (Failure, Outcome)> {
+    /// The answer was lost: whether the write was too is seen from the object, `live` being the state that
+    /// it was conditional on.
+    async fn find_out(
+        &self,
+        planned: &Planned,
+        live: Option<&Value>,
+        error: Error,
+    ) -> Result<Value, (Failure, Outcome)> {
         let kind = planned.object.kind();
         let found = self
             .objects
@@ -216,11 +222,24 @@ impl Applying<'_> {
                     Some(now) if seen.agrees_with(&projection(kind, Some(&planned.after))) => {
                         Ok(now)
                     }
-                    Some(_) | None => Err((cluster_failure(error), Outcome::NotApplied)),
+                    now => Err((cluster_failure(error), unseen(live, now.as_ref()))),
                 }
             }
             Err(_) => Err((cluster_failure(error), Outcome::Unknown)),
         }
+    }
+}
+
+/// What is known of a write that got no answer and does not show: it can still arrive for as long as the
+/// object stands at the version that it is conditional on, or does not exist yet. Pure.
+fn unseen(condition: Option<&Value>, now: Option<&Value>) -> Outcome {
+    let version = |object: Option<&Value>| {
+        object.and_then(|object| text(object, "/metadata/resourceVersion"))
+    };
+    if version(condition) == version(now) {
+        Outcome::Unknown
+    } else {
+        Outcome::NotApplied
     }
 }
 
@@ -336,5 +355,20 @@ fn contains(found: &Value, wanted: &Value) -> bool {
                     .all(|(found, wanted)| contains(found, wanted))
         }
         (found, wanted) => found == wanted,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_without_an_answer_is_in_doubt_until_the_object_has_moved_on() {
+        let at = |version: &str| json!({"metadata": {"resourceVersion": version}});
+        assert_eq!(unseen(Some(&at("7")), Some(&at("7"))), Outcome::Unknown);
+        assert_eq!(unseen(Some(&at("7")), Some(&at("8"))), Outcome::NotApplied);
+        assert_eq!(unseen(None, None), Outcome::Unknown);
+        assert_eq!(unseen(None, Some(&at("1"))), Outcome::NotApplied);
+        assert_eq!(unseen(Some(&at("7")), None), Outcome::NotApplied);
     }
 }
