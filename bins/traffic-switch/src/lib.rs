@@ -17,6 +17,7 @@ mod sides;
 mod status;
 mod switch;
 mod take_back;
+mod tracked;
 mod undo;
 mod undoing;
 

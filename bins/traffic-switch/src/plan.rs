@@ -13,6 +13,7 @@ use switchyard_traffic::share::Steps;
 use crate::inputs::SwitchInputs;
 use crate::sides::{self, READ_LIMIT};
 use crate::switch::front_failure;
+use crate::tracked;
 
 pub(crate) async fn show(
     inputs: &SwitchInputs,
@@ -45,6 +46,7 @@ pub(crate) async fn show(
     )
     .await;
     let fronts = loaded.map_err(front_failure)?;
+    tracked::refuse(&fronts)?;
     let itinerary = Itinerary {
         targets: fronts.len(),
         stages: stages_left(steps.as_slice(), None),

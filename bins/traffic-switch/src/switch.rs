@@ -24,6 +24,7 @@ use crate::outcome::{Told, failure, tell};
 use crate::plan;
 use crate::run::{Preparation, drive, prober, settings, versions};
 use crate::sides::{self, READ_LIMIT};
+use crate::tracked;
 
 pub(crate) async fn run(inputs: SwitchInputs, context: &mut Context) -> Result<(), Failure> {
     let started = Instant::now();
@@ -157,6 +158,7 @@ async fn go(
     )
     .await;
     let mut fronts = loaded.map_err(front_failure)?;
+    tracked::refuse(&fronts)?;
     sides::refuse_open_selectors(&fronts, &record)?;
     let foreign = take_up(session, &mut fronts)
         .await

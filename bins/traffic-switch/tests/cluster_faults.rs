@@ -453,6 +453,29 @@ async fn a_service_that_selects_both_sides_already_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_route_that_a_gitops_controller_keeps_is_not_switched() {
+    let shop = Shop::open_with(FrontKind::Traefik, 1, 1).await;
+    let mark = "argocd.argoproj.io/tracking-id=shop:traefik.io/TraefikService:shop/web";
+    shop.kubectl(&["annotate", shop.front.object(), mark]);
+    let before = shop.front_object();
+    for step in [shop.switch(), shop.switch().input("plan", "true")] {
+        let ended = run(step);
+        assert_eq!(ended.code, Some(1), "{}", ended.log());
+        for part in [
+            "traefik/web is kept by Argo CD (Application shop)",
+            "hint: a switch made here would be reverted",
+        ] {
+            assert!(
+                ended.log().contains(part),
+                "no `{part}` in:\n{}",
+                ended.log()
+            );
+        }
+    }
+    assert_eq!(shop.front_object(), before, "not even a fence was written");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_missing_verb_is_reported_before_anything_is_touched() {
     let shop = Shop::open_with(FrontKind::Traefik, 1, 1).await;
     let role = shop.kubectl(&["get", "role/switchyard-deployer", "-o", "json"]);
