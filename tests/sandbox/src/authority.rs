@@ -54,37 +54,36 @@ impl Authority {
     pub(crate) fn load_or_create(layout: &Layout) -> Result<Self> {
         let key_path = layout.pki().join("ca.key");
         let certificate_path = layout.ca_certificate();
+        let name = format!("switchyard sandbox {}", layout.name);
         create_dir(&layout.pki())?;
         if key_path.exists() && certificate_path.exists() {
             let key = KeyPair::from_pem(&read(&key_path)?).context(|| "cannot read ca.key")?;
             return Ok(Self {
-                issuer: Issuer::new(Self::parameters(layout), key),
+                issuer: Issuer::new(Self::parameters(&name), key),
                 certificate: read(&certificate_path)?,
             });
         }
+        let authority = Self::throw_away(&name)?;
+        write(&key_path, authority.issuer.key().serialize_pem())?;
+        write(&certificate_path, &authority.certificate)?;
+        Ok(authority)
+    }
+
+    /// Makes a fresh authority that nobody trusts.
+    pub(crate) fn throw_away(name: &str) -> Result<Self> {
         let key = KeyPair::generate().context(|| "cannot make a key")?;
-        let signed = Self::parameters(layout).self_signed(&key);
+        let signed = Self::parameters(name).self_signed(&key);
         let certificate = signed.context(|| "cannot sign the authority")?.pem();
-        write(&key_path, key.serialize_pem())?;
-        write(&certificate_path, &certificate)?;
         Ok(Self {
-            issuer: Issuer::new(Self::parameters(layout), key),
+            issuer: Issuer::new(Self::parameters(name), key),
             certificate,
         })
     }
 
-    /// Makes a fresh authority that nobody trusts.
-    pub(crate) fn foreign(layout: &Layout) -> Result<String> {
-        let key = KeyPair::generate().context(|| "cannot make a key")?;
-        let signed = Self::parameters(layout).self_signed(&key);
-        Ok(signed.context(|| "cannot sign the authority")?.pem())
-    }
-
     /// The same parameters every time: the issuer's name in a certificate has to equal them.
-    fn parameters(layout: &Layout) -> CertificateParams {
+    fn parameters(name: &str) -> CertificateParams {
         let mut parameters = CertificateParams::default();
         parameters.distinguished_name = DistinguishedName::new();
-        let name = format!("switchyard sandbox {}", layout.name);
         parameters.distinguished_name.push(DnType::CommonName, name);
         parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         parameters.key_usages = vec![

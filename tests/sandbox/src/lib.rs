@@ -25,6 +25,7 @@ mod publish;
 mod readiness;
 mod sandbox;
 mod steps;
+mod tls;
 mod traefik;
 mod up;
 
@@ -43,5 +44,6 @@ pub use instance::{
 };
 pub use namespace::TestNamespace;
 pub use sandbox::{BrokenKubeconfig, KEEP_VARIABLE, SANDBOX_VARIABLE, Sandbox};
+pub use tls::TlsAuthority;
 pub use traefik::TraefikReplica;
 pub use up::Ending;

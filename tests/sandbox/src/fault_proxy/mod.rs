@@ -7,27 +7,24 @@ mod serve;
 
 use std::{
     fmt,
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use http_body_util::Full;
-use rustls::{
-    ClientConfig, ServerConfig,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
-};
+use rustls::ClientConfig;
 use tokio::{net::TcpListener, sync::watch, task::JoinHandle};
 use tokio_rustls::TlsAcceptor;
 
 pub use rule::{Fault, FaultRule};
 
 use crate::{
-    authority::{Authority, Purpose, node_names},
     error::{Context as _, Result, read},
     http_client::trusting,
     sandbox::Sandbox,
+    tls::TlsAuthority,
 };
 use serve::{accept, deliver};
 
@@ -76,7 +73,9 @@ impl FaultProxy {
     /// No certificate, or no port.
     pub async fn start(sandbox: &Sandbox) -> Result<Self> {
         sandbox.require_own_cluster("a fault proxy")?;
-        let tls = TlsAcceptor::from(Arc::new(server_config(sandbox)?));
+        let authority = TlsAuthority::of(sandbox.layout())?;
+        let tls = authority.server("fault-proxy", Ipv4Addr::LOCALHOST.into())?;
+        let tls = TlsAcceptor::from(tls);
         let listener = TcpListener::bind("127.0.0.1:0").await;
         let listener = listener.context(|| "cannot open a port")?;
         let address = listener
@@ -179,23 +178,4 @@ impl Drop for FaultProxy {
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn server_config(sandbox: &Sandbox) -> Result<ServerConfig> {
-    let authority = Authority::load_or_create(sandbox.layout())?;
-    let identity = authority.issue("fault-proxy", &Purpose::Server(node_names()))?;
-    let certificate = CertificateDer::from_pem_slice(identity.certificate.as_bytes());
-    let certificate = certificate.context(|| "cannot read the proxy's certificate")?;
-    let key = PrivateKeyDer::from_pem_slice(identity.key.as_bytes());
-    let key = key.context(|| "cannot read the proxy's key")?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .context(|| "no TLS version is left")?
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate], key)
-        .context(|| "cannot use the proxy's certificate")?;
-    // One request after the other on a connection: a cut then hits exactly one.
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(config)
 }

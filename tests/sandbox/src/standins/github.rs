@@ -6,7 +6,8 @@ use std::sync::{Mutex, PoisonError};
 
 use serde_json::{Map, Value, json};
 
-use super::server::{Answer, Fault, Received, Service};
+use super::received::Received;
+use super::server::{Answer, Fault, Service};
 
 /// Longest body of an issue or comment, in characters.
 const MOST_BODY: usize = 65_536;

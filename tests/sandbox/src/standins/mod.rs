@@ -3,9 +3,11 @@
 //! service's own words), records what it got, and can be told to fail. They know nothing of switchyard.
 
 mod all;
+mod body;
 pub mod github;
 pub mod github_openapi;
 pub mod pagerduty;
+pub mod received;
 pub mod server;
 pub mod slack;
 pub mod slack_blocks;
@@ -13,5 +15,6 @@ pub mod slack_blocks;
 pub use all::StandIns;
 pub use github::GitHub;
 pub use pagerduty::PagerDuty;
+pub use received::Received;
 pub use server::{Answer, Exchange, Fault, FaultRule, Service, StandIn};
 pub use slack::Slack;

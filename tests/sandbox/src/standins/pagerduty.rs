@@ -6,7 +6,8 @@ use std::sync::{Mutex, PoisonError};
 
 use serde_json::{Value, json};
 
-use super::server::{Answer, Fault, Received, Service};
+use super::received::Received;
+use super::server::{Answer, Fault, Service};
 
 /// Largest event, in bytes.
 const MOST_BYTES: usize = 512 * 1024;

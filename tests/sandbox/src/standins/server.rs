@@ -11,90 +11,21 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use rustls::ServerConfig;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
+use tokio_rustls::TlsAcceptor;
 
-/// A request as a service sees it.
-#[derive(Debug, Clone)]
-pub struct Received {
-    /// The method, upper-case.
-    pub method: String,
-    /// The path without the query.
-    pub path: String,
-    /// The query's pairs, decoded, in order.
-    pub query: Vec<(String, String)>,
-    /// Headers by lower-case name.
-    pub headers: BTreeMap<String, String>,
-    /// The body.
-    pub body: Bytes,
-    /// The server's own base URL, for links in answers.
-    pub base_url: String,
-}
-
-impl Received {
-    /// A header by its lower-case name.
-    #[must_use]
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).map(String::as_str)
-    }
-
-    /// A request with a JSON body, for tests of a service without a socket.
-    #[cfg(test)]
-    pub(crate) fn post(path: &str, body: &Value) -> Self {
-        let headers = [
-            ("content-type", "application/json; charset=utf-8"),
-            ("user-agent", "test"),
-        ];
-        let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        Self {
-            method: "POST".to_owned(),
-            path: path.to_owned(),
-            query: Vec::new(),
-            headers: headers.into(),
-            body: Bytes::from(body.to_string()),
-            base_url: "http://127.0.0.1".to_owned(),
-        }
-    }
-
-    /// Sets a header; an empty value takes it away.
-    #[cfg(test)]
-    pub(crate) fn with_header(mut self, name: &str, value: &str) -> Self {
-        self.headers.remove(name);
-        if !value.is_empty() {
-            self.headers.insert(name.to_owned(), value.to_owned());
-        }
-        self
-    }
-
-    /// The first value of a query parameter.
-    #[must_use]
-    pub fn query(&self, name: &str) -> Option<&str> {
-        let mut pairs = self.query.iter();
-        pairs
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.as_str())
-    }
-
-    /// The media type of the body without parameters, lower-case.
-    #[must_use]
-    pub fn media_type(&self) -> Option<String> {
-        let value = self.header("content-type")?;
-        Some(
-            value
-                .split(';')
-                .next()
-                .unwrap_or(value)
-                .trim()
-                .to_ascii_lowercase(),
-        )
-    }
-}
+use super::body::{CutOrdered, SentBody};
+use super::received::Received;
+use crate::tls::TlsAuthority;
 
 /// An answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -156,6 +87,8 @@ pub enum Fault {
     Cut,
     /// The service acts, then the connection is cut.
     CutAfterActing,
+    /// The service acts, then the connection is cut in the middle of its answer's body.
+    CutWithin,
 }
 
 /// Which exchanges go wrong, and how.
@@ -274,11 +207,33 @@ impl<S: Service> StandIn<S> {
     /// # Errors
     /// When the address cannot be bound, or no thread can be had.
     pub fn start_at(service: S, address: SocketAddr) -> std::io::Result<Self> {
+        Self::serve(service, address, None)
+    }
+
+    /// Starts a stand-in that speaks TLS, with a certificate of this authority.
+    ///
+    /// # Errors
+    /// As for [`StandIn::start_at`], and when no certificate can be had.
+    pub fn start_tls(
+        service: S,
+        address: SocketAddr,
+        authority: &TlsAuthority,
+    ) -> std::io::Result<Self> {
+        let tls = authority.server("stand-in", address.ip());
+        Self::serve(service, address, Some(tls.map_err(std::io::Error::other)?))
+    }
+
+    fn serve(
+        service: S,
+        address: SocketAddr,
+        tls: Option<Arc<ServerConfig>>,
+    ) -> std::io::Result<Self> {
         let listener = std::net::TcpListener::bind(address)?;
         listener.set_nonblocking(true)?;
+        let scheme = if tls.is_some() { "https" } else { "http" };
         let shared = Arc::new(Shared {
             service,
-            base_url: format!("http://{}", listener.local_addr()?),
+            base_url: format!("{scheme}://{}", listener.local_addr()?),
             exchanges: Mutex::default(),
             faults: Mutex::default(),
         });
@@ -292,7 +247,7 @@ impl<S: Service> StandIn<S> {
             .spawn(move || {
                 runtime.block_on(async {
                     tokio::select! {
-                        () = serve(listener, served) => {}
+                        () = serve(listener, tls.map(TlsAcceptor::from), served) => {}
                         _ = stopped => {}
                     }
                 });
@@ -304,7 +259,7 @@ impl<S: Service> StandIn<S> {
         })
     }
 
-    /// `http://ADDRESS:PORT`, without a slash at its end.
+    /// `http://ADDRESS:PORT`, or `https://…`, without a slash at its end.
     #[must_use]
     pub fn base_url(&self) -> &str {
         &self.shared.base_url
@@ -342,7 +297,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn serve<S: Service>(listener: std::net::TcpListener, shared: Arc<Shared<S>>) {
+async fn serve<S: Service>(
+    listener: std::net::TcpListener,
+    tls: Option<TlsAcceptor>,
+    shared: Arc<Shared<S>>,
+) {
     let Ok(listener) = TcpListener::from_std(listener) else {
         return;
     };
@@ -350,38 +309,42 @@ async fn serve<S: Service>(listener: std::net::TcpListener, shared: Arc<Shared<S
         let Ok((stream, _)) = listener.accept().await else {
             continue;
         };
-        let shared = Arc::clone(&shared);
+        let (tls, shared) = (tls.clone(), Arc::clone(&shared));
         tokio::spawn(async move {
-            let handle = service_fn(|request| handle(request, Arc::clone(&shared)));
-            // An error is a client that went away, or a cut that was ordered.
-            let _ = hyper::server::conn::http1::Builder::new()
-                .serve_connection(TokioIo::new(stream), handle)
-                .await;
+            match tls {
+                None => talk(stream, shared).await,
+                Some(tls) => {
+                    // A client that does not trust us goes away here.
+                    if let Ok(stream) = tls.accept(stream).await {
+                        talk(stream, shared).await;
+                    }
+                }
+            }
         });
     }
 }
 
-/// The order to cut the connection, as hyper takes it: an error instead of an answer.
-#[derive(Debug)]
-struct CutOrdered;
-
-impl std::fmt::Display for CutOrdered {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str("the connection is cut on order")
-    }
+async fn talk<S: Service>(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    shared: Arc<Shared<S>>,
+) {
+    let handle = service_fn(|request| handle(request, Arc::clone(&shared)));
+    // An error is a client that went away, or a cut that was ordered.
+    let _ = hyper::server::conn::http1::Builder::new()
+        .serve_connection(TokioIo::new(stream), handle)
+        .await;
 }
-
-impl std::error::Error for CutOrdered {}
 
 async fn handle<S: Service>(
     request: hyper::Request<Incoming>,
     shared: Arc<Shared<S>>,
-) -> Result<hyper::Response<Full<Bytes>>, CutOrdered> {
+) -> Result<hyper::Response<SentBody>, CutOrdered> {
     let received = receive(request, &shared.base_url).await;
     if let Some(command) = received.path.strip_prefix("/_stand-in/") {
         return Ok(respond(&control(&shared, command, &received)));
     }
     let fault = take_fault(&shared, &received);
+    let is_cut_within = fault == Some(Fault::CutWithin);
     let (answer, delay) = match fault {
         Some(Fault::Answer(answer)) => (Some(answer), None),
         Some(Fault::Cut) => (None, None),
@@ -393,7 +356,7 @@ async fn handle<S: Service>(
             Some(shared.service.answer(&received)),
             Some(Duration::from_millis(milliseconds)),
         ),
-        None => (Some(shared.service.answer(&received)), None),
+        None | Some(Fault::CutWithin) => (Some(shared.service.answer(&received)), None),
     };
     lock(&shared.exchanges).push(Exchange {
         method: received.method,
@@ -410,7 +373,11 @@ async fn handle<S: Service>(
     if let Some(delay) = delay {
         tokio::time::sleep(delay).await;
     }
-    answer.map(|answer| respond(&answer)).ok_or(CutOrdered)
+    let mut response = answer.map(|answer| respond(&answer)).ok_or(CutOrdered)?;
+    if is_cut_within {
+        response.body_mut().cut_within();
+    }
+    Ok(response)
 }
 
 async fn receive(request: hyper::Request<Incoming>, base_url: &str) -> Received {
@@ -426,6 +393,7 @@ async fn receive(request: hyper::Request<Incoming>, base_url: &str) -> Received 
         query: url::form_urlencoded::parse(query.as_bytes())
             .into_owned()
             .collect(),
+        raw_query: query.to_owned(),
         headers: headers.collect(),
         body: body
             .collect()
@@ -463,14 +431,14 @@ fn control<S: Service>(shared: &Shared<S>, command: &str, request: &Received) ->
     }
 }
 
-fn respond(answer: &Answer) -> hyper::Response<Full<Bytes>> {
+fn respond(answer: &Answer) -> hyper::Response<SentBody> {
     let mut builder = hyper::Response::builder().status(answer.status);
     for (name, value) in &answer.headers {
         builder = builder.header(name, value);
     }
-    let body = Full::new(Bytes::from(answer.body.clone()));
+    let body = SentBody::whole(Bytes::from(answer.body.clone()));
     builder.body(body).unwrap_or_else(|_: http::Error| {
-        let mut broken = hyper::Response::new(Full::default());
+        let mut broken = hyper::Response::new(SentBody::whole(Bytes::new()));
         *broken.status_mut() = hyper::StatusCode::INTERNAL_SERVER_ERROR;
         broken
     })

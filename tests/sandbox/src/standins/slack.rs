@@ -6,7 +6,8 @@ use std::sync::{Mutex, PoisonError};
 
 use serde_json::{Value, json};
 
-use super::server::{Answer, Fault, Received, Service};
+use super::received::Received;
+use super::server::{Answer, Fault, Service};
 use super::slack_blocks::{self, Refusal};
 
 /// Longest `text` that is posted whole, in characters; a longer one is truncated with a warning.
