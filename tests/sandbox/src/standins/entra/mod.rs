@@ -1,0 +1,236 @@
+//! Entra's token endpoint for a workload that shows another issuer's token instead of a secret:
+//! `POST /{tenant}/oauth2/v2.0/token`. Checks in the order in which Entra does: the form, the tenant,
+//! the client, the scope, and then the assertion against the client's federated credentials.
+//! <https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow>
+
+mod access;
+mod cloud;
+mod federation;
+mod refusal;
+
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use serde_json::{Value, json};
+
+use super::{
+    clock::Clock,
+    jwt::{KeyRing, Signature, Token},
+    received::Received,
+    server::{Answer, Service},
+};
+pub(crate) use access::discovery;
+pub use access::{AKS_SERVER, AccessTokens, Resource, Unacceptable};
+pub use cloud::Cloud;
+pub use federation::{Application, FederatedCredential, SubjectMatch};
+use refusal::Refusal;
+
+/// The tenant of the stand-ins.
+pub const TENANT: &str = "5a7e11a7-0c0d-4e5f-8a9b-1c2d3e4f5a6b";
+/// The kind of assertion that is shown.
+const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+
+/// Entra of one cloud, with one tenant.
+pub struct Entra {
+    /// The cloud: it decides which audience an assertion needs.
+    pub cloud: Cloud,
+    /// What it gives out, for whoever checks it.
+    pub tokens: Arc<AccessTokens>,
+    /// The service's clock.
+    pub clock: Clock,
+    issuers: BTreeMap<String, Arc<KeyRing>>,
+    settings: Mutex<Settings>,
+}
+
+#[derive(Default)]
+struct Settings {
+    applications: Vec<Application>,
+    /// Exchanges that are still answered as if the newest credential had not arrived everywhere.
+    propagating: u32,
+    /// Identifiers of tenants that live in another cloud.
+    foreign_tenants: Vec<String>,
+    /// Tokens given out.
+    given: u32,
+}
+
+impl Entra {
+    /// Entra of a cloud with keys of its own.
+    ///
+    /// # Errors
+    /// No key can be made.
+    pub fn new(cloud: Cloud) -> io::Result<Self> {
+        Ok(Self::with_keys(cloud, KeyRing::generate()?))
+    }
+
+    /// Entra of a cloud.
+    #[must_use]
+    pub fn with_keys(cloud: Cloud, keys: Arc<KeyRing>) -> Self {
+        Self {
+            cloud,
+            tokens: Arc::new(AccessTokens::new(cloud, keys)),
+            clock: Clock::default(),
+            issuers: BTreeMap::new(),
+            settings: Mutex::default(),
+        }
+    }
+
+    /// Lets it find the keys of an issuer, as it finds those of every issuer on the internet.
+    #[must_use]
+    pub fn reaching(mut self, issuer: &str, keys: Arc<KeyRing>) -> Self {
+        self.issuers.insert(issuer.to_owned(), keys);
+        self
+    }
+
+    /// Registers an application with its federated credentials.
+    pub fn register(&self, application: Application) {
+        let mut settings = self.lock();
+        settings
+            .applications
+            .retain(|known| known.client_id != application.client_id);
+        settings.applications.push(application);
+    }
+
+    /// Answers the next so many exchanges as if their credential had not arrived everywhere yet.
+    pub fn propagate(&self, exchanges: u32) {
+        self.lock().propagating = exchanges;
+    }
+
+    /// Knows a tenant as one of another cloud.
+    pub fn know_as_foreign(&self, tenant: &str) {
+        self.lock().foreign_tenants.push(tenant.to_owned());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Settings> {
+        self.settings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn exchange(&self, request: &Received, tenant: &str) -> Result<Answer, Refusal> {
+        let fields = request.form_fields().unwrap_or_default();
+        let field = |name: &str| {
+            fields
+                .get(name)
+                .map(String::as_str)
+                .filter(|text| !text.is_empty())
+        };
+        let required = |name: &'static str| field(name).ok_or(Refusal::MissingParameter(name));
+        let grant = required("grant_type")?;
+        self.check_tenant(tenant)?;
+        if grant != "client_credentials" {
+            return Err(Refusal::UnsupportedGrant(grant.to_owned()));
+        }
+        let client = required("client_id")?;
+        let application = self.application(client)?;
+        let scope = required("scope")?;
+        let audience = self.tokens.audience(scope)?;
+        if !fields.contains_key("client_assertion") {
+            return Err(Refusal::NoSecret);
+        }
+        if required("client_assertion_type")? != ASSERTION_TYPE {
+            return Err(Refusal::WrongAssertionType);
+        }
+        let assertion = field("client_assertion").and_then(Token::parse);
+        let assertion = assertion.ok_or(Refusal::MalformedAssertion)?;
+        self.check(&assertion, &application)?;
+        let mut settings = self.lock();
+        if settings.propagating > 0 {
+            settings.propagating -= 1;
+            return Err(Refusal::Propagating(assertion.into()));
+        }
+        settings.given += 1;
+        drop(settings);
+        Ok(self.tokens.give(&application, &audience, self.clock.now()))
+    }
+
+    fn check_tenant(&self, tenant: &str) -> Result<(), Refusal> {
+        let named = tenant.to_owned();
+        if self.lock().foreign_tenants.contains(&named) {
+            return Err(Refusal::OtherCloud);
+        }
+        if tenant.eq_ignore_ascii_case(TENANT) {
+            return Ok(());
+        }
+        let is_id = tenant.len() == TENANT.len() && tenant.matches('-').count() == 4;
+        if is_id || tenant.contains('.') {
+            Err(Refusal::UnknownTenant(named))
+        } else {
+            Err(Refusal::InvalidTenant(named))
+        }
+    }
+
+    fn application(&self, client: &str) -> Result<Application, Refusal> {
+        let settings = self.lock();
+        let mut applications = settings.applications.iter();
+        let found = applications.find(|known| known.client_id.eq_ignore_ascii_case(client));
+        found
+            .cloned()
+            .ok_or_else(|| Refusal::UnknownClient(client.to_owned()))
+    }
+
+    fn check(&self, assertion: &Token, application: &Application) -> Result<(), Refusal> {
+        federation::match_credential(assertion, application)?;
+        let issuer = assertion.text("iss");
+        let keys = self
+            .issuers
+            .get(issuer)
+            .ok_or_else(|| Refusal::NoMetadata(issuer.to_owned()))?;
+        if keys.check(assertion) != Signature::Good {
+            return Err(Refusal::UnknownKey {
+                key: assertion.key_id(),
+                issuer: issuer.to_owned(),
+            });
+        }
+        let now = self.clock.now();
+        if !assertion.lives_at(now) {
+            return Err(Refusal::OutsideOfLife {
+                now,
+                from: assertion.number("nbf"),
+                until: assertion.number("exp"),
+            });
+        }
+        Ok(())
+    }
+}
+
+impl Service for Entra {
+    fn answer(&self, request: &Received) -> Answer {
+        let segments: Vec<&str> = request.path.trim_matches('/').split('/').collect();
+        match (request.method.as_str(), segments.as_slice()) {
+            ("POST", [tenant, "oauth2", "v2.0", "token"]) => {
+                let now = self.clock.now();
+                self.exchange(request, tenant)
+                    .unwrap_or_else(|refusal| refusal.answer(now))
+            }
+            (method, [_, "oauth2", "v2.0", "token"]) => {
+                Refusal::WrongMethod(method.to_owned()).answer(self.clock.now())
+            }
+            (
+                "GET",
+                [TENANT, "v2.0", ".well-known", "openid-configuration"]
+                | [TENANT, ".well-known", "openid-configuration"],
+            ) => {
+                let keys = format!("{}/{TENANT}/discovery/v2.0/keys", request.base_url);
+                Answer::json(200, &discovery(self.cloud, &keys))
+            }
+            ("GET", [TENANT, "discovery", "v2.0", "keys"]) => {
+                Answer::json(200, &self.tokens.keys.key_set())
+            }
+            _ => Answer::text(404, ""),
+        }
+    }
+
+    fn state(&self) -> Value {
+        let settings = self.lock();
+        let clients: Vec<&str> = settings
+            .applications
+            .iter()
+            .map(|known| known.client_id.as_str())
+            .collect();
+        json!({"tenant": TENANT, "clients": clients, "given": settings.given})
+    }
+}
+
+#[cfg(test)]
+mod tests;
