@@ -4,6 +4,7 @@
 //! service's own words), records what it got, and can be told to fail. They know nothing of switchyard.
 
 mod all;
+pub mod arm;
 mod body;
 pub mod clock;
 pub mod entra;
@@ -20,6 +21,7 @@ pub mod slack_blocks;
 pub mod token_service;
 
 pub use all::StandIns;
+pub use arm::ResourceManager;
 pub use clock::Clock;
 pub use entra::Entra;
 pub use github::GitHub;
