@@ -7,7 +7,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     authority::{component_kubeconfig, pair, service_account_keys, token_file},
-    error::{Result, create_dir, write},
+    error::{Context as _, Result, create_dir, read, write},
+    identity::{authentication, token_webhook},
     images::PAUSE_IMAGE,
     instance::{Layout, NODE_ADDRESS, NODE_NAME, REGISTRY},
     process::Launch,
@@ -20,6 +21,7 @@ pub(crate) enum Component {
     Etcd,
     Containerd,
     Registry,
+    Identity,
     ApiServer,
     ControllerManager,
     Scheduler,
@@ -29,10 +31,11 @@ pub(crate) enum Component {
 }
 
 impl Component {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Etcd,
         Self::Containerd,
         Self::Registry,
+        Self::Identity,
         Self::ApiServer,
         Self::ControllerManager,
         Self::Scheduler,
@@ -46,6 +49,7 @@ impl Component {
             Self::Etcd => "etcd",
             Self::Containerd => "containerd",
             Self::Registry => "registry",
+            Self::Identity => "identity",
             Self::ApiServer => "kube-apiserver",
             Self::ControllerManager => "kube-controller-manager",
             Self::Scheduler => "kube-scheduler",
@@ -62,6 +66,7 @@ impl Component {
             Self::Etcd => etcd(layout, programs),
             Self::Containerd => containerd(layout),
             Self::Registry => registry(layout),
+            Self::Identity => identity(layout),
             Self::ApiServer => api_server(layout, programs),
             Self::ControllerManager => controller_manager(layout, programs),
             Self::Scheduler => scheduler(layout, programs),
@@ -247,39 +252,61 @@ fn registry(layout: &Layout) -> Result<Launch> {
     Ok(draft.words(&["serve", &path]).done())
 }
 
+/// This program itself, which answers the API server's questions about tokens.
+fn identity(layout: &Layout) -> Result<Launch> {
+    let program = std::env::current_exe().context(|| "cannot find this program")?;
+    let name = layout.name.to_string();
+    let draft = Draft::new(layout, Component::Identity.name(), program);
+    let mut launch = draft.words(&["--name", &name, "identity"]).done();
+    let root = layout.state.ancestors().nth(2).unwrap_or(&layout.state);
+    let root = root.display().to_string();
+    launch.environment.push(("SWITCHYARD_CACHE", root));
+    Ok(launch)
+}
+
 fn api_server(layout: &Layout, programs: &Path) -> Result<Launch> {
     let (certificate, key) = pair(layout, "apiserver");
     let (etcd_certificate, etcd_key) = pair(layout, "apiserver-etcd");
     let (kubelet_certificate, kubelet_key) = pair(layout, "apiserver-kubelet");
     let (public, private) = service_account_keys(layout);
     let ca = layout.ca_certificate();
-    Ok(Draft::new(
-        layout,
-        Component::ApiServer.name(),
-        programs.join("kube-apiserver"),
-    )
-    .flag("etcd-servers", "https://127.0.0.1:2379")
-    .flag("etcd-cafile", &ca)
-    .flag("etcd-certfile", etcd_certificate)
-    .flag("etcd-keyfile", etcd_key)
-    .flag("tls-cert-file", certificate)
-    .flag("tls-private-key-file", key)
-    .flag("client-ca-file", &ca)
-    .flag("token-auth-file", token_file(layout))
-    .flag("kubelet-certificate-authority", &ca)
-    .flag("kubelet-client-certificate", kubelet_certificate)
-    .flag("kubelet-client-key", kubelet_key)
-    .flag("kubelet-preferred-address-types", "InternalIP")
-    .flag("service-account-issuer", "https://kubernetes.default.svc")
-    .flag("service-account-key-file", public)
-    .flag("service-account-signing-key-file", private)
-    .flag("service-cluster-ip-range", "10.96.0.0/16")
-    .flag("bind-address", "0.0.0.0")
-    .flag("advertise-address", NODE_ADDRESS)
-    .words(&["--authorization-mode=Node,RBAC", "--allow-privileged=true"])
-    // Restarts are part of the tests: what watches has to notice at once, not in a minute.
-    .words(&["--shutdown-delay-duration=0s", "--profiling=false"])
-    .done())
+    let trusted = read(&ca)?;
+    let program = programs.join("kube-apiserver");
+    let draft = Draft::new(layout, Component::ApiServer.name(), program);
+    let authentication = format!("{:#}\n", authentication(&trusted));
+    let (draft, authentication) = draft.file("authentication.json", &authentication)?;
+    let webhook = format!("{:#}\n", token_webhook(&trusted));
+    let (draft, webhook) = draft.file("token-webhook.json", &webhook)?;
+    Ok(draft
+        .flag("etcd-servers", "https://127.0.0.1:2379")
+        .flag("etcd-cafile", &ca)
+        .flag("etcd-certfile", etcd_certificate)
+        .flag("etcd-keyfile", etcd_key)
+        .flag("tls-cert-file", certificate)
+        .flag("tls-private-key-file", key)
+        .flag("client-ca-file", &ca)
+        .flag("token-auth-file", token_file(layout))
+        .flag("authentication-config", authentication)
+        .flag("authentication-token-webhook-config-file", webhook)
+        // What a stand-in withdraws is refused in the next second, not in two minutes.
+        .words(&[
+            "--authentication-token-webhook-version=v1",
+            "--authentication-token-webhook-cache-ttl=1s",
+        ])
+        .flag("kubelet-certificate-authority", &ca)
+        .flag("kubelet-client-certificate", kubelet_certificate)
+        .flag("kubelet-client-key", kubelet_key)
+        .flag("kubelet-preferred-address-types", "InternalIP")
+        .flag("service-account-issuer", "https://kubernetes.default.svc")
+        .flag("service-account-key-file", public)
+        .flag("service-account-signing-key-file", private)
+        .flag("service-cluster-ip-range", "10.96.0.0/16")
+        .flag("bind-address", "0.0.0.0")
+        .flag("advertise-address", NODE_ADDRESS)
+        .words(&["--authorization-mode=Node,RBAC", "--allow-privileged=true"])
+        // Restarts are part of the tests: what watches has to notice at once, not in a minute.
+        .words(&["--shutdown-delay-duration=0s", "--profiling=false"])
+        .done())
 }
 
 fn controller_manager(layout: &Layout, programs: &Path) -> Result<Launch> {

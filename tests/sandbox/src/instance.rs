@@ -9,7 +9,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Result, SandboxError};
+use crate::{
+    error::{Result, SandboxError},
+    identity::TrustedIssuer,
+};
 
 /// The node's address inside the namespace. Each sandbox has a namespace of its own, so all may
 /// use the same one.
@@ -191,6 +194,16 @@ impl Layout {
     /// The socket of containerd.
     pub(crate) fn containerd_socket(&self) -> PathBuf {
         self.state.join("containerd.sock")
+    }
+
+    /// Where stand-ins publish the keys of an issuer that the API server takes tokens of.
+    pub(crate) fn published_keys(&self, issuer: TrustedIssuer) -> PathBuf {
+        self.state.join("identity").join(issuer.name())
+    }
+
+    /// Where stand-ins say which roles of AWS may come in.
+    pub(crate) fn access_entries(&self) -> PathBuf {
+        self.state.join("identity/access-entries")
     }
 
     /// The name of the CNI network: it marks what CNI leaves behind as ours.

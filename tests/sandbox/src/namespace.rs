@@ -8,10 +8,10 @@ use kube::{
     Api, Client,
     api::{Patch, PatchParams, PostParams},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
-    definitions::{DEPLOYER_ROLE, documents, subject},
+    definitions::{DEPLOYER_ROLE, Identities, documents, subject},
     error::{Context as _, Result, SandboxError},
     instance::User,
     kubectl::Kubectl,
@@ -75,6 +75,16 @@ impl TestNamespace {
         )
     }
 
+    /// Gives a user of any name the role of `docs/rbac/deployer.yaml` in this namespace.
+    ///
+    /// # Errors
+    /// As for [`TestNamespace::kubectl`].
+    pub fn grant_deployer(&self, user: &str) -> Result<String> {
+        let name = format!("granted-{:08x}", rand::random::<u32>());
+        let subject = subject(user, Identities::Users);
+        self.apply(&binding(&name, "Role", "switchyard-deployer", &subject).to_string())
+    }
+
     fn inside<'a>(&'a self, arguments: &[&'a str]) -> Vec<&'a str> {
         let mut words = vec!["--namespace", &self.name];
         words.extend(arguments);
@@ -133,27 +143,35 @@ impl Drop for TestNamespace {
 }
 
 async fn grant(sandbox: &Sandbox, client: &Client, namespace: &str) -> Result<()> {
-    let binding = |role_kind: &str, role: &str, user: User| {
-        json!({
-            "apiVersion": "rbac.authorization.k8s.io/v1",
-            "kind": "RoleBinding",
-            "metadata": {"name": format!("sandbox-{}", user.name())},
-            "roleRef": {
-                "apiGroup": "rbac.authorization.k8s.io", "kind": role_kind, "name": role,
-            },
-            "subjects": [subject(user.name(), sandbox.identities())],
-        })
+    let bound = |role_kind: &str, role: &str, user: User| {
+        let subject = subject(user.name(), sandbox.identities());
+        binding(
+            &format!("sandbox-{}", user.name()),
+            role_kind,
+            role,
+            &subject,
+        )
     };
     let mut objects = documents(DEPLOYER_ROLE)?;
-    objects.push(binding("Role", "switchyard-deployer", User::Deployer));
-    objects.push(binding("ClusterRole", "view", User::Reader));
+    objects.push(bound("Role", "switchyard-deployer", User::Deployer));
+    objects.push(bound("ClusterRole", "view", User::Reader));
     for object in objects {
         apply(client, namespace, &object).await?;
     }
     Ok(())
 }
 
-async fn apply(client: &Client, namespace: &str, object: &serde_json::Value) -> Result<()> {
+fn binding(name: &str, role_kind: &str, role: &str, subject: &Value) -> Value {
+    json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "RoleBinding",
+        "metadata": {"name": name},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": role_kind, "name": role},
+        "subjects": [subject],
+    })
+}
+
+async fn apply(client: &Client, namespace: &str, object: &Value) -> Result<()> {
     use kube::core::{ApiResource, DynamicObject, GroupVersionKind, TypeMeta};
     let types = TypeMeta {
         api_version: object["apiVersion"].as_str().unwrap_or_default().to_owned(),

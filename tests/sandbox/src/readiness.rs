@@ -13,6 +13,7 @@ use crate::{
     components::Component,
     error::{Result, SandboxError, read},
     http_client::HttpClient,
+    identity,
     instance::{API_SERVER, Layout, NODE_NAME, SANDBOX_NAMESPACE, TRAEFIK_API, User},
     process::ProcessRecord,
 };
@@ -88,6 +89,10 @@ impl Cluster {
             .send(Method::GET, &url, &headers, Bytes::new())
             .await;
         answer.is_ok_and(|answer| answer.status.is_success())
+    }
+
+    pub(crate) async fn identity_is_ready(&self) -> bool {
+        identity::is_ready(&self.client).await
     }
 
     pub(crate) async fn node_is_ready(&self) -> bool {

@@ -1,7 +1,10 @@
 //! What tests and the demo use: a running sandbox, its addresses, its users, fresh namespaces.
 //! Starts and stops nothing but namespaces and, on request, the API server.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use kube::{
     Client, Config,
@@ -12,13 +15,16 @@ use crate::{
     authority::{self, Authority, Credentials, Purpose, pair, token_of},
     definitions::Identities,
     description::Description,
-    error::{Context as _, Result, SandboxError, read, write},
+    error::{Context as _, Result, SandboxError, create_dir, read, write},
     fault_proxy::FaultProxy,
+    identity::{AccessEntry, TrustedIssuer},
     instance::{InstanceName, Layout, User, cache_root},
     kubectl::Kubectl,
     namespace::TestNamespace,
     network,
     publish::push_program,
+    standins::KeyRing,
+    tls::TlsAuthority,
     up::{Ending, restart_api_server},
 };
 
@@ -47,6 +53,18 @@ pub enum BrokenKubeconfig {
     UnknownContext,
     /// Nobody listens at the address.
     NobodyListens,
+}
+
+/// A role of AWS that may come in. Dropping it shuts the role out again.
+#[derive(Debug)]
+#[must_use]
+pub struct AccessEntryGuard(PathBuf);
+
+impl Drop for AccessEntryGuard {
+    fn drop(&mut self) {
+        // One that is left behind names a role whose account went with the test.
+        let _ = std::fs::remove_file(&self.0);
+    }
 }
 
 impl Sandbox {
@@ -203,6 +221,63 @@ impl Sandbox {
     #[must_use]
     pub fn ca_certificate(&self) -> &Path {
         &self.description.ca
+    }
+
+    /// The address of the API server.
+    #[must_use]
+    pub fn api_server(&self) -> &str {
+        &self.description.api_server
+    }
+
+    /// The sandbox's authority, which signs the certificates of stand-ins.
+    ///
+    /// # Errors
+    /// Its files cannot be read.
+    pub fn tls_authority(&self) -> Result<TlsAuthority> {
+        self.require_own_cluster("serving with the sandbox's authority")?;
+        TlsAuthority::of(&self.layout)
+    }
+
+    /// Keys that the API server takes for GitHub's, until they are dropped.
+    ///
+    /// # Errors
+    /// No key can be made or published.
+    pub fn github_keys(&self) -> Result<Arc<KeyRing>> {
+        self.published_keys(TrustedIssuer::GitHub)
+    }
+
+    /// Keys that the API server takes for those of Entra's public cloud, until they are dropped.
+    ///
+    /// # Errors
+    /// No key can be made or published.
+    pub fn entra_keys(&self) -> Result<Arc<KeyRing>> {
+        self.published_keys(TrustedIssuer::Entra)
+    }
+
+    fn published_keys(&self, issuer: TrustedIssuer) -> Result<Arc<KeyRing>> {
+        self.require_own_cluster("publishing keys")?;
+        let folder = self.layout.published_keys(issuer);
+        KeyRing::published_in(folder)
+            .context(|| format!("cannot publish a key as {}", issuer.url()))
+    }
+
+    /// Lets a role of AWS (`arn:aws:iam::ACCOUNT:role/NAME`) into the cluster, in these groups, until
+    /// the guard is dropped.
+    ///
+    /// # Errors
+    /// The entry cannot be written.
+    pub fn admit_role(&self, arn: &str, groups: &[&str]) -> Result<AccessEntryGuard> {
+        self.require_own_cluster("an access entry")?;
+        let entry = AccessEntry {
+            principal: arn.to_owned(),
+            groups: groups.iter().map(|group| (*group).to_owned()).collect(),
+        };
+        let folder = self.layout.access_entries();
+        create_dir(&folder)?;
+        let path = folder.join(format!("{:016x}.json", rand::random::<u64>()));
+        let json = serde_json::to_vec(&entry).context(|| "cannot encode an access entry")?;
+        write(&path, json)?;
+        Ok(AccessEntryGuard(path))
     }
 
     /// The kubectl that belongs to the cluster.

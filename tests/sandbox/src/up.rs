@@ -107,10 +107,15 @@ async fn start_everything(options: &UpOptions, steps: Steps) -> Result<()> {
         Component::Etcd,
         Component::Containerd,
         Component::Registry,
-        Component::ApiServer,
+        Component::Identity,
     ] {
         started.push(ensure(options, component)?);
     }
+    // The API server looks for its issuers once, and then only every ten seconds.
+    cluster
+        .wait(Component::Identity, Cluster::identity_is_ready)
+        .await?;
+    started.push(ensure(options, Component::ApiServer)?);
     let images = push_images(options, steps);
     let api_server = async {
         cluster

@@ -26,7 +26,7 @@ fn a_guest_adds_a_front_door_and_removes_only_its_own() {
     let _shared = Sandbox::shared();
     let host = Subject::fresh("guest-host");
     host.succeed(&["up", "--cluster-only"]);
-    assert_eq!(host.components().len(), 8, "no Traefik");
+    assert_eq!(host.components().len(), 9, "no Traefik");
     let components = host.components();
     let kubeconfig = host.variable("KUBECONFIG");
 

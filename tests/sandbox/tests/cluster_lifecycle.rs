@@ -60,7 +60,7 @@ fn a_sandbox_survives_every_accident_and_ends_without_a_trace() {
 
     subject.succeed(&["up"]);
     let first = subject.components();
-    assert_eq!(first.len(), 9);
+    assert_eq!(first.len(), 10);
     subject.kubectl(&["run", "app", "--image=10.10.0.1:5000/api:v1.0.0"]);
     subject.kubectl(&["wait", "pod/app", "--for=condition=Ready", "--timeout=60s"]);
 
@@ -169,7 +169,7 @@ fn a_crash_in_mid_up_and_a_reboot_block_nothing(subject: &Subject) {
     assert!(deleted.expect("ip runs").success());
     fs::write("/run/netns/lifecycle", "").expect("what a reboot leaves");
     subject.succeed(&["up"]);
-    assert_eq!(subject.components().len(), 9);
+    assert_eq!(subject.components().len(), 10);
 }
 
 fn nothing_is_left_and_bystanders_live(subject: &Subject) {

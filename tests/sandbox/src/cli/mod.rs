@@ -19,6 +19,7 @@ use crate::{
     down::down,
     error::{Context as _, Result, SandboxError},
     foreign::{ForeignOptions, chosen_kubeconfig, join},
+    identity,
     instance::{InstanceName, Layout, cache_root},
     network,
     process::{ProcessRecord, replace_by},
@@ -57,6 +58,9 @@ enum Action {
     Load(load::LoadArguments),
     /// Runs the stand-ins for Slack, GitHub and PagerDuty until a signal ends it.
     Standins(standins::StandInsArguments),
+    /// Answers the API server's questions about tokens; a component of the sandbox.
+    #[command(hide = true)]
+    Identity,
     /// Ends the API server and starts it again.
     RestartApiserver {
         /// Kills it instead of asking it to end.
@@ -115,6 +119,10 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
         Action::Status => return status(&layout),
         Action::Load(given) => return load::load(&layout, given),
         Action::Standins(given) => return standins::standins(&layout, &given),
+        Action::Identity => {
+            let runtime = tokio::runtime::Runtime::new().context(|| "cannot start a runtime")?;
+            runtime.block_on(identity::serve(layout))?;
+        }
         Action::RestartApiserver { kill } => {
             let ending = if kill {
                 Ending::Killed
