@@ -5,6 +5,7 @@
 
 mod all;
 pub mod arm;
+pub mod aws;
 mod body;
 pub mod clock;
 pub mod entra;

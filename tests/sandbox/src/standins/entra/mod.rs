@@ -25,6 +25,7 @@ use super::{
 pub(crate) use access::discovery;
 pub use access::{AKS_SERVER, AccessTokens, Resource, Unacceptable};
 pub use cloud::Cloud;
+pub(super) use federation::matches;
 pub use federation::{Application, FederatedCredential, SubjectMatch};
 use refusal::Refusal;
 
