@@ -6,6 +6,7 @@
 mod all;
 pub mod arm;
 pub mod aws;
+mod behind;
 mod body;
 pub mod clock;
 pub mod entra;
@@ -13,6 +14,7 @@ pub mod github;
 pub mod github_openapi;
 pub mod job;
 pub mod jwt;
+pub mod oci;
 pub mod pagerduty;
 mod random;
 pub mod received;

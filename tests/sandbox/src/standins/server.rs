@@ -23,6 +23,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio_rustls::TlsAcceptor;
 
+use super::behind;
 use super::body::{CutOrdered, SentBody};
 use super::received::Received;
 use crate::tls::TlsAuthority;
@@ -176,6 +177,11 @@ pub trait Service: Send + Sync + 'static {
 
     /// What the service holds, for assertions from another process.
     fn state(&self) -> Value;
+
+    /// The server behind this one that answers a request in its place, over plain HTTP.
+    fn behind(&self, _request: &Received) -> Option<SocketAddr> {
+        None
+    }
 }
 
 struct Shared<S> {
@@ -344,6 +350,11 @@ async fn handle<S: Service>(
         return Ok(respond(&control(&shared, command, &received)));
     }
     let fault = take_fault(&shared, &received);
+    if fault.is_none()
+        && let Some(address) = shared.service.behind(&received)
+    {
+        return forward(&shared, received, address).await;
+    }
     let is_cut_within = fault == Some(Fault::CutWithin);
     let (answer, delay) = match fault {
         Some(Fault::Answer(answer)) => (Some(answer), None),
@@ -380,12 +391,38 @@ async fn handle<S: Service>(
     Ok(response)
 }
 
+/// Lets the server behind answer, and records that it did.
+async fn forward<S: Service>(
+    shared: &Shared<S>,
+    received: Received,
+    address: SocketAddr,
+) -> Result<hyper::Response<SentBody>, CutOrdered> {
+    // A server that cannot be reached cuts the connection, as a broken gateway may.
+    let answered = behind::ask(&received, address).await;
+    let response = answered.map_err(|_: std::io::Error| CutOrdered)?;
+    lock(&shared.exchanges).push(Exchange {
+        method: received.method,
+        path: received.path,
+        query: received.query,
+        headers: received.headers,
+        body: String::new(),
+        status: Some(response.status().as_u16()),
+        answer: String::new(),
+    });
+    Ok(response.map(SentBody::whole))
+}
+
 async fn receive(request: hyper::Request<Incoming>, base_url: &str) -> Received {
     let (parts, body) = request.into_parts();
-    let headers = parts.headers.iter().map(|(name, value)| {
+    let mut headers: BTreeMap<String, String> = BTreeMap::new();
+    for (name, value) in &parts.headers {
         let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
-        (name.as_str().to_owned(), value)
-    });
+        // A name that is sent several times means a list.
+        headers
+            .entry(name.as_str().to_owned())
+            .and_modify(|list| *list = format!("{list}, {value}"))
+            .or_insert(value);
+    }
     let query = parts.uri.query().unwrap_or_default();
     Received {
         method: parts.method.to_string(),
@@ -394,7 +431,7 @@ async fn receive(request: hyper::Request<Incoming>, base_url: &str) -> Received 
             .into_owned()
             .collect(),
         raw_query: query.to_owned(),
-        headers: headers.collect(),
+        headers,
         body: body
             .collect()
             .await

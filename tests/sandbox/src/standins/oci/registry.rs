@@ -1,0 +1,241 @@
+//! A real docker-registry behind a door that gives out its tokens. Every request for `/v2/` reaches
+//! it as the client sent it, and it alone decides what a token opens.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use http::{Method, StatusCode, header};
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+
+use crate::{
+    error::{Context as _, Result, SandboxError, create_dir, write},
+    http_client::{HttpAnswer, HttpClient},
+    standins::{
+        random::{hex, opaque},
+        server::{Service, StandIn},
+    },
+    tls::TlsAuthority,
+};
+
+/// How long the registry may take to answer.
+const START_LIMIT: Duration = Duration::from_secs(20);
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+
+/// What gives out tokens for a registry behind it.
+pub trait Door: Service {
+    /// The path at which it gives them out.
+    const REALM: &'static str;
+
+    /// Where the registry behind it listens.
+    fn address_behind(&self) -> SocketAddr;
+
+    /// The registry's name in tokens.
+    fn service(&self, base_url: &str) -> String;
+
+    /// Who signs them.
+    fn issuer(&self) -> &'static str;
+
+    /// A token that may write to a repository, to put something there.
+    fn token_to_fill(&self, base_url: &str, repository: &str) -> String;
+}
+
+/// A door with the registry behind it. Dropping it ends the registry and removes its files.
+pub struct OpenRegistry<D: Door> {
+    /// The door.
+    pub door: StandIn<D>,
+    client: HttpClient,
+    process: Child,
+    folder: PathBuf,
+}
+
+impl<D: Door> OpenRegistry<D> {
+    /// A free address of the loopback for the registry, which a door has to know first.
+    ///
+    /// # Errors
+    /// There is no free port.
+    pub fn reserve() -> Result<SocketAddr> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+        let listener = listener.context(|| "cannot open a port")?;
+        listener.local_addr().context(|| "the port has no address")
+    }
+
+    /// Starts the door at an address and the registry behind it; returns when both answer.
+    ///
+    /// # Errors
+    /// One of them does not start. `docker-registry` has to be on `PATH`.
+    pub async fn start(door: D, address: SocketAddr, authority: &TlsAuthority) -> Result<Self> {
+        let behind = door.address_behind();
+        let (service_of, issuer) = (
+            |door: &StandIn<D>| door.service().service(door.base_url()),
+            door.issuer(),
+        );
+        let door = StandIn::start_tls(door, address, authority)
+            .context(|| "cannot start a registry's door")?;
+        let folder = std::env::temp_dir().join(format!("registry-{}", opaque(12)));
+        create_dir(&folder)?;
+        let bundle = folder.join("authority.pem");
+        write(&bundle, authority.certificate())?;
+        let config = json!({
+            "version": "0.1",
+            "log": {"level": "error", "accesslog": {"disabled": true}},
+            "storage": {"filesystem": {"rootdirectory": folder.join("storage")}},
+            "http": {"addr": behind.to_string()},
+            "auth": {"token": {
+                "realm": format!("{}{}", door.base_url(), D::REALM),
+                "service": service_of(&door), "issuer": issuer, "rootcertbundle": bundle,
+            }},
+        });
+        let path = folder.join("registry.json");
+        write(&path, format!("{config:#}\n"))?;
+        let process = spawn(&path)?;
+        let client = HttpClient::trusting(authority.certificate())?;
+        let registry = Self {
+            door,
+            client,
+            process,
+            folder,
+        };
+        registry.wait().await?;
+        Ok(registry)
+    }
+
+    /// The registry's name: host and port of its door.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        super::login_server(self.door.base_url())
+    }
+
+    /// Puts an image without layers there, and returns its digest.
+    ///
+    /// # Errors
+    /// The registry refuses.
+    pub async fn fill(&self, repository: &str, tag: &str) -> Result<String> {
+        let config = json!({
+            "architecture": "amd64", "os": "linux", "config": {},
+            "rootfs": {"type": "layers", "diff_ids": []},
+        });
+        let config = Bytes::from(config.to_string());
+        let config_digest = digest(&config);
+        let start = self
+            .send(
+                repository,
+                Method::POST,
+                "blobs/uploads/",
+                "text/plain",
+                Bytes::new(),
+            )
+            .await?;
+        let location = start
+            .headers
+            .get(header::LOCATION)
+            .and_then(|value| value.to_str().ok());
+        let location =
+            location.ok_or_else(|| SandboxError::new("the registry names no upload location"))?;
+        let mut url: url::Url = location
+            .parse()
+            .context(|| format!("`{location}` is no address"))?;
+        url.query_pairs_mut().append_pair("digest", &config_digest);
+        let kind = "application/octet-stream";
+        self.send_to(repository, Method::PUT, url.as_str(), kind, config.clone())
+            .await?;
+        let manifest = json!({
+            "schemaVersion": 2, "mediaType": MANIFEST, "layers": [],
+            "config": {"mediaType": CONFIG, "digest": config_digest, "size": config.len()},
+        });
+        let manifest = Bytes::from(manifest.to_string());
+        let path = format!("manifests/{tag}");
+        self.send(repository, Method::PUT, &path, MANIFEST, manifest.clone())
+            .await?;
+        Ok(digest(&manifest))
+    }
+
+    async fn send(
+        &self,
+        repository: &str,
+        method: Method,
+        path: &str,
+        kind: &str,
+        body: Bytes,
+    ) -> Result<HttpAnswer> {
+        let url = format!("{}/v2/{repository}/{path}", self.door.base_url());
+        self.send_to(repository, method, &url, kind, body).await
+    }
+
+    async fn send_to(
+        &self,
+        repository: &str,
+        method: Method,
+        url: &str,
+        kind: &str,
+        body: Bytes,
+    ) -> Result<HttpAnswer> {
+        let token = self
+            .door
+            .service()
+            .token_to_fill(self.door.base_url(), repository);
+        let authorization = format!("Bearer {token}");
+        let length = body.len().to_string();
+        let headers = [
+            ("authorization", authorization.as_str()),
+            ("content-type", kind),
+            ("content-length", &length),
+        ];
+        let answer = self.client.send(method, url, &headers, body).await?;
+        if answer.status.is_success() {
+            return Ok(answer);
+        }
+        Err(SandboxError::new(format!(
+            "the registry refused {url}: {} {}",
+            answer.status,
+            answer.text()
+        )))
+    }
+
+    async fn wait(&self) -> Result<()> {
+        let url = format!("http://{}/v2/", self.door.service().address_behind());
+        let deadline = Instant::now() + START_LIMIT;
+        loop {
+            let answer = HttpClient::plain().get(&url).await;
+            if answer.is_ok_and(|answer| answer.status == StatusCode::UNAUTHORIZED) {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                return Err(SandboxError::new(format!(
+                    "docker-registry does not answer at {url}"
+                )));
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+fn spawn(config: &Path) -> Result<Child> {
+    let spawned = Command::new("docker-registry")
+        .arg("serve")
+        .arg(config)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn();
+    spawned.context(|| "cannot run `docker-registry` (package docker-registry)")
+}
+
+fn digest(content: &[u8]) -> String {
+    format!("sha256:{}", hex(&Sha256::digest(content)))
+}
+
+impl<D: Door> Drop for OpenRegistry<D> {
+    fn drop(&mut self) {
+        // It may have ended by itself, and its folder may be gone: nothing is left to do then.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
