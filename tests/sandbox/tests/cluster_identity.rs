@@ -1,16 +1,21 @@
 //! The real API server takes the tokens of the stand-ins for GitHub and Entra, and RBAC decides what
 //! they may. Runs inside the shared sandbox's network namespace.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use http::Method;
 use serde_json::{Value, json};
 use switchyard_sandbox::{
-    DIRECT_AUDIENCE, HttpAnswer, HttpClient, Sandbox,
+    DIRECT_AUDIENCE, EKS_CLUSTER, HttpAnswer, HttpClient, Sandbox,
     standins::{
         Entra, GITHUB_ISSUER, Job, ResourceManager, StandIn, TokenService,
         arm::{self, ManagedCluster, UserKind},
+        aws::{Account, Role, STS_AUDIENCE, Session, Sts},
         entra::{self, Application, Cloud},
     },
 };
@@ -207,13 +212,106 @@ async fn a_workflow_reaches_an_aks_cluster_over_tls_and_rbac_decides() {
     let denied = call(&sandbox, &token, Method::GET, &path, &Value::Null).await;
     assert_eq!(denied.status.as_u16(), 403, "{}", denied.text());
     namespace.grant_deployer(&object_id).expect("a binding");
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(10);
     loop {
         let granted = call(&sandbox, &token, Method::GET, &path, &Value::Null).await;
         if granted.status.as_u16() == 200 {
             break;
         }
-        assert!(std::time::Instant::now() < deadline, "{}", granted.text());
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        assert!(Instant::now() < deadline, "{}", granted.text());
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+/// An EKS token as a client makes it: a presigned request to STS that names the cluster.
+fn eks_token(sts: &StandIn<Sts>, account: &Account, session: &Session, cluster: &str) -> String {
+    let url = format!(
+        "{}/?Action=GetCallerIdentity&Version=2011-06-15",
+        sts.base_url()
+    );
+    let url = account.presigned(&url, &[("x-k8s-aws-id", cluster)], session, "sts");
+    format!("k8s-aws-v1.{}", URL_SAFE_NO_PAD.encode(url))
+}
+
+#[tokio::test]
+async fn a_session_of_an_admitted_role_opens_the_cluster_with_an_eks_token() {
+    let sandbox = Sandbox::shared();
+    let github = TokenService::new().expect("keys");
+    let account = Account::new().trusting(GITHUB_ISSUER, Arc::clone(&github.keys));
+    let name = format!("deploy-{}", std::process::id());
+    let role = Role::new(&name, "repo:acme/shop:ref:refs/heads/main");
+    let arn = role.arn();
+    account.add(role);
+    let account = Arc::new(account);
+    let authority = sandbox.tls_authority().expect("the authority");
+    let free = "127.0.0.1:0".parse().expect("an address");
+    let sts = StandIn::start_tls(Sts::new(Arc::clone(&account)), free, &authority).expect("STS");
+
+    let ca = std::fs::read_to_string(sandbox.ca_certificate()).expect("the authority");
+    let client = HttpClient::trusting(&ca).expect("a client");
+    let mut form = url::form_urlencoded::Serializer::new(String::new());
+    form.extend_pairs([
+        ("Action", "AssumeRoleWithWebIdentity"),
+        ("Version", "2011-06-15"),
+        ("RoleArn", &arn),
+        ("RoleSessionName", "run-1"),
+        ("WebIdentityToken", &github.token(STS_AUDIENCE)),
+    ]);
+    let headers = [("content-type", "application/x-www-form-urlencoded")];
+    let url = format!("{}/", sts.base_url());
+    let body = Bytes::from(form.finish());
+    let answer = client
+        .send(Method::POST, &url, &headers, body)
+        .await
+        .expect("an answer");
+    assert_eq!(answer.status.as_u16(), 200, "{}", answer.text());
+    let session = account.sessions().pop().expect("a session");
+    let token = |cluster: &str| eks_token(&sts, &account, &session, cluster);
+
+    assert!(
+        who(&sandbox, &token(EKS_CLUSTER)).await.is_none(),
+        "no access entry"
+    );
+    let entry = sandbox
+        .admit_role(&arn, &["deployers"])
+        .expect("an access entry");
+    let user = who(&sandbox, &token(EKS_CLUSTER))
+        .await
+        .expect("it is taken");
+    assert_eq!(user["username"], session.arn());
+    assert_eq!(user["groups"], json!(["deployers", "system:authenticated"]));
+    assert!(
+        who(&sandbox, &token("another")).await.is_none(),
+        "signed for another cluster"
+    );
+    let tampered = token(EKS_CLUSTER).replace("k8s-aws-v1.", "k8s-aws-v1.x");
+    assert!(who(&sandbox, &tampered).await.is_none());
+    account.clock.skew(-1_000);
+    let old = token(EKS_CLUSTER);
+    account.clock.skew(0);
+    assert!(
+        who(&sandbox, &old).await.is_none(),
+        "older than a quarter of an hour"
+    );
+    drop(entry);
+    assert!(
+        who(&sandbox, &token(EKS_CLUSTER)).await.is_none(),
+        "shut out again"
+    );
+}
+
+#[tokio::test]
+async fn the_sandboxs_own_users_keep_their_tokens() {
+    let sandbox = Sandbox::shared();
+    for user in switchyard_sandbox::User::ALL {
+        let path = sandbox.kubeconfig(user);
+        let config: Value =
+            serde_json::from_slice(&std::fs::read(path).expect("a file")).expect("JSON");
+        let token = config["users"][0]["user"]["token"]
+            .as_str()
+            .expect("a token");
+        let known = who(&sandbox, token).await.expect("it is taken");
+        assert_eq!(known["username"], user.name());
+    }
+    assert!(who(&sandbox, "0123456789abcdef").await.is_none());
 }

@@ -162,6 +162,22 @@ impl Account {
         self.lock().sessions.clone()
     }
 
+    /// Presigns a request to a service as a client with this session does, and returns its URL.
+    ///
+    /// # Panics
+    /// When what is given is no URL.
+    #[must_use]
+    pub fn presigned(
+        &self,
+        url: &str,
+        headers: &[(&str, &str)],
+        session: &Session,
+        service: &str,
+    ) -> String {
+        let scope = format!("{}/{service}", self.region);
+        sigv4::presigned(url, headers, session, &scope, self.clock.now())
+    }
+
     fn role(&self, arn: &str) -> Option<Role> {
         self.lock()
             .roles

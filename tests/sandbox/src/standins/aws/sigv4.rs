@@ -3,8 +3,10 @@
 
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use jiff::civil::DateTime;
 use ring::{digest, hmac};
+use url::Url;
 
 use super::{Account, Session};
 use crate::standins::{clock::formatted, random::hex, received::Received};
@@ -344,8 +346,7 @@ pub(super) fn signed(request: Received, session: &Session, scope: &str, now: i64
     request.with_header("authorization", &header)
 }
 
-/// Presigns a request with these headers, for tests of the services. Returns its URL.
-#[cfg(test)]
+/// Presigns a request with these headers, as a client does. Returns its URL.
 pub(super) fn presigned(
     url: &str,
     headers: &[(&str, &str)],
@@ -354,31 +355,42 @@ pub(super) fn presigned(
     now: i64,
 ) -> String {
     let date = formatted(now, "%Y%m%dT%H%M%SZ");
-    let scope = format!("{}/{scope}/aws4_request", &date[..8]);
+    let day = &date[..8];
+    let scope = format!("{day}/{scope}/aws4_request");
     let mut names: Vec<String> = headers.iter().map(|(name, _)| (*name).to_owned()).collect();
     names.push("host".to_owned());
     names.sort();
-    let credential = format!("{}/{scope}", session.access_key);
-    let mut query = String::new();
-    for (name, value) in [
-        ("X-Amz-Algorithm", ALGORITHM),
-        ("X-Amz-Credential", &credential),
-        ("X-Amz-Date", &date),
-        ("X-Amz-Expires", "60"),
-        ("X-Amz-Security-Token", &session.token),
-        ("X-Amz-SignedHeaders", &names.join(";")),
-    ] {
-        query.push_str(&format!("&{name}={}", encode(value, "")));
-    }
-    let url = format!("{url}{query}");
-    let mut request = Received::get(&url);
+    let mut url: Url = url.parse().expect("a URL");
+    url.query_pairs_mut()
+        .append_pair("X-Amz-Algorithm", ALGORITHM)
+        .append_pair(
+            "X-Amz-Credential",
+            &format!("{}/{scope}", session.access_key),
+        )
+        .append_pair("X-Amz-Date", &date)
+        .append_pair("X-Amz-Expires", "60")
+        .append_pair("X-Amz-Security-Token", &session.token)
+        .append_pair("X-Amz-SignedHeaders", &names.join(";"));
+    let mut request = Received {
+        method: "GET".to_owned(),
+        path: url.path().to_owned(),
+        query: Vec::new(),
+        raw_query: url.query().unwrap_or_default().to_owned(),
+        headers: [("host".to_owned(), url.authority().to_owned())].into(),
+        body: Bytes::new(),
+        base_url: String::new(),
+    };
     for (name, value) in headers {
-        request = request.with_header(name, value);
+        request
+            .headers
+            .insert((*name).to_owned(), (*value).to_owned());
     }
-    let (day, region, service) = parts(&scope).expect("a scope");
+    let (_, region, service) = parts(&scope).expect("a scope");
     let key = signing_key(&session.secret, day, region, service);
     let text = string_to_sign(&date, &scope, &canonical_request(&request, &names));
-    format!("{url}&X-Amz-Signature={}", sign(&key, &text))
+    url.query_pairs_mut()
+        .append_pair("X-Amz-Signature", &sign(&key, &text));
+    url.into()
 }
 
 #[cfg(test)]
