@@ -40,12 +40,12 @@ pub use connect_proxy::{ConnectProxy, ConnectRules, ConnectSeen};
 pub use error::{Result, SandboxError};
 pub use further::FurtherSandbox;
 pub use http_client::{HttpAnswer, HttpClient};
-pub use identity::{DIRECT_AUDIENCE, EKS_CLUSTER};
+pub use identity::{AccessEntryGuard, DIRECT_AUDIENCE, EKS_CLUSTER};
 pub use instance::{
     FRONT_DOOR_PORT, InstanceName, NODE_ADDRESS, NODE_NAME, SANDBOX_NAMESPACE, User,
 };
 pub use namespace::TestNamespace;
-pub use sandbox::{AccessEntryGuard, BrokenKubeconfig, KEEP_VARIABLE, SANDBOX_VARIABLE, Sandbox};
+pub use sandbox::{BrokenKubeconfig, KEEP_VARIABLE, SANDBOX_VARIABLE, Sandbox};
 pub use tls::TlsAuthority;
 pub use traefik::TraefikReplica;
 pub use up::Ending;

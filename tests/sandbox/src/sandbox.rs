@@ -15,9 +15,9 @@ use crate::{
     authority::{self, Authority, Credentials, Purpose, pair, token_of},
     definitions::Identities,
     description::Description,
-    error::{Context as _, Result, SandboxError, create_dir, read, write},
+    error::{Context as _, Result, SandboxError, read, write},
     fault_proxy::FaultProxy,
-    identity::{AccessEntry, TrustedIssuer},
+    identity::{AccessEntry, AccessEntryGuard, TrustedIssuer},
     instance::{InstanceName, Layout, User, cache_root},
     kubectl::Kubectl,
     namespace::TestNamespace,
@@ -53,18 +53,6 @@ pub enum BrokenKubeconfig {
     UnknownContext,
     /// Nobody listens at the address.
     NobodyListens,
-}
-
-/// A role of AWS that may come in. Dropping it shuts the role out again.
-#[derive(Debug)]
-#[must_use]
-pub struct AccessEntryGuard(PathBuf);
-
-impl Drop for AccessEntryGuard {
-    fn drop(&mut self) {
-        // One that is left behind names a role whose account went with the test.
-        let _ = std::fs::remove_file(&self.0);
-    }
 }
 
 impl Sandbox {
@@ -268,16 +256,7 @@ impl Sandbox {
     /// The entry cannot be written.
     pub fn admit_role(&self, arn: &str, groups: &[&str]) -> Result<AccessEntryGuard> {
         self.require_own_cluster("an access entry")?;
-        let entry = AccessEntry {
-            principal: arn.to_owned(),
-            groups: groups.iter().map(|group| (*group).to_owned()).collect(),
-        };
-        let folder = self.layout.access_entries();
-        create_dir(&folder)?;
-        let path = folder.join(format!("{:016x}.json", rand::random::<u64>()));
-        let json = serde_json::to_vec(&entry).context(|| "cannot encode an access entry")?;
-        write(&path, json)?;
-        Ok(AccessEntryGuard(path))
+        AccessEntry::new(arn, groups).admit(&self.layout)
     }
 
     /// The kubectl that belongs to the cluster.

@@ -56,7 +56,7 @@ enum Action {
     Status,
     /// Puts load on an address and reports what was lost, by version.
     Load(load::LoadArguments),
-    /// Runs the stand-ins for Slack, GitHub and PagerDuty until a signal ends it.
+    /// Runs the stand-ins for Slack, GitHub, PagerDuty, Azure, AWS and registries until a signal ends it.
     Standins(standins::StandInsArguments),
     /// Answers the API server's questions about tokens; a component of the sandbox.
     #[command(hide = true)]

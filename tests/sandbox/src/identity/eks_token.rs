@@ -2,7 +2,10 @@
 //! whose it is. Checks what aws-iam-authenticator checks before it sends anything, in its order.
 //! <https://github.com/kubernetes-sigs/aws-iam-authenticator>
 
-use std::{net::IpAddr, path::Path};
+use std::{
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use bytes::Bytes;
@@ -13,9 +16,9 @@ use serde_json::{Value, json};
 use url::{Host, Url};
 
 use crate::{
-    error::{Context as _, Result, SandboxError, read},
+    error::{Context as _, Result, SandboxError, create_dir, read, write},
     http_client::HttpClient,
-    instance::NODE_ADDRESS,
+    instance::{Layout, NODE_ADDRESS},
 };
 
 /// What every token begins with.
@@ -44,6 +47,37 @@ pub(crate) struct AccessEntry {
     /// `arn:aws:iam::ACCOUNT:role/NAME`
     pub(crate) principal: String,
     pub(crate) groups: Vec<String>,
+}
+
+impl AccessEntry {
+    pub(crate) fn new(principal: &str, groups: &[&str]) -> Self {
+        Self {
+            principal: principal.to_owned(),
+            groups: groups.iter().map(|group| (*group).to_owned()).collect(),
+        }
+    }
+
+    /// Lets the role in until the guard is dropped.
+    pub(crate) fn admit(&self, layout: &Layout) -> Result<AccessEntryGuard> {
+        let folder = layout.access_entries();
+        create_dir(&folder)?;
+        let path = folder.join(format!("{:016x}.json", rand::random::<u64>()));
+        let json = serde_json::to_vec(self).context(|| "cannot encode an access entry")?;
+        write(&path, json)?;
+        Ok(AccessEntryGuard(path))
+    }
+}
+
+/// A role of AWS that may come in. Dropping it shuts the role out again.
+#[derive(Debug)]
+#[must_use]
+pub struct AccessEntryGuard(PathBuf);
+
+impl Drop for AccessEntryGuard {
+    fn drop(&mut self) {
+        // One that is left behind names a role whose account went with the test.
+        let _ = std::fs::remove_file(&self.0);
+    }
 }
 
 /// Finds out whose token it is. The answer is a user of TokenReview.

@@ -28,6 +28,7 @@ use crate::{
 pub use configuration::DIRECT_AUDIENCE;
 pub(crate) use configuration::{authentication, token_webhook};
 pub(crate) use eks_token::AccessEntry;
+pub use eks_token::AccessEntryGuard;
 pub use eks_token::EKS_CLUSTER;
 
 /// The port on the node's address.

@@ -1,4 +1,4 @@
-//! Every stand-in at once, for a program that runs beside the workflow under test.
+//! The stand-ins that speak plain HTTP at once, for a program that runs beside the workflow under test.
 
 use std::net::{IpAddr, SocketAddr};
 

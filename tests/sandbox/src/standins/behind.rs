@@ -1,21 +1,19 @@
 //! Sends a request on to the server behind a stand-in, unchanged, and brings its answer back.
 
-use std::{io, net::SocketAddr};
+use std::{io, path::Path};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::net::UnixStream;
 
 use super::received::Received;
 
-/// Asks the server behind; it learns by `X-Forwarded-Proto` how the client came.
-pub(super) async fn ask(
-    received: &Received,
-    address: SocketAddr,
-) -> io::Result<hyper::Response<Bytes>> {
-    let stream = TcpStream::connect(address).await?;
+/// Asks the server behind, which listens on a socket of the file system: no port has to be free for it.
+/// It learns by `X-Forwarded-Proto` how the client came.
+pub(super) async fn ask(received: &Received, socket: &Path) -> io::Result<hyper::Response<Bytes>> {
+    let stream = UnixStream::connect(socket).await?;
     let handshake = http1::handshake(TokioIo::new(stream)).await;
     let (mut sender, connection) = handshake.map_err(io::Error::other)?;
     let connection = tokio::spawn(connection);

@@ -2,10 +2,12 @@
 //! knows HTTP, and nothing of what a service means by it.
 //!
 //! A process that is not the one which started a stand-in drives it over HTTP below `/_stand-in/`:
-//! `GET exchanges`, `GET state`, `POST faults` (a [`FaultRule`]), `POST reset`.
+//! `GET exchanges`, `GET state`, `POST faults` (a [`FaultRule`]), `POST settings` (what a service lets
+//! be set), `POST reset`.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -178,8 +180,16 @@ pub trait Service: Send + Sync + 'static {
     /// What the service holds, for assertions from another process.
     fn state(&self) -> Value;
 
-    /// The server behind this one that answers a request in its place, over plain HTTP.
-    fn behind(&self, _request: &Received) -> Option<SocketAddr> {
+    /// Changes settings from another process.
+    ///
+    /// # Errors
+    /// What cannot be set.
+    fn set(&self, settings: &Value) -> Result<(), String> {
+        Err(format!("nothing can be set here: {settings}"))
+    }
+
+    /// The socket of the server behind this one that answers a request in its place.
+    fn behind(&self, _request: &Received) -> Option<PathBuf> {
         None
     }
 }
@@ -351,9 +361,9 @@ async fn handle<S: Service>(
     }
     let fault = take_fault(&shared, &received);
     if fault.is_none()
-        && let Some(address) = shared.service.behind(&received)
+        && let Some(socket) = shared.service.behind(&received)
     {
-        return forward(&shared, received, address).await;
+        return forward(&shared, received, &socket).await;
     }
     let is_cut_within = fault == Some(Fault::CutWithin);
     let (answer, delay) = match fault {
@@ -395,10 +405,10 @@ async fn handle<S: Service>(
 async fn forward<S: Service>(
     shared: &Shared<S>,
     received: Received,
-    address: SocketAddr,
+    socket: &Path,
 ) -> Result<hyper::Response<SentBody>, CutOrdered> {
     // A server that cannot be reached cuts the connection, as a broken gateway may.
-    let answered = behind::ask(&received, address).await;
+    let answered = behind::ask(&received, socket).await;
     let response = answered.map_err(|_: std::io::Error| CutOrdered)?;
     lock(&shared.exchanges).push(Exchange {
         method: received.method,
@@ -459,12 +469,20 @@ fn control<S: Service>(shared: &Shared<S>, command: &str, request: &Received) ->
             }
             Err(cause) => Answer::text(400, format!("not a fault rule: {cause}")),
         },
+        ("POST", "settings") => {
+            let settings = serde_json::from_slice(&request.body);
+            let settings = settings.map_err(|cause| cause.to_string());
+            match settings.and_then(|settings| shared.service.set(&settings)) {
+                Ok(()) => Answer::json(200, &json!({})),
+                Err(cause) => Answer::text(400, cause),
+            }
+        }
         ("POST", "reset") => {
             lock(&shared.exchanges).clear();
             lock(&shared.faults).clear();
             Answer::json(200, &json!({}))
         }
-        _ => Answer::text(404, "exchanges, state, faults, reset"),
+        _ => Answer::text(404, "exchanges, state, faults, settings, reset"),
     }
 }
 

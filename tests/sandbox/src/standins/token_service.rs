@@ -7,11 +7,12 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
     clock::Clock,
-    job::Job,
+    job::{Job, SubjectFormat},
     jwt::KeyRing,
     random::{opaque, uuid},
     received::Received,
@@ -41,6 +42,37 @@ struct Settings {
     job: Job,
     issuer: String,
     life: i64,
+}
+
+/// What another process may change.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Change {
+    /// The job's environment; none when empty.
+    environment: Option<String>,
+    /// The subject's format.
+    subject: Option<NamedFormat>,
+    /// The tokens' life in seconds.
+    life: Option<i64>,
+    issuer: Option<String>,
+    /// How far the clock goes ahead, in seconds.
+    skew: Option<i64>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum NamedFormat {
+    Legacy,
+    Immutable,
+}
+
+impl From<NamedFormat> for SubjectFormat {
+    fn from(named: NamedFormat) -> Self {
+        match named {
+            NamedFormat::Legacy => Self::Legacy,
+            NamedFormat::Immutable => Self::Immutable,
+        }
+    }
 }
 
 impl TokenService {
@@ -230,6 +262,23 @@ impl Service for TokenService {
         let settings = self.lock();
         json!({"issuer": settings.issuer, "subject": settings.job.subject(), "life": settings.life})
     }
+
+    fn set(&self, settings: &Value) -> Result<(), String> {
+        let change: Change = Change::deserialize(settings).map_err(|cause| cause.to_string())?;
+        let mut own = self.lock();
+        if let Some(environment) = change.environment {
+            own.job.environment = (!environment.is_empty()).then_some(environment);
+        }
+        if let Some(format) = change.subject {
+            own.job.subject = format.into();
+        }
+        own.life = change.life.unwrap_or(own.life);
+        own.issuer = change.issuer.unwrap_or_else(|| own.issuer.clone());
+        if let Some(seconds) = change.skew {
+            self.clock.skew(seconds);
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -282,6 +331,26 @@ mod tests {
             document
                 .body
                 .contains("https://ghes.example/_services/token/.well-known/jwks")
+        );
+    }
+
+    #[test]
+    fn another_process_changes_the_job_and_its_tokens() {
+        let service = TokenService::new().unwrap();
+        let change = json!({"environment": "production", "subject": "immutable", "life": 5});
+        service.set(&change).unwrap();
+        let got = Token::parse(&service.token("x")).unwrap();
+        assert_eq!(
+            got.text("sub"),
+            "repo:acme@12345678/shop@987654321:environment:production"
+        );
+        assert_eq!(got.number("exp") - got.number("iat"), 5);
+        service.set(&json!({"environment": ""})).unwrap();
+        let got = Token::parse(&service.token("x")).unwrap();
+        assert!(got.text("sub").ends_with(":ref:refs/heads/main"));
+        assert!(
+            service.set(&json!({"enviroment": "x"})).is_err(),
+            "a misspelt setting"
         );
     }
 

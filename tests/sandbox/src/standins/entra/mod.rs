@@ -14,6 +14,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
@@ -31,6 +32,8 @@ use refusal::Refusal;
 
 /// The tenant of the stand-ins.
 pub const TENANT: &str = "5a7e11a7-0c0d-4e5f-8a9b-1c2d3e4f5a6b";
+/// A domain of it, which names it as well.
+pub const TENANT_DOMAIN: &str = "acme.onmicrosoft.com";
 /// The kind of assertion that is shown.
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
@@ -55,6 +58,18 @@ struct Settings {
     foreign_tenants: Vec<String>,
     /// Tokens given out.
     given: u32,
+}
+
+/// What another process may change.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Change {
+    /// Exchanges that are still to be answered as if the credential had not arrived.
+    propagating: Option<u32>,
+    /// How far the clock goes ahead, in seconds.
+    skew: Option<i64>,
+    /// The life of access tokens, in seconds.
+    life: Option<i64>,
 }
 
 impl Entra {
@@ -150,7 +165,10 @@ impl Entra {
         if self.lock().foreign_tenants.contains(&named) {
             return Err(Refusal::OtherCloud);
         }
-        if tenant.eq_ignore_ascii_case(TENANT) {
+        if [TENANT, TENANT_DOMAIN]
+            .iter()
+            .any(|own| tenant.eq_ignore_ascii_case(own))
+        {
             return Ok(());
         }
         let is_id = tenant.len() == TENANT.len() && tenant.matches('-').count() == 4;
@@ -230,6 +248,20 @@ impl Service for Entra {
             .map(|known| known.client_id.as_str())
             .collect();
         json!({"tenant": TENANT, "clients": clients, "given": settings.given})
+    }
+
+    fn set(&self, settings: &Value) -> Result<(), String> {
+        let change = Change::deserialize(settings).map_err(|cause| cause.to_string())?;
+        if let Some(exchanges) = change.propagating {
+            self.propagate(exchanges);
+        }
+        if let Some(seconds) = change.skew {
+            self.clock.skew(seconds);
+        }
+        if let Some(seconds) = change.life {
+            self.tokens.set_life(seconds);
+        }
+        Ok(())
     }
 }
 

@@ -194,6 +194,18 @@ fn a_tenant_that_is_unknown_misspelt_or_of_another_cloud_is_refused() {
 }
 
 #[test]
+fn a_tenant_is_named_by_its_id_or_a_domain_in_any_case() {
+    let world = World::new();
+    for tenant in [TENANT, &TENANT.to_uppercase(), TENANT_DOMAIN] {
+        assert_eq!(
+            world.exchange_at(tenant, &world.assertion(), &[]).status,
+            200,
+            "{tenant}"
+        );
+    }
+}
+
+#[test]
 fn a_subject_that_differs_is_refused_with_the_code_of_its_difference() {
     let world = World::new();
     let job = Job::default;

@@ -5,7 +5,7 @@
 use std::{
     collections::BTreeMap,
     io,
-    net::SocketAddr,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -36,20 +36,20 @@ pub struct Acr {
     entra: Arc<AccessTokens>,
     refresh_keys: Arc<KeyRing>,
     tokens: RegistryTokens,
-    behind: SocketAddr,
+    behind: PathBuf,
     /// Object ids of principals with what each may do.
     assignments: Mutex<BTreeMap<String, Vec<&'static str>>>,
 }
 
 impl Acr {
-    /// A registry that takes Entra's tokens, in front of a docker-registry at an address.
+    /// A registry that takes Entra's tokens, in front of a docker-registry at a socket.
     ///
     /// # Errors
     /// No key can be made.
     pub fn new(
         entra: Arc<AccessTokens>,
         authority: &TlsAuthority,
-        behind: SocketAddr,
+        behind: PathBuf,
     ) -> io::Result<Self> {
         Ok(Self {
             clock: Clock::default(),
@@ -210,16 +210,16 @@ impl Service for Acr {
         json!({"assignments": *assignments})
     }
 
-    fn behind(&self, request: &Received) -> Option<SocketAddr> {
-        request.path.starts_with("/v2").then_some(self.behind)
+    fn behind(&self, request: &Received) -> Option<PathBuf> {
+        request.path.starts_with("/v2").then(|| self.behind.clone())
     }
 }
 
 impl Door for Acr {
     const REALM: &'static str = "/oauth2/token";
 
-    fn address_behind(&self) -> SocketAddr {
-        self.behind
+    fn socket_behind(&self) -> &Path {
+        &self.behind
     }
 
     fn service(&self, base_url: &str) -> String {

@@ -1,7 +1,10 @@
 //! GitHub's container registry, which takes the job's token as a password.
 //! <https://docs.github.com/packages/working-with-a-github-packages-registry/working-with-the-container-registry>
 
-use std::{io, net::SocketAddr};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use serde_json::{Value, json};
 
@@ -30,15 +33,15 @@ pub struct Ghcr {
     /// What the token may do with them.
     pub actions: Vec<&'static str>,
     tokens: RegistryTokens,
-    behind: SocketAddr,
+    behind: PathBuf,
 }
 
 impl Ghcr {
-    /// The registry in front of a docker-registry at an address, for packages of `acme`.
+    /// The registry in front of a docker-registry at a socket, for packages of `acme`.
     ///
     /// # Errors
     /// No key can be made.
-    pub fn new(token: &str, authority: &TlsAuthority, behind: SocketAddr) -> io::Result<Self> {
+    pub fn new(token: &str, authority: &TlsAuthority, behind: PathBuf) -> io::Result<Self> {
         Ok(Self {
             clock: Clock::default(),
             token: token.to_owned(),
@@ -106,17 +109,17 @@ impl Service for Ghcr {
         json!({"owner": self.owner})
     }
 
-    fn behind(&self, request: &Received) -> Option<SocketAddr> {
+    fn behind(&self, request: &Received) -> Option<PathBuf> {
         let is_challenge = request.path == "/v2/" && request.header("authorization").is_none();
-        (request.path.starts_with("/v2") && !is_challenge).then_some(self.behind)
+        (request.path.starts_with("/v2") && !is_challenge).then(|| self.behind.clone())
     }
 }
 
 impl Door for Ghcr {
     const REALM: &'static str = "/token";
 
-    fn address_behind(&self) -> SocketAddr {
-        self.behind
+    fn socket_behind(&self) -> &Path {
+        &self.behind
     }
 
     fn service(&self, _: &str) -> String {

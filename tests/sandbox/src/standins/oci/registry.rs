@@ -2,16 +2,18 @@
 //! it as the client sent it, and it alone decides what a token opens.
 
 use std::{
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    fs::File,
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use http::{Method, StatusCode, header};
+use http::{Method, header};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
+use tokio::net::UnixStream;
 
 use crate::{
     error::{Context as _, Result, SandboxError, create_dir, write},
@@ -25,6 +27,8 @@ use crate::{
 
 /// How long the registry may take to answer.
 const START_LIMIT: Duration = Duration::from_secs(20);
+/// What the registry complains of, in its folder.
+const LOG: &str = "registry.log";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 
@@ -33,8 +37,8 @@ pub trait Door: Service {
     /// The path at which it gives them out.
     const REALM: &'static str;
 
-    /// Where the registry behind it listens.
-    fn address_behind(&self) -> SocketAddr;
+    /// The socket on which the registry behind it listens.
+    fn socket_behind(&self) -> &Path;
 
     /// The registry's name in tokens.
     fn service(&self, base_url: &str) -> String;
@@ -56,14 +60,14 @@ pub struct OpenRegistry<D: Door> {
 }
 
 impl<D: Door> OpenRegistry<D> {
-    /// A free address of the loopback for the registry, which a door has to know first.
+    /// A fresh folder with the socket on which the registry will listen, which a door has to know first.
     ///
     /// # Errors
-    /// There is no free port.
-    pub fn reserve() -> Result<SocketAddr> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
-        let listener = listener.context(|| "cannot open a port")?;
-        listener.local_addr().context(|| "the port has no address")
+    /// The folder cannot be made.
+    pub fn reserve() -> Result<PathBuf> {
+        let folder = std::env::temp_dir().join(format!("registry-{}", opaque(12)));
+        create_dir(&folder)?;
+        Ok(folder.join("registry.sock"))
     }
 
     /// Starts the door at an address and the registry behind it; returns when both answer.
@@ -71,38 +75,33 @@ impl<D: Door> OpenRegistry<D> {
     /// # Errors
     /// One of them does not start. `docker-registry` has to be on `PATH`.
     pub async fn start(door: D, address: SocketAddr, authority: &TlsAuthority) -> Result<Self> {
-        let behind = door.address_behind();
-        let (service_of, issuer) = (
-            |door: &StandIn<D>| door.service().service(door.base_url()),
-            door.issuer(),
-        );
+        let socket = door.socket_behind().to_owned();
+        let folder = socket.parent().unwrap_or(&socket).to_owned();
         let door = StandIn::start_tls(door, address, authority)
             .context(|| "cannot start a registry's door")?;
-        let folder = std::env::temp_dir().join(format!("registry-{}", opaque(12)));
-        create_dir(&folder)?;
         let bundle = folder.join("authority.pem");
         write(&bundle, authority.certificate())?;
+        let (service, base_url) = (door.service(), door.base_url());
         let config = json!({
             "version": "0.1",
             "log": {"level": "error", "accesslog": {"disabled": true}},
             "storage": {"filesystem": {"rootdirectory": folder.join("storage")}},
-            "http": {"addr": behind.to_string()},
+            "http": {"net": "unix", "addr": socket},
             "auth": {"token": {
-                "realm": format!("{}{}", door.base_url(), D::REALM),
-                "service": service_of(&door), "issuer": issuer, "rootcertbundle": bundle,
+                "realm": format!("{base_url}{}", D::REALM), "service": service.service(base_url),
+                "issuer": service.issuer(), "rootcertbundle": bundle,
             }},
         });
-        let path = folder.join("registry.json");
-        write(&path, format!("{config:#}\n"))?;
-        let process = spawn(&path)?;
+        write(&folder.join("registry.json"), format!("{config:#}\n"))?;
+        let process = spawn(&folder)?;
         let client = HttpClient::trusting(authority.certificate())?;
-        let registry = Self {
+        let mut registry = Self {
             door,
             client,
             process,
             folder,
         };
-        registry.wait().await?;
+        registry.wait(&socket).await?;
         Ok(registry)
     }
 
@@ -198,31 +197,32 @@ impl<D: Door> OpenRegistry<D> {
         )))
     }
 
-    async fn wait(&self) -> Result<()> {
-        let url = format!("http://{}/v2/", self.door.service().address_behind());
+    async fn wait(&mut self, socket: &Path) -> Result<()> {
         let deadline = Instant::now() + START_LIMIT;
-        loop {
-            let answer = HttpClient::plain().get(&url).await;
-            if answer.is_ok_and(|answer| answer.status == StatusCode::UNAUTHORIZED) {
-                return Ok(());
-            }
-            if Instant::now() > deadline {
+        while UnixStream::connect(socket).await.is_err() {
+            let ended = self.process.try_wait().ok().flatten();
+            if ended.is_some() || Instant::now() > deadline {
+                let log = std::fs::read(self.folder.join(LOG)).unwrap_or_default();
+                let log = String::from_utf8_lossy(&log).into_owned();
                 return Err(SandboxError::new(format!(
-                    "docker-registry does not answer at {url}"
+                    "docker-registry does not start: {log}"
                 )));
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+        Ok(())
     }
 }
 
-fn spawn(config: &Path) -> Result<Child> {
+fn spawn(folder: &Path) -> Result<Child> {
+    let log = folder.join(LOG);
+    let errors = File::create(&log).context(|| format!("cannot create {}", log.display()))?;
     let spawned = Command::new("docker-registry")
         .arg("serve")
-        .arg(config)
+        .arg(folder.join("registry.json"))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::null())
+        .stderr(errors)
         .spawn();
     spawned.context(|| "cannot run `docker-registry` (package docker-registry)")
 }
