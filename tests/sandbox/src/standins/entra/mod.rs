@@ -21,7 +21,7 @@ use super::{
     clock::Clock,
     jwt::{KeyRing, Signature, Token},
     received::Received,
-    server::{Answer, Service},
+    server::{Answer, Fault, Service},
 };
 pub(crate) use access::discovery;
 pub use access::{AKS_SERVER, AccessTokens, Resource, Unacceptable};
@@ -117,6 +117,18 @@ impl Entra {
     /// Knows a tenant as one of another cloud.
     pub fn know_as_foreign(&self, tenant: &str) {
         self.lock().foreign_tenants.push(tenant.to_owned());
+    }
+
+    /// A refusal with any code, for what only a tenant's policy or an outage brings about.
+    #[must_use]
+    pub fn refusal(&self, code: u32, words: &str) -> Fault {
+        Fault::Answer(refusal::answer(
+            401,
+            "invalid_client",
+            code,
+            words,
+            self.clock.now(),
+        ))
     }
 
     fn lock(&self) -> MutexGuard<'_, Settings> {

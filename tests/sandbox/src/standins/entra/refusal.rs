@@ -147,23 +147,27 @@ impl Refusal {
 
     /// The answer at a second.
     pub(super) fn answer(&self, now: i64) -> Answer {
-        let ((status, kind), code) = (self.kind(), self.code());
-        let (trace_id, correlation_id) = (uuid(), uuid());
-        let timestamp = formatted(now, "%Y-%m-%d %H:%M:%SZ");
-        // Escapes in the text are what clients trip over.
-        let text = format!(
-            "AADSTS{code}: {}\r\nTrace ID: {trace_id}\r\nCorrelation ID: {correlation_id}\r\nTimestamp: {timestamp}",
-            self.words()
-        );
-        let document = json!({
-            "error": kind, "error_description": text, "error_codes": [code], "timestamp": timestamp,
-            "trace_id": trace_id, "correlation_id": correlation_id,
-            "error_uri": format!("https://login.microsoftonline.com/error?code={code}"),
-        });
-        Answer::json(status, &document)
-            .with_header("cache-control", "no-store, no-cache")
-            .with_header("x-ms-request-id", trace_id)
+        let (status, kind) = self.kind();
+        answer(status, kind, self.code(), &self.words(), now)
     }
+}
+
+/// The answer with a code and its words.
+pub(super) fn answer(status: u16, kind: &str, code: u32, words: &str, now: i64) -> Answer {
+    let (trace_id, correlation_id) = (uuid(), uuid());
+    let timestamp = formatted(now, "%Y-%m-%d %H:%M:%SZ");
+    // Escapes in the text are what clients trip over.
+    let text = format!(
+        "AADSTS{code}: {words}\r\nTrace ID: {trace_id}\r\nCorrelation ID: {correlation_id}\r\nTimestamp: {timestamp}"
+    );
+    let document = json!({
+        "error": kind, "error_description": text, "error_codes": [code], "timestamp": timestamp,
+        "trace_id": trace_id, "correlation_id": correlation_id,
+        "error_uri": format!("https://login.microsoftonline.com/error?code={code}"),
+    });
+    Answer::json(status, &document)
+        .with_header("cache-control", "no-store, no-cache")
+        .with_header("x-ms-request-id", trace_id)
 }
 
 /// A second with the seven decimals that Entra prints.

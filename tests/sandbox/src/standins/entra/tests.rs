@@ -322,3 +322,14 @@ fn an_application_without_credentials_is_told_so_and_a_fresh_one_propagates() {
         70_025,
     );
 }
+
+#[test]
+fn what_only_a_policy_brings_about_can_be_ordered() {
+    let fault = World::new()
+        .entra
+        .refusal(700_238, "The tenant's policy does not allow this issuer.");
+    let Fault::Answer(answer) = fault else {
+        panic!("{fault:?}");
+    };
+    expect(&answer, 401, "invalid_client", 700_238);
+}
