@@ -256,7 +256,11 @@ fn registry(layout: &Layout) -> Result<Launch> {
 fn identity(layout: &Layout) -> Result<Launch> {
     let program = std::env::current_exe().context(|| "cannot find this program")?;
     let name = layout.name.to_string();
-    let draft = Draft::new(layout, Component::Identity.name(), program);
+    // It is built anew in its place: what was built last runs.
+    let built = std::fs::metadata(&program).and_then(|metadata| metadata.modified());
+    let built = format!("{built:?}");
+    let mut draft = Draft::new(layout, Component::Identity.name(), program);
+    draft.digest.update(built);
     let mut launch = draft.words(&["--name", &name, "identity"]).done();
     let root = layout.state.ancestors().nth(2).unwrap_or(&layout.state);
     let root = root.display().to_string();
