@@ -63,7 +63,7 @@ impl Application {
     }
 }
 
-/// Finds the credential that an assertion matches: by issuer, then subject, then audience.
+/// Finds the credential that an assertion matches: by issuer, then audience, then subject.
 pub(super) fn match_credential(
     assertion: &Token,
     application: &Application,
