@@ -49,6 +49,17 @@ impl TlsAuthority {
         Ok((identity.certificate, identity.key))
     }
 
+    /// A certificate and key (PEM) as AKS gives them to a cluster's administrator: to an API server
+    /// that takes this authority's clients, its holder may do everything.
+    ///
+    /// # Errors
+    /// The certificate cannot be made.
+    pub fn administrator_identity(&self) -> Result<(String, String)> {
+        let group = Some("system:masters");
+        let identity = self.0.issue("masterclient", &Purpose::Client { group })?;
+        Ok((identity.certificate, identity.key))
+    }
+
     /// A certificate and key for a server at this address, beside the sandbox's own names.
     pub(crate) fn server_identity(&self, common_name: &str, address: IpAddr) -> Result<Identity> {
         let mut names = node_names();

@@ -2,6 +2,7 @@
 //! they may. Runs inside the shared sandbox's network namespace.
 
 use std::{
+    process::Command,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -299,6 +300,46 @@ async fn a_session_of_an_admitted_role_opens_the_cluster_with_an_eks_token() {
     assert!(
         who(&sandbox, &token(EKS_CLUSTER)).await.is_none(),
         "shut out again"
+    );
+}
+
+#[tokio::test]
+async fn the_certificate_of_an_aks_administrator_opens_the_cluster() {
+    let sandbox = Sandbox::shared();
+    let authority = sandbox.tls_authority().expect("the authority");
+    let (certificate, key) = authority.administrator_identity().expect("a certificate");
+    let folder = std::env::temp_dir().join(format!("administrator-{:016x}", rand::random::<u64>()));
+    std::fs::create_dir(&folder).expect("a folder");
+    let (certificate_file, key_file) = (folder.join("client.crt"), folder.join("client.key"));
+    std::fs::write(&certificate_file, certificate).expect("a file");
+    std::fs::write(&key_file, key).expect("a file");
+    let output = Command::new(sandbox.kubectl())
+        .args([
+            "--kubeconfig",
+            "/dev/null",
+            "--server",
+            sandbox.api_server(),
+        ])
+        .arg("--certificate-authority")
+        .arg(sandbox.ca_certificate())
+        .arg("--client-certificate")
+        .arg(&certificate_file)
+        .arg("--client-key")
+        .arg(&key_file)
+        .args([
+            "auth",
+            "whoami",
+            "-o",
+            "jsonpath={.status.userInfo.username} {.status.userInfo.groups}",
+        ])
+        .output()
+        .expect("kubectl runs");
+    std::fs::remove_dir_all(folder).expect("it is ours");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(
+        text, "masterclient [\"system:masters\",\"system:authenticated\"]",
+        "{errors}"
     );
 }
 
