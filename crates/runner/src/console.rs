@@ -22,9 +22,13 @@ pub struct Console {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mode {
-    Actions { is_act: bool },
+    Actions {
+        is_act: bool,
+    },
     Terminal,
     Plain,
+    /// Standard error of a plugin: it may end in a step's log, or in a file of the program that started us.
+    Plugin,
 }
 
 struct Inner {
@@ -80,6 +84,14 @@ impl Console {
         Self::with_sink(mode, sink, environment.is_debug())
     }
 
+    /// Standard error of a program that another one started for its answer: plain text in which no line
+    /// is a workflow command, and no masks, which would write secrets where the caller may keep them.
+    #[must_use]
+    pub fn of_plugin(environment: &Environment) -> Self {
+        let sink = Box::new(std::io::stderr());
+        Self::with_sink(Mode::Plugin, sink, environment.is_debug())
+    }
+
     /// A log that writes plain text to `sink`; for tests of code that logs.
     #[must_use]
     pub fn plain(sink: Box<dyn Write + Send>) -> Self {
@@ -119,7 +131,9 @@ impl Console {
                 Mode::Actions { .. } => {
                     self.raw(&workflow_command::render("debug", &[], &text.to_string()));
                 }
-                Mode::Terminal | Mode::Plain => self.raw(&format!("debug: {text}")),
+                Mode::Terminal | Mode::Plain | Mode::Plugin => {
+                    self.raw(&self.safe(&format!("debug: {text}")));
+                }
             }
         }
     }
@@ -155,7 +169,9 @@ impl Console {
         let title = title.to_string();
         match self.mode {
             Mode::Actions { .. } => self.raw(&workflow_command::render("group", &[], &title)),
-            Mode::Terminal | Mode::Plain => self.raw(&format!("── {}", self.safe(&title))),
+            Mode::Terminal | Mode::Plain | Mode::Plugin => {
+                self.raw(&self.safe(&format!("── {title}")));
+            }
         }
         Group {
             console: self.clone(),
@@ -181,7 +197,7 @@ impl Console {
                 self.raw(&workflow_command::render("stop-commands", &[], &token));
                 Some(token)
             }
-            Mode::Terminal | Mode::Plain => None,
+            Mode::Terminal | Mode::Plain | Mode::Plugin => None,
         };
         Fence {
             console: self.clone(),
@@ -205,7 +221,7 @@ impl Console {
                     self.safe(text)
                 ));
             }
-            Mode::Actions { .. } | Mode::Plain => {
+            Mode::Actions { .. } | Mode::Plain | Mode::Plugin => {
                 self.raw(&self.safe(&format!("{}: {title}: {text}", level.name())));
             }
         }
@@ -225,6 +241,11 @@ impl Console {
                 lines.join("\n")
             }
             Mode::Terminal | Mode::Plain => printable(text),
+            Mode::Plugin => {
+                let text = printable(text);
+                let lines: Vec<String> = text.lines().map(workflow_command::defuse).collect();
+                lines.join("\n")
+            }
         }
     }
 
@@ -322,6 +343,20 @@ mod tests {
     fn ordinary_text_cannot_be_a_command() {
         let log = under_actions(|console| console.info("seen:\n ::error::gotcha\nx ##[error]y"));
         assert_eq!(log, "seen:\n|  ::error::gotcha\nx ## [error]y\n");
+    }
+
+    #[test]
+    fn a_plugin_writes_neither_commands_nor_secrets() {
+        let sink = Sink::default();
+        let console = Console::with_sink(Mode::Plugin, Box::new(sink.clone()), true);
+        console.mask(&Secret::new("hunter2"));
+        console.warning("plugin", "seen:\n::error::gotcha");
+        console.debug("::error::gotcha");
+        let log = String::from_utf8(sink.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(
+            log,
+            "warning: plugin: seen:\n| ::error::gotcha\ndebug: ::error::gotcha\n"
+        );
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::cancel::GRACE;
 use crate::inputs::{self, Parsed};
+use crate::plugin::{self, Plugin};
 use crate::{Action, Cancel, Console, Context, Environment, Failure, Kind, Outputs, Summary};
 
 /// Runs an action as a process: everything a binary's `main` does.
@@ -14,17 +15,31 @@ use crate::{Action, Cancel, Console, Context, Environment, Failure, Kind, Output
 pub fn main<A: Action>() -> ExitCode {
     let environment = Environment::from_process();
     let console = Console::new(&environment);
-    end_on_panic::<A>(console.clone());
+    end_on_panic(A::NAME, console.clone());
     let arguments: Vec<OsString> = std::env::args_os().collect();
     ExitCode::from(execute::<A>(arguments, environment, &console))
+}
+
+/// Runs an action as a process, or the plugin that the same binary also is when its command line calls
+/// that one.
+#[must_use]
+pub fn main_or_plugin<A: Action, P: Plugin>() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let Some(arguments) = P::called(&arguments) else {
+        return main::<A>();
+    };
+    let environment = Environment::from_process();
+    let console = Console::of_plugin(&environment);
+    end_on_panic(P::NAME, console.clone());
+    ExitCode::from(plugin::execute::<P>(arguments, environment, &console))
 }
 
 /// A panic in any thread ends the process with the exit code of a bug. Nothing is unwound: what a step
 /// leaves is made to be found by the next one after a kill, and a process that lost one of its tasks
 /// must not go on with the others.
-fn end_on_panic<A: Action>(console: Console) {
+fn end_on_panic(name: &'static str, console: Console) {
     std::panic::set_hook(Box::new(move |panic| {
-        console.error(A::NAME, format!("internal error: {panic}"));
+        console.error(name, format!("internal error: {panic}"));
         console.info(
             "hint: this is a bug of switchyard; report it with this log and the inputs of the step",
         );
@@ -66,12 +81,7 @@ pub fn execute<A: Action>(
 }
 
 fn run<A: Action>(action: A, environment: Environment, console: &Console) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .map_err(|cause| Failure::bug(anyhow::Error::new(cause).context("start the runtime")))?;
-    let result = runtime.block_on(async {
+    block_on(async {
         let cancel = Cancel::listen().map_err(|cause| {
             Failure::bug(anyhow::Error::new(cause).context("listen for signals"))
         })?;
@@ -95,7 +105,17 @@ fn run<A: Action>(action: A, environment: Environment, console: &Console) -> Res
                     .hint("the deployment record, where one is kept, tells what was in progress"))
             }
         }
-    });
+    })
+}
+
+/// Runs a future to its end in a runtime of its own.
+pub(crate) fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|cause| Failure::bug(anyhow::Error::new(cause).context("start the runtime")))?;
+    let result = runtime.block_on(future);
     // A connection that does not close must not keep the process alive.
     runtime.shutdown_timeout(Duration::from_millis(100));
     result
