@@ -41,8 +41,31 @@ pub struct ClientSettings {
     /// A PEM file of certificate authorities trusted besides the system's own. (On Linux,
     /// `SSL_CERT_FILE` and `SSL_CERT_DIR` replace the system's own.)
     pub extra_ca: Option<PathBuf>,
+    /// PEM text of the only certificate authorities trusted, such as those of one cluster: neither the
+    /// system's own nor `extra_ca` count then.
+    pub only_ca: Option<String>,
+    /// PEM text of a certificate and its private key to show to the server. Never printed.
+    pub identity: Option<ClientIdentity>,
     /// The proxies to use.
     pub proxy: ProxySettings,
+}
+
+/// A certificate with its private key, as PEM text; its `Debug` shows neither.
+#[derive(Clone)]
+pub struct ClientIdentity(String);
+
+impl ClientIdentity {
+    /// The identity of a certificate (or a chain) and its key, both PEM text.
+    #[must_use]
+    pub fn new(certificate: &str, key: &str) -> Self {
+        Self(format!("{certificate}\n{key}"))
+    }
+}
+
+impl std::fmt::Debug for ClientIdentity {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("[redacted]")
+    }
 }
 
 impl ClientSettings {
@@ -58,6 +81,8 @@ impl ClientSettings {
             first_pause: Duration::from_millis(500),
             body_limit: 8 * 1024 * 1024,
             extra_ca: None,
+            only_ca: None,
+            identity: None,
             proxy: ProxySettings::default(),
         }
     }
@@ -85,8 +110,18 @@ impl Client {
             .user_agent(&settings.user_agent)
             .connect_timeout(settings.connect_timeout)
             .redirect(Policy::none())
-            .no_proxy()
-            .tls_certs_merge(extra_certificates(settings)?);
+            .no_proxy();
+        builder = match &settings.only_ca {
+            Some(pem) => builder.tls_certs_only(
+                certificates(pem.as_bytes()).map_err(|reason| BuildError::OnlyCa { reason })?,
+            ),
+            None => builder.tls_certs_merge(extra_certificates(settings)?),
+        };
+        if let Some(ClientIdentity(pem)) = &settings.identity {
+            // The cause may name what stands in the key's PEM text.
+            let identity = reqwest::Identity::from_pem(pem.as_bytes());
+            builder = builder.identity(identity.map_err(|_| BuildError::Identity)?);
+        }
         for proxy in settings.proxy.proxies()? {
             builder = builder.proxy(proxy);
         }
@@ -219,22 +254,26 @@ fn extra_certificates(settings: &ClientSettings) -> Result<Vec<reqwest::Certific
         path: path.clone(),
         source,
     };
-    let unusable = |reason: String| BuildError::ParseCa {
+    let pem = std::fs::read(path).map_err(read)?;
+    certificates(&pem).map_err(|reason| BuildError::ParseCa {
         path: path.clone(),
         reason,
-    };
-    let pem = std::fs::read(path).map_err(read)?;
+    })
+}
+
+/// The certificates of a PEM text, or what is wrong with it.
+fn certificates(pem: &[u8]) -> Result<Vec<reqwest::Certificate>, String> {
     let mut certificates = Vec::new();
-    for certificate in CertificateDer::pem_slice_iter(&pem) {
-        let certificate = certificate.map_err(|cause| unusable(cause.to_string()))?;
+    for certificate in CertificateDer::pem_slice_iter(pem) {
+        let certificate = certificate.map_err(|cause| cause.to_string())?;
         RootCertStore::empty()
             .add(certificate.clone())
-            .map_err(|cause| unusable(cause.to_string()))?;
+            .map_err(|cause| cause.to_string())?;
         let certificate = reqwest::Certificate::from_der(&certificate);
-        certificates.push(certificate.map_err(|cause| unusable(cause.to_string()))?);
+        certificates.push(certificate.map_err(|cause| cause.to_string())?);
     }
     if certificates.is_empty() {
-        return Err(unusable("it has no block `BEGIN CERTIFICATE`".to_owned()));
+        return Err("it has no block `BEGIN CERTIFICATE`".to_owned());
     }
     Ok(certificates)
 }

@@ -25,6 +25,15 @@ pub enum BuildError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The only certificate authorities to trust cannot be used.
+    #[error("the certificate authority of the server cannot be used: {reason}")]
+    OnlyCa {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The certificate and key to show to the server cannot be used.
+    #[error("the client certificate and its key cannot be used")]
+    Identity,
     /// A proxy variable cannot be understood. Its value is not repeated: it may hold a password.
     #[error("the value of `{variable}` is not a proxy URL")]
     Proxy {

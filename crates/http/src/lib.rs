@@ -11,7 +11,7 @@ mod request;
 mod response;
 mod safe_url;
 
-pub use client::{Client, ClientSettings};
+pub use client::{Client, ClientIdentity, ClientSettings};
 pub use error::{BuildError, Error};
 pub use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 pub use proxy::ProxySettings;

@@ -90,6 +90,17 @@ impl DisplaySafeUrl {
         })
     }
 
+    /// This URL with more pairs in its query; names and values are encoded.
+    #[must_use]
+    pub fn with_query<'a>(&self, pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let mut url = self.url.clone();
+        url.query_pairs_mut().extend_pairs(pairs);
+        Self {
+            url,
+            hides_path: self.hides_path,
+        }
+    }
+
     /// The URL a redirect's `Location` leads to, judged anew for what may be shown of it.
     pub(crate) fn resolve(&self, location: &str) -> Option<Self> {
         let url = self.url.join(location).ok()?;
@@ -239,5 +250,10 @@ mod tests {
             "https://ghe.test/api/v3/repos/a/b?x=1"
         );
         assert!(base.with_path_and_query("/../../x").is_none());
+        let url = url.with_query([("audience", "api://a b&c")]);
+        assert_eq!(
+            url.expose().as_str(),
+            "https://ghe.test/api/v3/repos/a/b?x=1&audience=api%3A%2F%2Fa+b%26c"
+        );
     }
 }
