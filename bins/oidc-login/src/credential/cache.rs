@@ -1,0 +1,223 @@
+//! The one file in which a token waits for the next call of the plugin. One file for each way of getting
+//! a token and each job; whatever is wrong with a file, it is not used and not trusted.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use switchyard_runner::Secret;
+use tokio::time::Instant;
+
+use super::recipe::Recipe;
+use super::token::Token;
+use crate::private::{self, PrivateFolder, Problem};
+
+/// Between two looks at a lock that another call holds.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// Where a recipe's token is kept.
+#[derive(Debug)]
+pub(crate) struct Cache {
+    path: PathBuf,
+    key: String,
+}
+
+/// Why a kept token is not used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unusable {
+    #[error(transparent)]
+    File(#[from] Problem),
+    #[error("`{}` does not hold what we wrote", .0.display())]
+    Corrupt(PathBuf),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    key: String,
+    token: String,
+    since: Timestamp,
+    until: Timestamp,
+}
+
+/// Nobody else gets a token for this recipe while this is held.
+#[derive(Debug)]
+pub(crate) struct Lock {
+    /// Closing the file gives the lock back.
+    _file: File,
+}
+
+impl Cache {
+    /// The place for a recipe's token in this job, below the runner's folder for temporary files.
+    ///
+    /// # Errors
+    /// When our folder there is not ours alone.
+    pub(crate) fn new(
+        runner_temp: &Path,
+        recipe: &Recipe,
+        job: &[u8; 32],
+    ) -> Result<Self, Problem> {
+        let key = key(recipe, job);
+        let folder = PrivateFolder::below(runner_temp)?;
+        let path = folder.file(&format!("token-{}.json", &key[..32]));
+        Ok(Self { path, key })
+    }
+
+    /// The kept token, whatever its age; `None` where there is none.
+    ///
+    /// # Errors
+    /// When there is something else in its place.
+    pub(crate) fn read(&self) -> Result<Option<Token>, Unusable> {
+        let Some(text) = private::read(&self.path)? else {
+            return Ok(None);
+        };
+        let corrupt = || Unusable::Corrupt(self.path.clone());
+        let entry: Entry = serde_json::from_str(&text).map_err(|_| corrupt())?;
+        let is_whole = entry.key == self.key
+            && !entry.token.is_empty()
+            && entry.token.chars().all(|c| c.is_ascii_graphic())
+            && entry.since <= entry.until;
+        if !is_whole {
+            return Err(corrupt());
+        }
+        Ok(Some(Token {
+            secret: Secret::new(entry.token),
+            since: entry.since,
+            until: entry.until,
+        }))
+    }
+
+    /// Keeps a token for the next call.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(crate) fn write(&self, token: &Token) -> Result<(), Problem> {
+        let entry = Entry {
+            key: self.key.clone(),
+            token: token.secret.expose().to_owned(),
+            since: token.since,
+            until: token.until,
+        };
+        let text = serde_json::to_string(&entry).unwrap_or_default();
+        private::replace(&self.path, &text)
+    }
+
+    /// Waits until no other call is getting this token, at most until `deadline`.
+    ///
+    /// # Errors
+    /// When the lock's file cannot be opened, or another call still holds it at `deadline`.
+    pub(crate) async fn lock(&self, deadline: Instant) -> Result<Lock, Problem> {
+        let path = self.path.with_extension("lock");
+        let file = private::open_lock(&path)?;
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(Lock { _file: file }),
+                Err(std::fs::TryLockError::WouldBlock) if Instant::now() < deadline => {
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                }
+                Err(cause) => {
+                    return Err(Problem::Io {
+                        what: "lock",
+                        path,
+                        source: cause.into(),
+                    });
+                }
+            }
+        }
+    }
+}
+
+/// Hash of everything that decides which token it is: how it is got, and for which job.
+fn key(recipe: &Recipe, job: &[u8; 32]) -> String {
+    let mut hash = Sha256::new();
+    for argument in recipe.arguments() {
+        hash.update(argument);
+        hash.update([0]);
+    }
+    hash.update(job);
+    let digest: [u8; 32] = hash.finalize().into();
+    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+    use crate::credential::recipe::{GitHub, Network};
+
+    fn recipe(audience: &str) -> Recipe {
+        Recipe::Github(GitHub {
+            audience: audience.to_owned(),
+            network: Network {
+                timeout: Duration::from_secs(1),
+                extra_ca: None,
+            },
+        })
+    }
+
+    fn token() -> Token {
+        Token::new(
+            Secret::new("hunter2"),
+            Timestamp::from_second(1000).unwrap(),
+            Duration::from_secs(3600),
+        )
+    }
+
+    struct Case {
+        folder: tempfile::TempDir,
+    }
+
+    impl Case {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            Self { folder }
+        }
+
+        fn cache(&self, audience: &str, job: u8) -> Cache {
+            Cache::new(self.folder.path(), &recipe(audience), &[job; 32]).unwrap()
+        }
+    }
+
+    #[test]
+    fn a_token_is_found_again_by_its_own_recipe_in_its_own_job_alone() {
+        let case = Case::new();
+        case.cache("a", 1).write(&token()).unwrap();
+        assert_eq!(case.cache("a", 1).read().unwrap(), Some(token()));
+        assert_eq!(case.cache("b", 1).read().unwrap(), None);
+        assert_eq!(case.cache("a", 2).read().unwrap(), None);
+    }
+
+    #[test]
+    fn what_we_did_not_write_is_not_used() {
+        let case = Case::new();
+        let (cache, other) = (case.cache("a", 1), case.cache("b", 1));
+        other.write(&token()).unwrap();
+        let others = std::fs::read_to_string(&other.path).unwrap();
+        for text in ["", "{", r#"{"token":"x"}"#, others.as_str()] {
+            private::replace(&cache.path, text).unwrap();
+            assert!(matches!(cache.read(), Err(Unusable::Corrupt(_))), "{text}");
+        }
+        cache.write(&token()).unwrap();
+        std::fs::set_permissions(&cache.path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        assert!(matches!(
+            cache.read(),
+            Err(Unusable::File(Problem::Mode { .. }))
+        ));
+        cache.write(&token()).unwrap();
+        assert_eq!(cache.read().unwrap(), Some(token()));
+    }
+
+    #[tokio::test]
+    async fn a_lock_is_held_by_one_and_waited_for_with_a_limit() {
+        let case = Case::new();
+        let held = case.cache("a", 1).lock(Instant::now()).await.unwrap();
+        case.cache("b", 1).lock(Instant::now()).await.unwrap();
+        case.cache("a", 1).lock(Instant::now()).await.unwrap_err();
+        drop(held);
+        case.cache("a", 1).lock(Instant::now()).await.unwrap();
+    }
+}

@@ -1,0 +1,167 @@
+//! The exec plugin: gives a client of a cluster a token, from the cache where one is fresh.
+//!
+//! Standard output holds the ExecCredential and nothing else. It refuses to know which cluster the token
+//! is for, and whatever it cannot use of the cache it gets anew.
+
+mod cache;
+mod exec;
+mod obtain;
+mod recipe;
+mod token;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::Parser;
+use jiff::Timestamp;
+use switchyard_runner::{Failure, Kind, Plugin, PluginContext};
+
+pub(crate) use cache::Cache;
+use exec::Version;
+pub(crate) use obtain::{Obtained, obtain};
+pub(crate) use recipe::{Entra, GitHub, Network, Recipe};
+pub(crate) use token::Token;
+
+use crate::explain::Expectations;
+use crate::github::TokenSource;
+use crate::session::{Session, unavailable};
+
+/// Each exchange ends by itself at the time-out; whatever else hangs ends this much later.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// The first argument of a call of the plugin.
+const WORD: &str = "credential";
+
+/// Gives a client of a cluster its token, as an exec plugin of `client.authentication.k8s.io`
+#[derive(Debug, Parser)]
+#[command(name = "oidc-login credential")]
+pub struct Credential {
+    /// How the token is got.
+    #[command(subcommand)]
+    recipe: Recipe,
+}
+
+impl Plugin for Credential {
+    const NAME: &'static str = "oidc-login credential";
+
+    fn called(arguments: &[OsString]) -> Option<Vec<OsString>> {
+        let is_called = arguments.get(1).is_some_and(|word| word == WORD);
+        is_called.then(|| arguments[1..].to_vec())
+    }
+
+    async fn run(self, context: &PluginContext) -> Result<String, Failure> {
+        let version = Version::asked(context.environment.get("KUBERNETES_EXEC_INFO"))
+            .map_err(|cause| Failure::input(cause).hint("use a client that speaks `client.authentication.k8s.io/v1`, such as kubectl 1.22 or later"))?;
+        let limit = self.recipe.network().timeout;
+        let token = tokio::time::timeout(limit + GRACE, self.token(context))
+            .await
+            .map_err(|_| Failure::message(Kind::Remote, format!("no token within {limit:?}")))??;
+        Ok(version.answer(&token.secret, answered_until(&token, Timestamp::now())))
+    }
+}
+
+/// When the client shall ask again. A token that is given out in its last minutes, because no other was
+/// to be had, is good until its end.
+fn answered_until(token: &Token, now: Timestamp) -> Timestamp {
+    if token.is_fresh(now) {
+        token.ask_again()
+    } else {
+        token.until
+    }
+}
+
+impl Credential {
+    async fn token(&self, context: &PluginContext) -> Result<Token, Failure> {
+        let source = TokenSource::read(&context.environment).map_err(unavailable)?;
+        let runner_temp = context.environment.get("RUNNER_TEMP").map(PathBuf::from);
+        let cache = runner_temp.and_then(|folder| open(&folder, &self.recipe, &source, context));
+        let kept = cache.as_ref().and_then(|cache| look(cache, context));
+        if let Some(token) = kept.filter(|token| token.is_fresh(Timestamp::now())) {
+            return Ok(token);
+        }
+        let network = self.recipe.network();
+        let session = Session::new(network, source, &context.environment, &context.console)?;
+        let Some(cache) = cache else {
+            return self.fresh(&session).await;
+        };
+        self.refresh(&cache, &session, context).await
+    }
+
+    async fn fresh(&self, session: &Session) -> Result<Token, Failure> {
+        let obtained = obtain(&self.recipe, session, &Expectations::default()).await?;
+        Ok(obtained.token)
+    }
+
+    /// Gets a token while no other call does, or takes the one that another call got meanwhile.
+    async fn refresh(
+        &self,
+        cache: &Cache,
+        session: &Session,
+        context: &PluginContext,
+    ) -> Result<Token, Failure> {
+        // Half of the time is left for getting a token when the other call hangs.
+        let lock = cache.lock(session.deadline - session.left() / 2).await;
+        if let Err(problem) = &lock {
+            context
+                .console
+                .info(format!("going on without the lock: {problem}"));
+        }
+        let kept = look(cache, context);
+        if let Some(token) = kept
+            .clone()
+            .filter(|token| token.is_fresh(Timestamp::now()))
+        {
+            return Ok(token);
+        }
+        match self.fresh(session).await {
+            Ok(token) => {
+                if let Err(problem) = cache.write(&token) {
+                    context.console.info(format!(
+                        "the token is not kept for the next call: {problem}"
+                    ));
+                }
+                Ok(token)
+            }
+            Err(failure) => match kept.filter(|token| token.is_alive(Timestamp::now())) {
+                Some(token) => {
+                    context.console.info(format!(
+                        "no new token ({failure}); the one before is good until {}",
+                        token.until
+                    ));
+                    Ok(token)
+                }
+                None => Err(failure),
+            },
+        }
+    }
+}
+
+fn open(
+    folder: &Path,
+    recipe: &Recipe,
+    source: &TokenSource,
+    context: &PluginContext,
+) -> Option<Cache> {
+    match Cache::new(folder, recipe, &source.fingerprint()) {
+        Ok(cache) => Some(cache),
+        Err(problem) => {
+            context
+                .console
+                .info(format!("going on without a cache: {problem}"));
+            None
+        }
+    }
+}
+
+fn look(cache: &Cache, context: &PluginContext) -> Option<Token> {
+    match cache.read() {
+        Ok(token) => token,
+        Err(problem) => {
+            context
+                .console
+                .info(format!("the kept token is not used: {problem}"));
+            None
+        }
+    }
+}

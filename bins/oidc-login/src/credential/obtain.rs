@@ -1,0 +1,42 @@
+//! Gets a token by its recipe, whatever may be kept.
+
+use jiff::Timestamp;
+use switchyard_runner::Failure;
+
+use super::recipe::Recipe;
+use super::token::Token;
+use crate::azure;
+use crate::explain::Expectations;
+use crate::github::Claims;
+use crate::session::{Session, not_given};
+
+/// A token that was just got, and what the token of GitHub's said that it was got with.
+#[derive(Debug, Clone)]
+pub(crate) struct Obtained {
+    pub(crate) token: Token,
+    pub(crate) claims: Claims,
+}
+
+/// Gets a fresh token.
+///
+/// # Errors
+/// When GitHub or Entra gives none; a refusal is explained in the log first.
+pub(crate) async fn obtain(
+    recipe: &Recipe,
+    session: &Session,
+    expectations: &Expectations,
+) -> Result<Obtained, Failure> {
+    match recipe {
+        Recipe::Azure(entra) => {
+            let exchanged = azure::exchange(session, entra).await;
+            exchanged.map_err(|refused| refused.into_failure(session, expectations))
+        }
+        Recipe::Github(github) => {
+            let since = Timestamp::now();
+            let jwt = session.jwt(&github.audience).await.map_err(not_given)?;
+            let claims = jwt.claims().clone();
+            let token = Token::new(jwt.token().clone(), since, claims.lifetime());
+            Ok(Obtained { token, claims })
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! GitHub's side of a login: how a job asks for a token, and what the token says.
+//! It refuses to know who the token is shown to.
+
+mod claims;
+mod event;
+mod request;
+mod subject;
+
+pub(crate) use claims::{Claims, Jwt};
+pub(crate) use request::{RequestError, TokenSource, Unavailable};
+pub(crate) use subject::{Repository, Subject, Suffix, with_colons};
+
+#[cfg(test)]
+pub(crate) use claims::tests::unsigned;

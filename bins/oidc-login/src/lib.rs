@@ -1,0 +1,67 @@
+//! `oidc-login`: from the identity that GitHub gives a job to short-lived access to clusters.
+//!
+//! It owns tokens: GitHub's, those that clouds give for them, and the exec plugin that hands them to
+//! clients. It refuses to know deployments and records, and it keeps nothing that outlives the job.
+
+mod azure;
+mod credential;
+mod direct;
+mod explain;
+mod github;
+mod inputs;
+mod kubeconfig;
+mod login;
+mod private;
+mod session;
+mod whoami;
+
+use switchyard_runner::{Action, Context, Failure, Output};
+
+pub use credential::Credential;
+use inputs::Command;
+
+/// Logs a job in with GitHub's identity token: kubeconfigs that refresh themselves, no secret stored
+#[derive(Debug, clap::Parser)]
+pub struct OidcLogin {
+    #[command(subcommand)]
+    command: Command,
+}
+
+impl Action for OidcLogin {
+    const NAME: &'static str = "oidc-login";
+    const OUTPUTS: &'static [Output] = &[
+        Output {
+            name: "kubeconfig",
+            description: "Path of the kubeconfig, for the following steps of the same job",
+        },
+        Output {
+            name: "context",
+            description: "Current context of the kubeconfig",
+        },
+        Output {
+            name: "subject",
+            description: "Subject of the job's token (`sub`), as GitHub wrote it",
+        },
+        Output {
+            name: "expires-at",
+            description: "When the first token ends; the kubeconfig's plugin gets the next one by itself",
+        },
+    ];
+
+    async fn run(self, context: &mut Context) -> Result<(), Failure> {
+        let cancel = context.cancel.clone();
+        let work = async {
+            match self.command {
+                Command::Azure(args) => azure::run(*args, context).await,
+                Command::Direct(args) => direct::run(args, context).await,
+                Command::Explain(args) => explain::run(args, context).await,
+            }
+        };
+        tokio::select! {
+            result = work => result,
+            signal = cancel.cancelled() => {
+                Err(Failure::cancelled(signal, anyhow::anyhow!("{} during the login; nothing was changed", signal.name())))
+            }
+        }
+    }
+}

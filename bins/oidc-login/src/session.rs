@@ -1,0 +1,125 @@
+//! What every exchange of one command shares: the client, this job's source of tokens, the time that is
+//! left, and the log that masks each secret before anything else is said.
+
+use std::time::Duration;
+
+use switchyard_http::{Client, ClientIdentity, ClientSettings, ProxySettings};
+use switchyard_runner::{Console, Environment, Failure, Kind, Secret};
+use tokio::time::Instant;
+
+use crate::credential::Network;
+use crate::github::{Jwt, RequestError, TokenSource, Unavailable};
+
+/// One command's way to the network.
+#[derive(Debug, Clone)]
+pub(crate) struct Session {
+    pub(crate) client: Client,
+    pub(crate) deadline: Instant,
+    source: TokenSource,
+    settings: ClientSettings,
+    console: Console,
+}
+
+impl Session {
+    /// Prepares the client; sends nothing.
+    ///
+    /// # Errors
+    /// Of kind input when the CA file or a proxy variable is unusable, or no time is given.
+    pub(crate) fn new(
+        network: &Network,
+        source: TokenSource,
+        environment: &Environment,
+        console: &Console,
+    ) -> Result<Self, Failure> {
+        if network.timeout.is_zero() {
+            return Err(Failure::message(Kind::Input, "input `timeout` is `0`")
+                .hint("give the login some time, such as `60s`"));
+        }
+        let settings = ClientSettings {
+            connect_timeout: network.timeout.min(Duration::from_secs(10)),
+            attempt_timeout: network.timeout.min(Duration::from_secs(30)),
+            total_timeout: network.timeout,
+            extra_ca: network.extra_ca.clone(),
+            proxy: ProxySettings::from_lookup(|name| environment.get(name).map(str::to_owned)),
+            ..ClientSettings::new("switchyard-oidc-login", env!("CARGO_PKG_VERSION"))
+        };
+        console.mask(source.request_token());
+        Ok(Self {
+            client: client(&settings)?,
+            deadline: Instant::now() + network.timeout,
+            source,
+            settings,
+            console: console.clone(),
+        })
+    }
+
+    /// A fresh token of GitHub's, masked.
+    ///
+    /// # Errors
+    /// When GitHub gives none in time.
+    pub(crate) async fn jwt(&self, audience: &str) -> Result<Jwt, RequestError> {
+        let jwt = self
+            .source
+            .token(&self.client, audience, self.deadline)
+            .await?;
+        self.console.mask(jwt.token());
+        Ok(jwt)
+    }
+
+    /// Hides a secret in the log.
+    pub(crate) fn mask(&self, secret: &Secret) {
+        self.console.mask(secret);
+    }
+
+    /// Tells how a wait goes.
+    pub(crate) fn progress(&self, text: impl std::fmt::Display) {
+        self.console.progress(text);
+    }
+
+    /// Shows several lines under a title.
+    pub(crate) fn tell(&self, title: &str, text: &str) {
+        let _group = self.console.group(title);
+        self.console.info(text);
+    }
+
+    /// The time that is left.
+    pub(crate) fn left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+
+    /// A client for one cluster: it trusts the cluster's authority alone where there is one.
+    ///
+    /// # Errors
+    /// Of kind remote when authority or certificate cannot be used.
+    pub(crate) fn client_of_cluster(
+        &self,
+        authority: Option<&str>,
+        identity: Option<ClientIdentity>,
+    ) -> Result<Client, Failure> {
+        let settings = ClientSettings {
+            only_ca: authority.map(str::to_owned),
+            identity,
+            ..self.settings.clone()
+        };
+        Client::new(&settings).map_err(Failure::remote)
+    }
+}
+
+fn client(settings: &ClientSettings) -> Result<Client, Failure> {
+    Client::new(settings).map_err(|cause| {
+        Failure::input(cause)
+            .hint("see input `extra-ca` and the variables HTTPS_PROXY and SSL_CERT_FILE")
+    })
+}
+
+/// The failure of a job that gets no tokens.
+pub(crate) fn unavailable(cause: Unavailable) -> Failure {
+    let hint = cause.hint();
+    Failure::input(cause).hint(hint)
+}
+
+/// The failure of a request for GitHub's token.
+pub(crate) fn not_given(cause: RequestError) -> Failure {
+    let hint = cause.hint();
+    Failure::remote(cause).maybe_hint(hint)
+}
