@@ -4,6 +4,7 @@
 //! Knows how the runner starts a step; refuses to know what any binary does.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -15,6 +16,7 @@ pub struct Step {
     program: PathBuf,
     arguments: Vec<String>,
     variables: BTreeMap<String, String>,
+    stdin: Option<String>,
     folder: TempDir,
 }
 
@@ -69,6 +71,7 @@ impl Step {
             program: program.into(),
             arguments: Vec::new(),
             variables: variables.collect(),
+            stdin: None,
             folder,
         }
     }
@@ -98,6 +101,13 @@ impl Step {
     #[must_use]
     pub fn argument(mut self, argument: impl Into<String>) -> Self {
         self.arguments.push(argument.into());
+        self
+    }
+
+    /// Gives it a text on standard input; there is none otherwise.
+    #[must_use]
+    pub fn stdin(mut self, text: impl Into<String>) -> Self {
+        self.stdin = Some(text.into());
         self
     }
 
@@ -137,11 +147,20 @@ impl Step {
             .args(&self.arguments)
             .env_clear()
             .envs(&self.variables);
+        let stdin = if self.stdin.is_some() {
+            Stdio::piped()
+        } else {
+            Stdio::null()
+        };
         command
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        let child = command.spawn().expect("start the binary");
+        let mut child = command.spawn().expect("start the binary");
+        if let (Some(text), Some(mut stdin)) = (self.stdin, child.stdin.take()) {
+            // A binary that does not read it may be gone already.
+            let _ = stdin.write_all(text.as_bytes());
+        }
         Started {
             child,
             folder: self.folder,
