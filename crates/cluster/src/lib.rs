@@ -25,7 +25,7 @@ pub mod scale;
 pub mod watch;
 pub mod workloads;
 
-pub use connect::{Cluster, ConnectOptions, InClusterEnvironment};
+pub use connect::{Cluster, ConnectOptions, InClusterEnvironment, OwnPlugin};
 pub use discovery::DynamicKind;
 pub use error::{Error, Result};
 pub use operation::{Operation, Verb};

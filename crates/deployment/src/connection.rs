@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
-use switchyard_cluster::{Cluster, ConnectOptions, InClusterEnvironment, ProxyEnvironment};
+use switchyard_cluster::{
+    Cluster, ConnectOptions, InClusterEnvironment, OwnPlugin, ProxyEnvironment,
+};
 use switchyard_record::DeploymentId;
-use switchyard_runner::{DeploymentArgs, Environment, Failure};
+use switchyard_runner::{DeploymentArgs, Environment, Failure, program};
 
 use crate::failure::cluster_failure;
 
@@ -36,6 +38,7 @@ pub async fn connect(
         context: args.context.clone(),
         namespace: args.namespace.clone().or_else(|| namespace_of_id(args)),
         allow_exec: args.allow_exec.to_vec(),
+        own_plugin: own_plugin(environment),
         in_cluster: in_cluster(environment),
         proxy: ProxyEnvironment {
             https_proxy: first_of(environment, &["HTTPS_PROXY", "https_proxy"]),
@@ -60,6 +63,16 @@ fn in_cluster(environment: &Environment) -> Option<InClusterEnvironment> {
     Some(InClusterEnvironment {
         host: environment.get("KUBERNETES_SERVICE_HOST")?.to_owned(),
         port: environment.get("KUBERNETES_SERVICE_PORT")?.parse().ok()?,
+    })
+}
+
+/// The program whose kubeconfigs need no leave, installed with the running one.
+const LOGIN: &str = "oidc-login";
+
+fn own_plugin(environment: &Environment) -> Option<OwnPlugin> {
+    Some(OwnPlugin {
+        program: program::neighbour(LOGIN)?,
+        folder: environment.get("RUNNER_TEMP")?.into(),
     })
 }
 

@@ -41,7 +41,8 @@ pub struct DeploymentArgs {
     pub new_deployment: bool,
     /// Programs that a kubeconfig may start to get credentials, by file name
     ///
-    /// A kubeconfig can name any program; none is started unless it is listed here.
+    /// A kubeconfig can name any program; none is started unless it is listed here. The plugin of our own
+    /// login needs no entry in a kubeconfig that the login wrote in this job.
     #[arg(long, default_value = "")]
     pub allow_exec: List<String>,
 }

@@ -35,9 +35,15 @@ pub(super) async fn from_kubeconfig(
         path: shown.clone(),
         problem,
     };
-    let mut kubeconfig = read_kubeconfig(path)?;
+    let files = existing_files(path);
+    let mut kubeconfig = read_kubeconfig(path, &files)?;
     let context = choose_context(&kubeconfig, options.context.as_deref(), &shown)?;
-    guard_credential(&mut kubeconfig, &context, options, &shown)?;
+    let guard = Guard {
+        options,
+        files: &files,
+        shown: &shown,
+    };
+    guard.credential(&mut kubeconfig, &context)?;
     let cluster_proxy = kubeconfig
         .clusters
         .iter()
@@ -59,17 +65,18 @@ pub(super) async fn from_kubeconfig(
     Ok((config, context.name))
 }
 
+/// The files of a `KUBECONFIG` list that are there.
+fn existing_files(path: &Path) -> Vec<PathBuf> {
+    std::env::split_paths(path)
+        .filter(|file| !file.as_os_str().is_empty() && file.exists())
+        .collect()
+}
+
 /// Reads one file, or merges those of a `KUBECONFIG` list as kubectl does: files that are not
 /// there are skipped as long as one is.
-fn read_kubeconfig(path: &Path) -> Result<Kubeconfig> {
-    let files: Vec<PathBuf> = std::env::split_paths(path)
-        .filter(|file| !file.as_os_str().is_empty())
-        .collect();
+fn read_kubeconfig(path: &Path, files: &[PathBuf]) -> Result<Kubeconfig> {
     let mut merged: Option<Kubeconfig> = None;
-    for file in &files {
-        if !file.exists() {
-            continue;
-        }
+    for file in files {
         let invalid = |problem: String| Error::KubeconfigInvalid {
             path: format!("`{}`", file.display()),
             problem,
@@ -142,43 +149,55 @@ fn choose_context(
     }
 }
 
-/// Refuses credential plugins that nobody allowed, and a context whose user is not there (the
-/// client library would go on as `system:anonymous`).
-fn guard_credential(
-    kubeconfig: &mut Kubeconfig,
-    context: &ChosenContext,
-    options: &ConnectOptions,
-    shown: &str,
-) -> Result<()> {
-    let Some(user) = &context.user else {
-        return Ok(());
-    };
-    let Some(entry) = kubeconfig
-        .auth_infos
-        .iter_mut()
-        .find(|entry| entry.name == *user)
-    else {
-        return Err(Error::KubeconfigInvalid {
-            path: shown.to_owned(),
-            problem: format!(
-                "context `{}` names user `{user}`, which it does not have",
-                context.name
-            ),
-        });
-    };
-    if let Some(command) = plugin_command(entry)
-        && !is_allowed(&command, &options.allow_exec)
-    {
-        return Err(Error::ExecNotAllowed {
-            user: user.clone(),
-            command,
-        });
+/// What decides whether a user of a kubeconfig is taken.
+struct Guard<'a> {
+    options: &'a ConnectOptions,
+    files: &'a [PathBuf],
+    shown: &'a str,
+}
+
+impl Guard<'_> {
+    /// Refuses credential plugins that nobody allowed, and a context whose user is not there (the
+    /// client library would go on as `system:anonymous`).
+    fn credential(&self, kubeconfig: &mut Kubeconfig, context: &ChosenContext) -> Result<()> {
+        let Some(user) = &context.user else {
+            return Ok(());
+        };
+        let Some(entry) = kubeconfig
+            .auth_infos
+            .iter_mut()
+            .find(|entry| entry.name == *user)
+        else {
+            return Err(Error::KubeconfigInvalid {
+                path: self.shown.to_owned(),
+                problem: format!(
+                    "context `{}` names user `{user}`, which it does not have",
+                    context.name
+                ),
+            });
+        };
+        if let Some(command) = plugin_command(entry)
+            && !is_allowed(&command, &self.options.allow_exec)
+            && !self.is_own_plugin(entry)
+        {
+            return Err(Error::ExecNotAllowed {
+                user: user.clone(),
+                command,
+            });
+        }
+        if let Some(exec) = entry.auth_info.as_mut().and_then(|info| info.exec.as_mut()) {
+            // No person sits at a runner's terminal.
+            exec.interactive_mode = Some(ExecInteractiveMode::Never);
+        }
+        Ok(())
     }
-    if let Some(exec) = entry.auth_info.as_mut().and_then(|info| info.exec.as_mut()) {
-        // No person sits at a runner's terminal.
-        exec.interactive_mode = Some(ExecInteractiveMode::Never);
+
+    fn is_own_plugin(&self, entry: &NamedAuthInfo) -> bool {
+        let exec = entry.auth_info.as_ref().and_then(|info| info.exec.as_ref());
+        let own = self.options.own_plugin.as_ref();
+        exec.zip(own)
+            .is_some_and(|(exec, own)| own.is_called_by(exec, self.files))
     }
-    Ok(())
 }
 
 /// Whether somebody allowed this plugin by name.

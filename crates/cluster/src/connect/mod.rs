@@ -4,6 +4,7 @@
 mod client;
 mod file;
 mod kubeconfig;
+mod own_plugin;
 #[cfg(test)]
 mod tests;
 
@@ -12,6 +13,7 @@ use std::{fmt, path::PathBuf, sync::Arc};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client, Resource, core::NamespaceResourceScope};
 
+pub use self::own_plugin::OwnPlugin;
 use self::{
     client::{build_client, install_crypto_provider},
     kubeconfig::{from_kubeconfig, from_service_account},
@@ -38,6 +40,8 @@ pub struct ConnectOptions {
     /// Credential plugins that the kubeconfig may start: by file name, or by path when the entry
     /// has a `/`.
     pub allow_exec: Vec<String>,
+    /// Our own credential plugin, which needs no entry there in a kubeconfig that our login wrote.
+    pub own_plugin: Option<OwnPlugin>,
     /// What the pod's environment says of the API server; only looked at without a kubeconfig.
     pub in_cluster: Option<InClusterEnvironment>,
     /// Proxy variables of the environment.

@@ -226,7 +226,7 @@ impl Error {
             }
             Self::UnknownContext { known, .. } => Some(format!("it has: {}", known.join(", "))),
             Self::ExecNotAllowed { command, .. } => Some(format!(
-                "log in with a short-lived token, or allow the plugin by name: `{command}`"
+                "log in with `oidc-login`, whose kubeconfig is taken where it wrote it, or allow the plugin by name: `{command}`"
             )),
             Self::Credential { .. } | Self::Unauthorized { .. } => Some(
                 "the token has expired or belongs to another cluster: log in again before this step".to_owned(),
