@@ -128,7 +128,7 @@ fn warning(claims: &Claims) -> Option<String> {
             suffix: Suffix::Environment(name),
             ..
         } => Some(printable(&format!(
-            "this subject belongs to jobs with `environment: {name}`; a job without it, such as a rescue job that must not wait for an approval, has another one; {advice}"
+            "this subject belongs to jobs with `environment: {name}`; a job with another one or with none, such as a rescue job that must not wait for an approval, has another subject; {advice}"
         ))),
         Subject::Default {
             suffix: Suffix::Ref(_) | Suffix::PullRequest | Suffix::MisspeltPullRequest,

@@ -15,13 +15,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::{Value, json};
 use switchyard_harness::{Ended, Step};
-use switchyard_sandbox::TlsAuthority;
 use switchyard_sandbox::standins::arm::{ManagedCluster, SUBSCRIPTION, UserKind};
 use switchyard_sandbox::standins::entra::{AccessTokens, Application, Cloud, Resource, TENANT};
 use switchyard_sandbox::standins::{
     Answer, Entra, GITHUB_ISSUER, Job, KeyRing, Received, ResourceManager, Service, StandIn,
     TokenService,
 };
+use switchyard_sandbox::{Sandbox, TlsAuthority};
 
 pub(crate) const CLIENT: &str = "11111111-2222-4333-8444-555555555555";
 pub(crate) const OBJECT: &str = "99999999-8888-4777-8666-555555555555";
@@ -95,6 +95,20 @@ pub(crate) struct World {
     pub(crate) temp: tempfile::TempDir,
     /// Files that are the test's own.
     pub(crate) own: tempfile::TempDir,
+    /// Object id of the application's principal: its name in the cluster.
+    pub(crate) object: String,
+    server: Option<String>,
+}
+
+/// What a world is made of.
+struct Parts {
+    authority: TlsAuthority,
+    github: Arc<KeyRing>,
+    entra: Arc<KeyRing>,
+    object: String,
+    server: Option<String>,
+    cloud: Cloud,
+    trusted: String,
 }
 
 impl World {
@@ -104,14 +118,44 @@ impl World {
     }
 
     pub(crate) fn of(cloud: Cloud, trusted: &str) -> Self {
-        let authority = TlsAuthority::throw_away().unwrap();
-        let github = TokenService::new().unwrap();
+        Self::made(Parts {
+            authority: TlsAuthority::throw_away().unwrap(),
+            github: KeyRing::generate().unwrap(),
+            entra: KeyRing::generate().unwrap(),
+            object: OBJECT.to_owned(),
+            server: None,
+            cloud,
+            trusted: trusted.to_owned(),
+        })
+    }
+
+    /// The same around the sandbox's real API server, which trusts these services.
+    pub(crate) fn in_sandbox(sandbox: &Sandbox) -> Self {
+        Self::made(Parts {
+            authority: sandbox.tls_authority().unwrap(),
+            github: sandbox.github_keys().unwrap(),
+            entra: sandbox.entra_keys().unwrap(),
+            object: format!("99999999-0000-4000-8000-{:012x}", rand::random::<u32>()),
+            server: Some(sandbox.api_server().to_owned()),
+            cloud: Cloud::Public,
+            trusted: SUBJECT.to_owned(),
+        })
+    }
+
+    fn made(parts: Parts) -> Self {
+        let Parts {
+            authority,
+            cloud,
+            object,
+            ..
+        } = parts;
+        let trusted = parts.trusted.as_str();
+        let github = TokenService::with_keys(parts.github);
         github.run(Job::default().in_environment("production"));
         let keys = Arc::clone(&github.keys);
-        let entra = Entra::new(cloud)
-            .unwrap()
-            .reaching(GITHUB_ISSUER, Arc::clone(&keys));
-        let application = Application::new(CLIENT, "deployer", OBJECT);
+        let entra = Entra::with_keys(cloud, parts.entra);
+        let entra = entra.reaching(GITHUB_ISSUER, Arc::clone(&keys));
+        let application = Application::new(CLIENT, "deployer", &object);
         entra.register(application.trusting(GITHUB_ISSUER, trusted, cloud.assertion_audience()));
         let tokens = Arc::clone(&entra.tokens);
         let api = ApiServer {
@@ -126,11 +170,13 @@ impl World {
             cluster: start(api, &authority),
             temp: tempfile::tempdir().unwrap(),
             own: tempfile::tempdir().unwrap(),
+            server: parts.server,
             authority,
+            object,
         };
         tokens.accept_manager(world.arm.base_url());
         let scope = format!("/subscriptions/{SUBSCRIPTION}/resourceGroups/{GROUP}");
-        world.arm.service().assign(OBJECT, &scope);
+        world.arm.service().assign(&world.object, &scope);
         world.add_cluster("shop", UserKind::Exec(cloud));
         std::fs::write(world.ca(), world.authority.certificate()).unwrap();
         world
@@ -140,11 +186,16 @@ impl World {
         self.arm.service().add(ManagedCluster {
             resource_group: GROUP.to_owned(),
             name: name.to_owned(),
-            server: self.cluster.base_url().to_owned(),
+            server: self.server().to_owned(),
             public_server: None,
             ca: self.authority.certificate().to_owned(),
             user,
         });
+    }
+
+    /// The API server's address: the real one's, else the stand-in's.
+    pub(crate) fn server(&self) -> &str {
+        self.server.as_deref().unwrap_or(self.cluster.base_url())
     }
 
     /// The authority's certificate as a file.
@@ -183,7 +234,7 @@ impl World {
     pub(crate) fn direct(&self) -> Step {
         self.step()
             .input("command", "direct")
-            .input("server", self.cluster.base_url())
+            .input("server", self.server())
             .input("certificate-authority", self.ca().display().to_string())
             .input("audience", DIRECT)
             .input("extra-ca", self.ca().display().to_string())
