@@ -3,11 +3,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends where its set-up fails")]
 
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use switchyard_http::{
-    Client, ClientSettings, DisplaySafeUrl, Error, Method, ProxySettings, Repeat, Request,
+    Client, ClientIdentity, ClientSettings, DisplaySafeUrl, Error, Method, ProxySettings, Repeat,
+    Request,
 };
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpListener;
@@ -436,7 +438,7 @@ async fn tls_goes_through_a_tunnel_for_which_the_proxy_gets_the_password() {
 }
 
 /// A TLS server under a certificate authority that only the returned file names.
-async fn tls_server(directory: &std::path::Path) -> (String, std::path::PathBuf) {
+async fn tls_server(directory: &Path) -> (String, std::path::PathBuf) {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let ca_key = rcgen::KeyPair::generate().unwrap();
     let mut ca = rcgen::CertificateParams::new(Vec::new()).unwrap();
@@ -488,6 +490,45 @@ async fn an_authority_of_ones_own_is_trusted_only_when_given() {
         &trusting.send(&request).await.unwrap().body()[..],
         b"secure"
     );
+}
+
+#[tokio::test]
+async fn the_authority_of_one_cluster_is_the_only_one_trusted() {
+    let directory = tempfile::tempdir().unwrap();
+    let (url, ca) = tls_server(directory.path()).await;
+    let other = tempfile::tempdir().unwrap();
+    let (_, other_ca) = tls_server(other.path()).await;
+    let request = Request::get(DisplaySafeUrl::parse(&url).unwrap()).repeat(Repeat::Never);
+    let trusting = |only: &Path| {
+        let settings = ClientSettings {
+            only_ca: Some(std::fs::read_to_string(only).unwrap()),
+            // Trusted besides the system's own, which do not count here.
+            extra_ca: Some(ca.clone()),
+            ..settings()
+        };
+        Client::new(&settings).unwrap()
+    };
+    let answer = trusting(&ca).send(&request).await.unwrap();
+    assert_eq!(&answer.body()[..], b"secure");
+    let error = trusting(&other_ca).send(&request).await.unwrap_err();
+    assert!(shown(&error).contains("certificate"), "{}", shown(&error));
+}
+
+#[test]
+fn an_unusable_authority_or_identity_is_refused_without_being_shown() {
+    let with_authority = ClientSettings {
+        only_ca: Some("hunter2".to_owned()),
+        ..settings()
+    };
+    let with_identity = ClientSettings {
+        identity: Some(ClientIdentity::new("hunter2", "hunter2")),
+        ..settings()
+    };
+    for settings in [with_authority, with_identity] {
+        let error = Client::new(&settings).unwrap_err();
+        let shown = format!("{error} {error:?} {:?}", settings.identity);
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
 }
 
 #[test]
