@@ -16,10 +16,10 @@ use crate::login::{Login, Member};
 /// # Errors
 /// Of kind input before anything was asked, of kind remote afterwards.
 pub(crate) async fn run(args: DirectArgs, context: &mut Context) -> Result<(), Failure> {
-    if args.cluster.trim().is_empty() || args.audience.trim().is_empty() {
+    if args.context.trim().is_empty() || args.audience.trim().is_empty() {
         return Err(Failure::message(
             Kind::Input,
-            "inputs `cluster` and `audience` must not be blank",
+            "inputs `context` and `audience` must not be blank",
         ));
     }
     let authority = args
@@ -37,7 +37,7 @@ pub(crate) async fn run(args: DirectArgs, context: &mut Context) -> Result<(), F
         network: login.network.clone(),
     });
     let place = |user: User| Cluster {
-        name: args.cluster,
+        name: args.context,
         server: args.server.url().clone(),
         authority,
         user,

@@ -56,7 +56,10 @@ pub(crate) struct AzureArgs {
     /// Azure's cloud
     #[arg(long, value_enum, default_value = "public")]
     pub(crate) cloud: Cloud,
-    /// Audience of GitHub's token; the one that Entra of the cloud takes when it is not given
+    /// Audience of GitHub's token
+    ///
+    /// `azure`, `explain`: that of `cloud` when it is not given. `direct`: the one that the API server
+    /// takes.
     #[arg(long)]
     pub(crate) audience: Option<String>,
     /// Base URL of Entra; the cloud's when it is not given
@@ -65,7 +68,9 @@ pub(crate) struct AzureArgs {
     /// Base URL of Azure Resource Manager; the cloud's when it is not given
     #[arg(long)]
     pub(crate) resource_manager_url: Option<HttpsUrl>,
-    /// Subject for which the credential was configured, to explain a refusal by the difference
+    /// Subject that was configured, to explain a refusal by the difference
+    ///
+    /// `explain` fails when the token has another one.
     #[arg(long)]
     pub(crate) expected_subject: Option<String>,
     /// File to write, below RUNNER_TEMP; a new one of its own when it is not given
@@ -105,13 +110,13 @@ pub(crate) struct DirectArgs {
     /// PEM file of the cluster's certificate authority; the system's own when it is not given
     #[arg(long)]
     pub(crate) certificate_authority: Option<PathBuf>,
-    /// Audience that the API server takes
+    /// Audience of GitHub's token
     #[arg(long)]
     pub(crate) audience: String,
-    /// Name of the cluster in the kubeconfig, and of its context
+    /// Name of the context in the kubeconfig, and of its cluster
     #[arg(long, default_value = "cluster")]
-    pub(crate) cluster: String,
-    /// Subject for which the cluster was configured, to explain a refusal by the difference
+    pub(crate) context: String,
+    /// Subject that was configured, to explain a refusal by the difference
     #[arg(long)]
     pub(crate) expected_subject: Option<String>,
     /// File to write, below RUNNER_TEMP; a new one of its own when it is not given
@@ -130,13 +135,13 @@ pub(crate) struct ExplainArgs {
     /// `-` reads the token from standard input instead of asking GitHub for one
     #[arg(value_enum)]
     pub(crate) source: Option<Source>,
-    /// Azure's cloud whose audience the token is for
+    /// Azure's cloud
     #[arg(long, value_enum)]
     pub(crate) cloud: Option<Cloud>,
-    /// Audience of the token, such as `sts.amazonaws.com`; that of `cloud` when it is not given
+    /// Audience of GitHub's token
     #[arg(long)]
     pub(crate) audience: Option<String>,
-    /// Subject that was configured; the command fails when the token has another one
+    /// Subject that was configured, to explain a refusal by the difference
     #[arg(long)]
     pub(crate) expected_subject: Option<String>,
     /// How GitHub is reached.
