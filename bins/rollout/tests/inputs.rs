@@ -101,6 +101,11 @@ fn every_input_refuses_nonsense() {
             "adopt: kind",
             step("adopt").input("workloads", "statefulset/web"),
         ),
+        ("remember: nothing", step("remember")),
+        (
+            "remember: notices",
+            step("remember").input("notices", "slack"),
+        ),
         (
             "finish: budgets",
             step("finish").input("budgets", "deploy=soon"),
