@@ -10,7 +10,7 @@ use serde_json::json;
 use support::{CLIENT, GROUP, OBJECT, SUBJECT, World, files, kubeconfig, plugin_path, read_json};
 use switchyard_sandbox::standins::arm::{SUBSCRIPTION, UserKind};
 use switchyard_sandbox::standins::entra::{AKS_SERVER, Application, Cloud, TENANT};
-use switchyard_sandbox::standins::{Fault, FaultRule, Job, ResourceManager, SubjectFormat};
+use switchyard_sandbox::standins::{Fault, FaultRule, Job, Proxy, ResourceManager, SubjectFormat};
 
 #[test]
 fn a_job_becomes_somebody_to_its_cluster_in_six_round_trips() {
@@ -279,6 +279,53 @@ fn what_entra_refuses_has_plain_words() {
         "{}",
         ended.stdout
     );
+}
+
+#[test]
+fn what_only_a_policy_or_another_cloud_refuses_has_plain_words_too() {
+    let world = World::new();
+    for (code, words) in [
+        (7_002_131, "flexible federated credential"),
+        (700_223, "a policy of the tenant"),
+        (700_238, "a policy of the tenant"),
+        (900_382, "in different clouds"),
+        (50_027, "empty or no token"),
+    ] {
+        let fault = world.entra.service().refusal(code, "a \"quoted\" reason");
+        world.entra.fail(FaultRule::next(1, fault));
+        let ended = world.azure().run();
+        assert_eq!(ended.code, Some(3), "{code}: {}", ended.log());
+        assert!(
+            ended.stdout.contains(words) && ended.stdout.contains("\"quoted\""),
+            "{code}: {}",
+            ended.stdout
+        );
+    }
+}
+
+#[test]
+fn everything_goes_through_the_proxy_that_the_environment_names() {
+    let world = World::new();
+    let proxy = Proxy::asking_for("ann", "hunter2").unwrap();
+    let url = proxy.url().replace("http://", "http://ann:hunter2@");
+    let ended = world.azure().variable("HTTPS_PROXY", &url).run();
+    assert_eq!(ended.code, Some(0), "{}", ended.log());
+    let asked = proxy.asked();
+    for service in [
+        world.github.base_url(),
+        world.entra.base_url(),
+        world.arm.base_url(),
+        world.server(),
+    ] {
+        let host = service.trim_start_matches("https://");
+        assert!(asked.iter().any(|one| one == host), "{host}: {asked:?}");
+    }
+    let config = kubeconfig(&ended);
+    assert!(!std::fs::read_to_string(config).unwrap().contains("hunter2"));
+    ended.assert_never_shows("hunter2");
+    let wrong = world.azure().variable("HTTPS_PROXY", proxy.url());
+    let ended = wrong.input("timeout", "1s").run();
+    assert_eq!(ended.code, Some(3), "{}", ended.log());
 }
 
 #[test]
