@@ -310,7 +310,7 @@ fn everything_goes_through_the_proxy_that_the_environment_names() {
     let url = proxy.url().replace("http://", "http://ann:hunter2@");
     let ended = world.azure().variable("HTTPS_PROXY", &url).run();
     assert_eq!(ended.code, Some(0), "{}", ended.log());
-    let asked = proxy.asked();
+    let asked = proxy.seen().asked;
     for service in [
         world.github.base_url(),
         world.entra.base_url(),

@@ -2,15 +2,13 @@
 
 mod shop;
 
-use std::collections::BTreeMap;
-
 use shop::{Shop, expect_code, expect_said};
 use switchyard_harness::{Ended, Step};
-use switchyard_sandbox::{ConnectProxy, ConnectRules, User};
+use switchyard_sandbox::{User, standins::Proxy};
 
 const API_SERVER: &str = "10.10.0.1:6443";
 
-/// Runs a step away from the runtime's threads, on which the proxy lives.
+/// Runs a step away from the runtime's threads.
 async fn run(step: Step) -> Ended {
     let run = tokio::task::spawn_blocking(|| step.run());
     run.await.expect("the step runs")
@@ -33,9 +31,7 @@ fn kubeconfig(shop: &Shop, step: &Step, from: &str, to: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn everything_goes_through_the_proxy_unless_no_proxy_names_the_server() {
     let shop = Shop::open("proxy").await;
-    let proxy = ConnectProxy::start(ConnectRules::default())
-        .await
-        .expect("a proxy");
+    let proxy = Proxy::start().expect("a proxy");
     let address = proxy.address();
     // A write and a watch, too.
     let step = shop
@@ -84,12 +80,7 @@ async fn everything_goes_through_the_proxy_unless_no_proxy_names_the_server() {
 async fn a_name_that_only_the_proxy_knows_is_left_to_it_to_resolve() {
     let shop = Shop::open("proxy-names").await;
     let name = "kubernetes.default.svc:6443";
-    let proxy = ConnectProxy::start(ConnectRules {
-        names: BTreeMap::from([(name.to_owned(), API_SERVER.to_owned())]),
-        ..ConnectRules::default()
-    })
-    .await
-    .expect("a proxy");
+    let proxy = Proxy::knowing(name, API_SERVER).expect("a proxy");
     let step = || {
         let step = status(&shop).variable("HTTPS_PROXY", proxy.address());
         let kubeconfig = kubeconfig(&shop, &step, API_SERVER, name);
@@ -113,12 +104,7 @@ async fn a_name_that_only_the_proxy_knows_is_left_to_it_to_resolve() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_proxy_gets_its_password_and_nobody_else_sees_it() {
     let shop = Shop::open("proxy-password").await;
-    let proxy = ConnectProxy::start(ConnectRules {
-        credentials: Some("ann:p@ss:word".to_owned()),
-        ..ConnectRules::default()
-    })
-    .await
-    .expect("a proxy");
+    let proxy = Proxy::asking_for("ann", "p@ss:word").expect("a proxy");
     let through = |credentials: &str| {
         let url = format!("http://{credentials}{}", proxy.address());
         status(&shop).variable("HTTPS_PROXY", url)
@@ -151,8 +137,7 @@ async fn the_proxy_gets_its_password_and_nobody_else_sees_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_kubeconfigs_own_proxy_comes_before_the_environments() {
     let shop = Shop::open("proxy-own").await;
-    let [own, other] = [(), ()].map(|()| ConnectProxy::start(ConnectRules::default()));
-    let (own, other) = (own.await.expect("a proxy"), other.await.expect("a proxy"));
+    let [own, other] = [(), ()].map(|()| Proxy::start().expect("a proxy"));
     let step = status(&shop)
         .variable("HTTPS_PROXY", other.address())
         .variable("NO_PROXY", "*");

@@ -7,7 +7,6 @@
 
 mod authority;
 mod components;
-mod connect_proxy;
 mod definitions;
 mod description;
 mod down;
@@ -36,7 +35,6 @@ pub mod load;
 /// Stand-ins for services that need an account.
 pub mod standins;
 
-pub use connect_proxy::{ConnectProxy, ConnectRules, ConnectSeen};
 pub use error::{Result, SandboxError};
 pub use further::FurtherSandbox;
 pub use http_client::{HttpAnswer, HttpClient};

@@ -34,7 +34,7 @@ pub use job::{Job, SubjectFormat};
 pub use jwt::KeyRing;
 pub use logins::{Logins, Surroundings};
 pub use pagerduty::PagerDuty;
-pub use proxy::Proxy;
+pub use proxy::{Proxy, ProxySeen};
 pub use received::Received;
 pub use server::{Answer, Exchange, Fault, FaultRule, Service, StandIn};
 pub use slack::Slack;

@@ -2,6 +2,7 @@
 //! where it is told to, and records who was asked for. It cannot look inside.
 
 use std::{
+    collections::BTreeMap,
     net::{Ipv4Addr, SocketAddr},
     sync::{Arc, Mutex, PoisonError},
     thread::JoinHandle,
@@ -19,10 +20,29 @@ use tokio::{
 /// Longest head of a request, in bytes.
 const MOST_HEAD: u64 = 16 * 1024;
 
+/// What came to a proxy.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ProxySeen {
+    /// `HOST:PORT` of every tunnel that was asked for, oldest first, refused ones included.
+    pub asked: Vec<String>,
+    /// `HOST:PORT` of those that were opened.
+    pub opened: Vec<String>,
+    /// How many were refused for want of the right password.
+    pub unauthorized: usize,
+}
+
+#[derive(Default)]
+struct Rules {
+    /// The value of `Proxy-Authorization` that is asked for.
+    credentials: Option<String>,
+    /// Where a `HOST:PORT` leads that only the proxy can resolve.
+    names: BTreeMap<String, String>,
+}
+
 /// A running proxy. Dropping it closes its socket and its tunnels.
 pub struct Proxy {
     address: SocketAddr,
-    asked: Arc<Mutex<Vec<String>>>,
+    seen: Arc<Mutex<ProxySeen>>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -33,7 +53,18 @@ impl Proxy {
     /// # Errors
     /// When no socket or thread can be had.
     pub fn start() -> std::io::Result<Self> {
-        Self::serve(None)
+        Self::serve(Rules::default())
+    }
+
+    /// Starts a proxy that takes everybody, and alone knows where `name` (`HOST:PORT`) leads.
+    ///
+    /// # Errors
+    /// As for [`Proxy::start`].
+    pub fn knowing(name: &str, address: &str) -> std::io::Result<Self> {
+        Self::serve(Rules {
+            names: BTreeMap::from([(name.to_owned(), address.to_owned())]),
+            ..Rules::default()
+        })
     }
 
     /// Starts a proxy that takes only this user.
@@ -42,32 +73,35 @@ impl Proxy {
     /// As for [`Proxy::start`].
     pub fn asking_for(user: &str, password: &str) -> std::io::Result<Self> {
         let expected = STANDARD.encode(format!("{user}:{password}"));
-        Self::serve(Some(format!("Basic {expected}")))
+        Self::serve(Rules {
+            credentials: Some(format!("Basic {expected}")),
+            ..Rules::default()
+        })
     }
 
-    fn serve(expected: Option<String>) -> std::io::Result<Self> {
+    fn serve(rules: Rules) -> std::io::Result<Self> {
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
-        let asked = Arc::new(Mutex::default());
+        let seen = Arc::<Mutex<ProxySeen>>::default();
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
         let (stop, stopped) = oneshot::channel();
-        let seen = Arc::clone(&asked);
+        let noted = Arc::clone(&seen);
         let thread = std::thread::Builder::new()
             .name("proxy".to_owned())
             .spawn(move || {
                 runtime.block_on(async {
                     tokio::select! {
-                        () = accept(listener, expected, seen) => {}
+                        () = accept(listener, Arc::new(rules), noted) => {}
                         _ = stopped => {}
                     }
                 });
             })?;
         Ok(Self {
             address,
-            asked,
+            seen,
             stop: Some(stop),
             thread: Some(thread),
         })
@@ -79,13 +113,17 @@ impl Proxy {
         format!("http://{}", self.address)
     }
 
-    /// `HOST:PORT` of every tunnel that was asked for, oldest first, refused ones included.
+    /// `ADDRESS:PORT`, for a proxy variable with or without a scheme.
     #[must_use]
-    pub fn asked(&self) -> Vec<String> {
-        self.asked
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+    pub fn address(&self) -> String {
+        self.address.to_string()
+    }
+
+    /// What came so far.
+    #[must_use]
+    pub fn seen(&self) -> ProxySeen {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.clone()
     }
 }
 
@@ -99,11 +137,7 @@ impl Drop for Proxy {
     }
 }
 
-async fn accept(
-    listener: std::net::TcpListener,
-    expected: Option<String>,
-    asked: Arc<Mutex<Vec<String>>>,
-) {
+async fn accept(listener: std::net::TcpListener, rules: Arc<Rules>, seen: Arc<Mutex<ProxySeen>>) {
     let Ok(listener) = TcpListener::from_std(listener) else {
         return;
     };
@@ -111,19 +145,18 @@ async fn accept(
         let Ok((stream, _)) = listener.accept().await else {
             continue;
         };
-        let (expected, asked) = (expected.clone(), Arc::clone(&asked));
+        let (rules, seen) = (Arc::clone(&rules), Arc::clone(&seen));
         tokio::spawn(async move {
             // An error is a client or a server that went away.
-            let _ = tunnel(stream, expected.as_deref(), &asked).await;
+            let _ = tunnel(stream, &rules, &seen).await;
         });
     }
 }
 
-async fn tunnel(
-    stream: TcpStream,
-    expected: Option<&str>,
-    asked: &Mutex<Vec<String>>,
-) -> std::io::Result<()> {
+async fn tunnel(stream: TcpStream, rules: &Rules, seen: &Mutex<ProxySeen>) -> std::io::Result<()> {
+    let note = |change: &dyn Fn(&mut ProxySeen)| {
+        change(&mut seen.lock().unwrap_or_else(PoisonError::into_inner));
+    };
     let mut stream = BufReader::new(stream);
     let head = head(&mut stream).await?;
     let mut lines = head.lines();
@@ -131,22 +164,23 @@ async fn tunnel(
     let ["CONNECT", target, _] = words.as_slice() else {
         return refuse(&mut stream, "405 Method Not Allowed", "").await;
     };
-    asked
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .push((*target).to_owned());
+    note(&|seen| seen.asked.push((*target).to_owned()));
     let credentials = lines.find_map(|line| {
         let (name, value) = line.split_once(':')?;
         name.eq_ignore_ascii_case("proxy-authorization")
             .then(|| value.trim())
     });
+    let expected = rules.credentials.as_deref();
     if expected.is_some() && credentials != expected {
+        note(&|seen| seen.unauthorized += 1);
         let ask = "Proxy-Authenticate: Basic realm=\"proxy\"\r\n";
         return refuse(&mut stream, "407 Proxy Authentication Required", ask).await;
     }
-    let Ok(mut server) = TcpStream::connect(target).await else {
+    let address = rules.names.get(*target).map_or(*target, String::as_str);
+    let Ok(mut server) = TcpStream::connect(address).await else {
         return refuse(&mut stream, "502 Bad Gateway", "").await;
     };
+    note(&|seen| seen.opened.push((*target).to_owned()));
     stream
         .write_all(b"HTTP/1.1 200 Connection established\r\n\r\n")
         .await?;
@@ -206,7 +240,17 @@ mod tests {
         );
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
         assert!(answer.ends_with("hello"), "{answer}");
-        assert_eq!(proxy.asked(), [server.to_string()]);
+        assert_eq!(proxy.seen().opened, [server.to_string()]);
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn a_name_that_only_the_proxy_knows_leads_where_it_says() {
+        let (server, thread) = greeter();
+        let proxy = Proxy::knowing("service.test:80", &server.to_string()).unwrap();
+        let answer = ask(&proxy, "CONNECT service.test:80 HTTP/1.1\r\n\r\n");
+        assert!(answer.ends_with("hello"), "{answer}");
+        assert_eq!(proxy.seen().opened, ["service.test:80"]);
         thread.join().unwrap();
     }
 
@@ -227,6 +271,8 @@ mod tests {
             "nobody listens there"
         );
         assert!(ask(&proxy, "GET http://x/ HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 405 "));
-        assert_eq!(proxy.asked().len(), 3);
+        let seen = proxy.seen();
+        assert_eq!((seen.asked.len(), seen.unauthorized), (3, 2));
+        assert!(seen.opened.is_empty());
     }
 }
