@@ -183,6 +183,8 @@ impl<'a> Run<'a> {
             variables.insert(DEATH.into(), death.as_variable());
             variables.insert(DEAD.into(), shown(&folder.join("dead")));
         }
+        let login = self.consumer.settings.environment.iter();
+        variables.extend(login.map(|(name, value)| ((*name).to_owned(), value.clone())));
         variables.extend(self.variables.clone());
         for (name, value) in variables {
             arguments.extend(["--env".into(), format!("{name}={value}")]);

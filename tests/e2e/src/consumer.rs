@@ -1,6 +1,7 @@
 //! A working copy of the consumer repository with the few values changed that a stranger would change.
 //! It knows the fixture; it starts nothing but git.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -30,8 +31,12 @@ pub struct Settings {
     pub longest_request: String,
     /// The safety period, for `10m`.
     pub safety_period: String,
-    /// The kubeconfig of the deployer.
+    /// The kubeconfig of the deployer, for workflows that do not log in.
     pub kubeconfig: PathBuf,
+    /// The inputs of the login, by name; none where the cluster trusts no stand-ins.
+    pub login: BTreeMap<&'static str, String>,
+    /// What the jobs' environment holds for the login.
+    pub environment: BTreeMap<&'static str, String>,
     /// The webhook of the shop's Slack channel.
     pub slack_webhook_url: String,
     /// The token of the shop's Slack bot.
@@ -141,6 +146,7 @@ impl Consumer {
         let text = replacements
             .iter()
             .fold(text.to_owned(), |text, (from, to)| text.replace(from, to));
+        let text = self.with_login(&text);
         text.lines()
             .map(|line| match line.trim_start().split_once(": ") {
                 Some(("namespace", "shop")) => line.replace("shop", &settings.namespace),
@@ -150,6 +156,28 @@ impl Consumer {
                 _ => line.to_owned(),
             })
             .fold(String::new(), |all, line| all + &line + "\n")
+    }
+
+    /// Fills the inputs of the login in. On a cluster that trusts no stand-ins the workflows are given the
+    /// deployer's kubeconfig instead.
+    fn with_login(&self, text: &str) -> String {
+        if !text.contains("azure-cluster: ") {
+            return text.to_owned();
+        }
+        let login = &self.settings.login;
+        let lines = text.lines().filter_map(|line| {
+            let name = line.trim_start().split(':').next().unwrap_or_default();
+            let indent = &line[..line.len() - line.trim_start().len()];
+            match (name, login.get(name)) {
+                (_, Some(value)) => Some(format!("{indent}{name}: {value}")),
+                (name, None) if name.starts_with("azure-") => None,
+                ("secrets", None) if login.is_empty() => Some(format!(
+                    "{line}\n{indent}  kubeconfig: ${{{{ secrets.KUBECONFIG }}}}"
+                )),
+                _ => Some(line.to_owned()),
+            }
+        });
+        lines.fold(String::new(), |all, line| all + &line + "\n")
     }
 
     fn commit(&self, message: &str) -> Result<()> {

@@ -12,7 +12,7 @@ use switchyard_sandbox::standins::{Slack, StandIn};
 use switchyard_sandbox::{FRONT_DOOR_PORT, NODE_ADDRESS, Sandbox, TestNamespace, User};
 
 use crate::act::Running;
-use crate::{Consumer, Doing as _, Project, Result, Settings};
+use crate::{Azure, Consumer, Doing as _, Project, Result, Settings};
 
 /// Requests per second on each application.
 const RATE: u32 = 150;
@@ -66,6 +66,7 @@ struct Stage {
     namespace: TestNamespace,
     host: String,
     slack: StandIn<Slack>,
+    _azure: Option<Azure>,
     consumer: Consumer,
 }
 
@@ -77,11 +78,16 @@ impl Stage {
         let host = format!("{}.example.com", namespace.name());
         let project = Project::lay_out(folder, programs, &programs.join("composite-step"))?;
         let slack = StandIn::start(Slack::default()).doing(|| "start Slack's stand-in".into())?;
+        // Somebody else's cluster trusts no stand-ins: the deployer's kubeconfig is used there.
+        let azure = sandbox
+            .is_own()
+            .then(|| Azure::start(&sandbox, &namespace))
+            .transpose()?;
         let settings = Settings {
             watch: SHORT.into(),
             safety_period: SHORT.into(),
             longest_request: "1s".into(),
-            ..Settings::for_sandbox(&sandbox, namespace.name(), &host, &slack)
+            ..Settings::for_sandbox(&sandbox, namespace.name(), &host, &slack, azure.as_ref())
         };
         let consumer = Consumer::check_out(folder, &project, settings)?;
         Ok(Self {
@@ -90,6 +96,7 @@ impl Stage {
             namespace,
             host,
             slack,
+            _azure: azure,
             consumer,
         })
     }
@@ -225,6 +232,7 @@ impl Settings {
         namespace: &str,
         host: &str,
         slack: &StandIn<Slack>,
+        azure: Option<&Azure>,
     ) -> Self {
         let image = sandbox.image("api", "v1.0.0");
         let registry = image.split('/').next().unwrap_or_default().to_owned();
@@ -243,6 +251,8 @@ impl Settings {
             longest_request: "2s".into(),
             safety_period: "5s".into(),
             kubeconfig: sandbox.kubeconfig(User::Deployer),
+            login: azure.map(Azure::inputs).unwrap_or_default(),
+            environment: azure.map(Azure::environment).unwrap_or_default(),
             slack_webhook_url: format!("{}{}", slack.base_url(), slack.service().webhook_path),
             slack_token: slack.service().bot_token.to_owned(),
         }

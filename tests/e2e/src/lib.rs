@@ -5,12 +5,14 @@
 //! what a user sees: exit codes, logs, summaries, and the traffic itself.
 
 mod act;
+mod azure;
 pub mod composite_step;
 mod consumer;
 pub mod demo;
 mod project;
 
 pub use act::{Ended, Run, Running};
+pub use azure::Azure;
 pub use composite_step::Death;
 pub use consumer::{Consumer, Settings};
 pub use project::Project;

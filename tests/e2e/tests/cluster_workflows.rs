@@ -10,7 +10,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use switchyard_e2e::{Consumer, Death, Ended, Project, Settings};
+use switchyard_e2e::{Azure, Consumer, Death, Ended, Project, Settings};
 use switchyard_sandbox::load::{KeepAlive, LoadPlan, LoadReport, RunningLoad};
 use switchyard_sandbox::standins::{Slack, StandIn};
 use switchyard_sandbox::{Sandbox, TestNamespace, User};
@@ -56,6 +56,7 @@ struct Shop {
     namespace: TestNamespace,
     host: String,
     slack: StandIn<Slack>,
+    azure: Azure,
     consumer: Consumer,
     _folder: TempDir,
 }
@@ -68,13 +69,16 @@ impl Shop {
         let mut folder = TempDir::with_prefix("switchyard-shop").unwrap();
         folder.disable_cleanup(std::env::var_os(switchyard_sandbox::KEEP_VARIABLE).is_some());
         let slack = StandIn::start(Slack::default()).unwrap();
-        let settings = Settings::for_sandbox(&sandbox, namespace.name(), &host, &slack);
+        let azure = Azure::start(&sandbox, &namespace).unwrap();
+        let settings =
+            Settings::for_sandbox(&sandbox, namespace.name(), &host, &slack, Some(&azure));
         let consumer = Consumer::check_out(folder.path(), project(), settings).unwrap();
         Self {
             sandbox,
             namespace,
             host,
             slack,
+            azure,
             consumer,
             _folder: folder,
         }
@@ -209,19 +213,23 @@ async fn stop(loads: [RunningLoad; 2]) -> [LoadReport; 2] {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_release_moves_all_traffic_and_a_rollback_brings_it_back_without_a_lost_request() {
     let shop = Shop::open("e2e-chain").await;
-    assert_succeeded(&shop.release(OLD));
+    let first = shop.release(OLD);
+    assert_succeeded(&first);
+    assert!(first.log.contains(shop.azure.object()), "{}", first.log);
     assert_eq!(shop.live("/").await, OLD);
     let loads = [
         shop.load("/", KeepAlive::On),
         shop.load("/api", KeepAlive::Off),
     ];
 
-    assert_succeeded(&shop.release(NEW));
+    let second = shop.release(NEW);
+    assert_succeeded(&second);
     assert_eq!(shop.live("/").await, NEW);
     assert_eq!(shop.live("/api").await, NEW);
     assert_eq!(shop.phase(), "succeeded");
 
-    assert_succeeded(&shop.consumer.workflow("rollback.yml").wait().unwrap());
+    let back = shop.consumer.workflow("rollback.yml").wait().unwrap();
+    assert_succeeded(&back);
     assert_eq!(shop.live("/").await, OLD);
     assert_eq!(shop.live("/api").await, OLD);
 
@@ -259,6 +267,18 @@ async fn a_release_moves_all_traffic_and_a_rollback_brings_it_back_without_a_los
         "{summary}"
     );
     assert!(!summary.contains(&shop.deployer_token()), "{summary}");
+    let tokens = shop.azure.tokens();
+    assert!(
+        tokens.len() >= 6,
+        "each job logs in for itself: {}",
+        tokens.len()
+    );
+    for token in tokens {
+        assert!(!summary.contains(&token), "a token in the summary");
+        for ended in [&first, &second, &back] {
+            assert!(!ended.log.contains(&token), "a token in the log");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

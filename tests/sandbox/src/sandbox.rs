@@ -302,9 +302,15 @@ impl Sandbox {
         restart_api_server(&self.layout, ending).await
     }
 
+    /// Whether the cluster is the sandbox's own, not one that somebody gave us.
+    #[must_use]
+    pub fn is_own(&self) -> bool {
+        self.description.network_namespace.is_some()
+    }
+
     /// Refuses what only a cluster of our own can do.
     pub(crate) fn require_own_cluster(&self, what: &str) -> Result<()> {
-        if self.description.network_namespace.is_some() {
+        if self.is_own() {
             return Ok(());
         }
         Err(
