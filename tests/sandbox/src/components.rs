@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{
     authority::{component_kubeconfig, pair, service_account_keys, token_file},
-    error::{Context as _, Result, create_dir, read, write},
+    error::{Result, create_dir, read, write},
     identity::{authentication, token_webhook},
     images::PAUSE_IMAGE,
     instance::{Layout, NODE_ADDRESS, NODE_NAME, REGISTRY},
@@ -28,6 +28,15 @@ pub(crate) enum Component {
     Kubelet,
     KubeProxy,
     Traefik,
+}
+
+/// Where the programs of a sandbox are.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Programs<'a> {
+    /// The folder of etcd, the Kubernetes programs and Traefik.
+    pub(crate) folder: &'a Path,
+    /// The program `sandbox`, which is a component itself.
+    pub(crate) sandbox: &'a Path,
 }
 
 impl Component {
@@ -59,21 +68,22 @@ impl Component {
         }
     }
 
-    /// Writes the component's configuration files and says how to start it. `programs` is the
-    /// folder of etcd, the Kubernetes programs and Traefik; the others come from the system.
-    pub(crate) fn launch(self, layout: &Layout, programs: &Path) -> Result<Launch> {
+    /// Writes the component's configuration files and says how to start it. What is not among the
+    /// programs comes from the system.
+    pub(crate) fn launch(self, layout: &Layout, programs: Programs<'_>) -> Result<Launch> {
+        let Programs { folder, sandbox } = programs;
         match self {
-            Self::Etcd => etcd(layout, programs),
+            Self::Etcd => etcd(layout, folder),
             Self::Containerd => containerd(layout),
             Self::Registry => registry(layout),
-            Self::Identity => identity(layout),
-            Self::ApiServer => api_server(layout, programs),
-            Self::ControllerManager => controller_manager(layout, programs),
-            Self::Scheduler => scheduler(layout, programs),
-            Self::Kubelet => kubelet(layout, programs),
-            Self::KubeProxy => kube_proxy(layout, programs),
+            Self::Identity => identity(layout, sandbox),
+            Self::ApiServer => api_server(layout, folder),
+            Self::ControllerManager => controller_manager(layout, folder),
+            Self::Scheduler => scheduler(layout, folder),
+            Self::Kubelet => kubelet(layout, folder),
+            Self::KubeProxy => kube_proxy(layout, folder),
             Self::Traefik => {
-                Settings::own(layout, self.name(), NODE_ADDRESS).launch(layout, programs)
+                Settings::own(layout, self.name(), NODE_ADDRESS).launch(layout, folder)
             }
         }
     }
@@ -252,14 +262,13 @@ fn registry(layout: &Layout) -> Result<Launch> {
     Ok(draft.words(&["serve", &path]).done())
 }
 
-/// This program itself, which answers the API server's questions about tokens.
-fn identity(layout: &Layout) -> Result<Launch> {
-    let program = std::env::current_exe().context(|| "cannot find this program")?;
+/// The program `sandbox` itself, which answers the API server's questions about tokens.
+fn identity(layout: &Layout, program: &Path) -> Result<Launch> {
     let name = layout.name.to_string();
     // It is built anew in its place: what was built last runs.
-    let built = std::fs::metadata(&program).and_then(|metadata| metadata.modified());
+    let built = std::fs::metadata(program).and_then(|metadata| metadata.modified());
     let built = format!("{built:?}");
-    let mut draft = Draft::new(layout, Component::Identity.name(), program);
+    let mut draft = Draft::new(layout, Component::Identity.name(), program.to_owned());
     draft.digest.update(built);
     let mut launch = draft.words(&["--name", &name, "identity"]).done();
     let root = layout.state.ancestors().nth(2).unwrap_or(&layout.state);

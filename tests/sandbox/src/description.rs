@@ -25,6 +25,8 @@ const LOCK_LIMIT: Duration = Duration::from_secs(180);
 pub(crate) struct Description {
     pub(crate) name: InstanceName,
     pub(crate) programs: PathBuf,
+    /// The program `sandbox` that brought it up.
+    pub(crate) sandbox: PathBuf,
     /// The demo applications; none in a cluster that is not ours.
     pub(crate) apps: Option<PathBuf>,
     /// None when the cluster is not ours.

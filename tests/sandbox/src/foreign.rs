@@ -30,6 +30,8 @@ const TOKEN_DURATION: &str = "24h";
 pub(crate) struct ForeignOptions {
     pub(crate) layout: Layout,
     pub(crate) programs: PathBuf,
+    /// The program `sandbox`.
+    pub(crate) sandbox: PathBuf,
     /// The kubeconfig of somebody who may create cluster roles.
     pub(crate) kubeconfig: PathBuf,
     /// The first part of image references, where the cluster finds the demo applications.
@@ -82,6 +84,7 @@ pub(crate) fn join(options: &ForeignOptions) -> Result<()> {
     Description {
         name: layout.name.clone(),
         programs: options.programs.clone(),
+        sandbox: options.sandbox.clone(),
         apps: None,
         network_namespace: None,
         api_server: server,

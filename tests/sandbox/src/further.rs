@@ -27,7 +27,7 @@ impl FurtherSandbox {
     /// # Panics
     /// When the shared one does not run, and inside a runtime.
     pub fn start(name: &str) -> Result<Self> {
-        let (programs, apps) = Sandbox::shared().programs_and_apps()?;
+        let programs = Sandbox::shared().all_programs()?;
         let name: InstanceName = name.parse()?;
         let root = cache_root(|variable| std::env::var(variable).ok())?;
         let layout = Layout::new(name.clone(), &root)?;
@@ -36,8 +36,9 @@ impl FurtherSandbox {
         let ends = EndsOnDrop(layout.clone());
         up(&UpOptions {
             layout,
-            programs,
-            apps,
+            programs: programs.folder,
+            sandbox: programs.sandbox,
+            apps: programs.apps,
             scope: Scope::Everything,
         })?;
         Ok(Self {

@@ -40,6 +40,16 @@ pub struct Sandbox {
     description: Description,
 }
 
+/// Where the programs are that a sandbox was started with.
+pub(crate) struct AllPrograms {
+    /// The folder of the Kubernetes programs, etcd and Traefik.
+    pub(crate) folder: PathBuf,
+    /// The program `sandbox`.
+    pub(crate) sandbox: PathBuf,
+    /// The folder of the demo applications.
+    pub(crate) apps: PathBuf,
+}
+
 /// A kubeconfig that the API server does not accept, each for another reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BrokenKubeconfig {
@@ -328,12 +338,16 @@ impl Sandbox {
     }
 
     /// What a further sandbox is started with.
-    pub(crate) fn programs_and_apps(&self) -> Result<(PathBuf, PathBuf)> {
+    pub(crate) fn all_programs(&self) -> Result<AllPrograms> {
         let apps = self.description.apps.clone().ok_or_else(|| {
             SandboxError::new("a further sandbox needs the demo applications of one of our own")
                 .with_hint("start one: scripts/cluster up")
         })?;
-        Ok((self.description.programs.clone(), apps))
+        Ok(AllPrograms {
+            folder: self.description.programs.clone(),
+            sandbox: self.description.sandbox.clone(),
+            apps,
+        })
     }
 
     pub(crate) fn layout(&self) -> &Layout {

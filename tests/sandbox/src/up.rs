@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 
 use crate::{
     authority,
-    components::Component,
+    components::{Component, Programs},
     definitions::{Identities, add_front_door, add_kinds},
     description::{Description, lock},
     down::remove_everything,
@@ -27,9 +27,20 @@ pub(crate) struct UpOptions {
     pub(crate) layout: Layout,
     /// The Kubernetes programs, Traefik, and the folder `definitions`.
     pub(crate) programs: PathBuf,
+    /// The program `sandbox`.
+    pub(crate) sandbox: PathBuf,
     /// The static programs `api`, `web` and `pause`.
     pub(crate) apps: PathBuf,
     pub(crate) scope: Scope,
+}
+
+impl UpOptions {
+    fn places(&self) -> Programs<'_> {
+        Programs {
+            folder: &self.programs,
+            sandbox: &self.sandbox,
+        }
+    }
 }
 
 /// How much of a sandbox comes up.
@@ -182,7 +193,7 @@ async fn open_front_door(options: &UpOptions, steps: Steps) -> Result<Ensured> {
 fn ensure(options: &UpOptions, component: Component) -> Result<Ensured> {
     process::ensure(
         &options.layout,
-        &component.launch(&options.layout, &options.programs)?,
+        &component.launch(&options.layout, options.places())?,
     )
 }
 
@@ -195,6 +206,7 @@ fn describe(options: &UpOptions) -> Result<()> {
     Description {
         name: layout.name.clone(),
         programs: options.programs.clone(),
+        sandbox: options.sandbox.clone(),
         apps: Some(options.apps.clone()),
         network_namespace: Some(layout.network_namespace()),
         api_server: API_SERVER.to_owned(),
@@ -227,7 +239,11 @@ pub(crate) async fn restart_api_server(layout: &Layout, ending: Ending) -> Resul
     if let Some(record) = ProcessRecord::load(layout, Component::ApiServer.name()) {
         process::stop(&record, signal, Duration::from_secs(20))?;
     }
-    let launch = Component::ApiServer.launch(layout, &description.programs)?;
+    let programs = Programs {
+        folder: &description.programs,
+        sandbox: &description.sandbox,
+    };
+    let launch = Component::ApiServer.launch(layout, programs)?;
     process::start(layout, &launch)?;
     Cluster::new(layout)?
         .wait(Component::ApiServer, Cluster::api_is_ready)

@@ -142,10 +142,12 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
 
 fn start(layout: Layout, given: UpArguments) -> Result<()> {
     let programs = given.programs;
+    let sandbox = std::env::current_exe().context(|| "cannot find this program")?;
     match given.use_kubeconfig {
         None => up(&UpOptions {
             layout,
             programs,
+            sandbox,
             apps: given.apps,
             scope: if given.cluster_only {
                 Scope::ClusterOnly
@@ -156,6 +158,7 @@ fn start(layout: Layout, given: UpArguments) -> Result<()> {
         Some(file) => join(&ForeignOptions {
             layout,
             programs,
+            sandbox,
             kubeconfig: chosen_kubeconfig(Path::new(&file), std::env::var("KUBECONFIG").ok())?,
             registry: given.registry,
         }),
