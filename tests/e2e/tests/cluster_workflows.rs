@@ -126,7 +126,7 @@ impl Shop {
     fn tells_by_bot(&self) {
         let workflow = ".github/workflows/release.yml";
         let channels = format!(
-            "channels: slack\n      slack-channel: deploys\n      slack-api-url: {}/api",
+            "channels: summary, slack\n      slack-channel: deploys\n      slack-api-url: {}/api",
             self.slack.base_url()
         );
         let secret = "slack-webhook-url: ${{ secrets.SLACK_WEBHOOK_URL }}";
