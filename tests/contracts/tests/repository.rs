@@ -102,6 +102,7 @@ fn blue_green_goes_through_its_stages_in_order() {
         order(&repository.jobs("deploy-blue-green.yml")["deploy"]),
         [
             "setup",
+            "oidc-login azure",
             "rollout backup",
             "notify",
             "rollout remember",
@@ -153,7 +154,11 @@ fn the_rescue_job_outlives_the_runner_of_the_deployment() {
             "${{ inputs.rescue-environment || format('{0}-rollback', inputs.environment) }}",
             "{workflow}"
         );
-        assert_eq!(order(rescue), ["setup", program], "{workflow}");
+        assert_eq!(
+            order(rescue),
+            ["setup", "oidc-login azure", program],
+            "{workflow}"
+        );
         // It relies on nothing that the other job put out.
         let steps = serde_json::to_string(&rescue["steps"]).unwrap();
         assert!(!steps.contains("needs."), "{workflow}");
