@@ -7,7 +7,9 @@ use std::path::Path;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use support::{App, assert_code, assert_shows, finish, run, step, until};
+use support::{
+    App, assert_code, assert_shows, finish, listen, make_ready, pods_run, run, step, until,
+};
 use switchyard_harness::{Ended, Step};
 use switchyard_sandbox::fault_proxy::{Fault, FaultProxy, FaultRule};
 use switchyard_sandbox::{BrokenKubeconfig, Sandbox, TestNamespace, User};
@@ -16,6 +18,13 @@ use switchyard_sandbox::{BrokenKubeconfig, Sandbox, TestNamespace, User};
 fn slow_app(sandbox: &Sandbox, namespace: &TestNamespace) {
     App::new(sandbox, "api")
         .variable("START_DELAY_MS", "6000")
+        .apply(namespace);
+}
+
+/// An application that is not ready before somebody makes it so.
+fn waiting_app(sandbox: &Sandbox, namespace: &TestNamespace) {
+    App::new(sandbox, "api")
+        .image(sandbox.image("api", "never-ready"))
         .apply(namespace);
 }
 
@@ -148,20 +157,25 @@ async fn an_api_server_that_goes_away_in_mid_wait_is_waited_for() {
     let sandbox = Sandbox::shared();
     let namespace = sandbox.namespace("outage").await;
     let proxy = FaultProxy::start(&sandbox).await.unwrap();
-    slow_app(&sandbox, &namespace);
-    let started = through(&sandbox, &proxy, &namespace).start();
+    waiting_app(&sandbox, &namespace);
+    let mut started = through(&sandbox, &proxy, &namespace).start();
+    let said = listen(&mut started);
     until("the watch", || is_watching(&proxy)).await;
+    pods_run(&namespace, 1).await;
     proxy.go_offline();
+    until("word of the outage", || {
+        said.lock().unwrap().contains("the watch is interrupted")
+    })
+    .await;
+    make_ready(&namespace).await;
     namespace
         .kubectl(&["rollout", "status", "deployment/api", "--timeout=60s"])
         .unwrap();
     proxy.go_online();
     let ended = finish(started).await;
-    assert_code(&ended, 0);
-    assert_shows(
-        &ended,
-        &["the watch is interrupted", "deployment/api: done"],
-    );
+    let said = said.lock().unwrap();
+    assert_eq!(ended.code, Some(0), "{said}");
+    assert!(said.contains("deployment/api: done"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -169,7 +183,7 @@ async fn cut_connections_do_not_hide_what_happens_meanwhile() {
     let sandbox = Sandbox::shared();
     let namespace = sandbox.namespace("cut").await;
     let proxy = FaultProxy::start(&sandbox).await.unwrap();
-    slow_app(&sandbox, &namespace);
+    waiting_app(&sandbox, &namespace);
     let started = through(&sandbox, &proxy, &namespace).start();
     for _ in 0..5 {
         proxy.forget_requests();
@@ -182,6 +196,8 @@ async fn cut_connections_do_not_hide_what_happens_meanwhile() {
         })
         .await;
     }
+    pods_run(&namespace, 1).await;
+    make_ready(&namespace).await;
     let ended = finish(started).await;
     assert_code(&ended, 0);
 }

@@ -3,48 +3,8 @@
 
 mod support;
 
-use std::io::{BufRead as _, BufReader};
-use std::sync::{Arc, Mutex};
-
-use serde_json::json;
-use support::{App, finish, step, until};
-use switchyard_harness::Started;
-use switchyard_sandbox::{Ending, FurtherSandbox, HttpClient, Sandbox, TestNamespace};
-
-/// Collects what a step says while it runs.
-fn listen(started: &mut Started) -> Arc<Mutex<String>> {
-    let said = Arc::new(Mutex::new(String::new()));
-    let heard = Arc::clone(&said);
-    let stream = started.child().stdout.take().unwrap();
-    std::thread::spawn(move || {
-        for line in BufReader::new(stream).lines().map_while(Result::ok) {
-            *heard.lock().unwrap() += &(line + "\n");
-        }
-    });
-    said
-}
-
-/// Makes every pod ready, past the Service, which has no endpoint before.
-async fn make_ready(namespace: &TestNamespace) {
-    let ips = "jsonpath={.items[*].status.podIP}";
-    let ips = namespace.kubectl(&["get", "pods", "-o", ips]).unwrap();
-    for ip in ips.split_whitespace() {
-        let url = format!("http://{ip}:8081/control");
-        let change = json!({"ready": true});
-        let answer = HttpClient::plain().post_json(&url, &change).await.unwrap();
-        assert!(answer.status.is_success(), "{}", answer.text());
-    }
-}
-
-/// Waits until so many pods run; they are not ready before somebody makes them so.
-async fn pods_run(namespace: &TestNamespace, count: usize) {
-    let phases = ["get", "pods", "-o", "jsonpath={.items[*].status.phase}"];
-    until("running pods", || {
-        let phases = namespace.kubectl(&phases).unwrap();
-        phases.matches("Running").count() == count
-    })
-    .await;
-}
+use support::{App, finish, listen, make_ready, pods_run, step, until};
+use switchyard_sandbox::{Ending, FurtherSandbox, Sandbox};
 
 async fn outlives_it(sandbox: &Sandbox) {
     let namespace = sandbox.namespace("restart").await;

@@ -2,11 +2,13 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+use std::io::{BufRead as _, BufReader};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use switchyard_harness::{Ended, Started, Step};
-use switchyard_sandbox::{Sandbox, TestNamespace, User};
+use switchyard_sandbox::{HttpClient, Sandbox, TestNamespace, User};
 
 /// A demo application to apply.
 pub(crate) struct App {
@@ -171,4 +173,39 @@ pub(crate) fn assert_shows(ended: &Ended, parts: &[&str]) {
     for part in parts {
         assert!(log.contains(part), "`{part}` is missing in:\n{log}");
     }
+}
+
+/// Collects what a step says while it runs.
+pub(crate) fn listen(started: &mut Started) -> Arc<Mutex<String>> {
+    let said = Arc::new(Mutex::new(String::new()));
+    let heard = Arc::clone(&said);
+    let stream = started.child().stdout.take().unwrap();
+    std::thread::spawn(move || {
+        for line in BufReader::new(stream).lines().map_while(Result::ok) {
+            *heard.lock().unwrap() += &(line + "\n");
+        }
+    });
+    said
+}
+
+/// Makes every pod ready, past the Service, which has no endpoint before.
+pub(crate) async fn make_ready(namespace: &TestNamespace) {
+    let ips = "jsonpath={.items[*].status.podIP}";
+    let ips = namespace.kubectl(&["get", "pods", "-o", ips]).unwrap();
+    for ip in ips.split_whitespace() {
+        let url = format!("http://{ip}:8081/control");
+        let change = json!({"ready": true});
+        let answer = HttpClient::plain().post_json(&url, &change).await.unwrap();
+        assert!(answer.status.is_success(), "{}", answer.text());
+    }
+}
+
+/// Waits until so many pods run; they are not ready before somebody makes them so.
+pub(crate) async fn pods_run(namespace: &TestNamespace, count: usize) {
+    let phases = ["get", "pods", "-o", "jsonpath={.items[*].status.phase}"];
+    until("running pods", || {
+        let phases = namespace.kubectl(&phases).unwrap();
+        phases.matches("Running").count() == count
+    })
+    .await;
 }
