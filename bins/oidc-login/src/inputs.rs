@@ -10,6 +10,7 @@ use clap::{ArgAction, Args, Subcommand, ValueEnum};
 use switchyard_http::DisplaySafeUrl;
 use switchyard_runner::{List, values};
 
+use crate::aws::{self, ClusterName, Region, RoleArn, SessionLength, SessionName};
 use crate::azure::{Cloud, ClusterRef};
 use crate::credential::Network;
 
@@ -18,6 +19,8 @@ use crate::credential::Network;
 pub(crate) enum Command {
     /// Log in to clusters of Azure (AKS) and write a kubeconfig for them
     Azure(Box<AzureArgs>),
+    /// Assume a role of AWS, and write a kubeconfig for clusters of EKS
+    Aws(Box<AwsArgs>),
     /// Write a kubeconfig for a cluster that trusts GitHub's issuer itself
     Direct(DirectArgs),
     /// Show what this job's token says, how that differs from what is expected, and what would match
@@ -39,9 +42,9 @@ pub(crate) struct AzureArgs {
     /// Resource group of the clusters
     #[arg(long)]
     pub(crate) resource_group: Option<String>,
-    /// Clusters to log in to, each by its name, as `group/name`, or by its whole resource id
+    /// Clusters to log in to, each by its name
     ///
-    /// The kubeconfig has a context for each, named after it; the first is the current one.
+    /// `azure` also takes `group/name` and whole resource ids. The kubeconfig has a context for each, named after it; the first is the current one.
     #[arg(long, default_value = "")]
     pub(crate) cluster: List<ClusterRef>,
     /// Reach private clusters by their public addresses
@@ -58,8 +61,8 @@ pub(crate) struct AzureArgs {
     pub(crate) cloud: Cloud,
     /// Audience of GitHub's token
     ///
-    /// `azure`, `explain`: that of `cloud` when it is not given. `direct`: the one that the API server
-    /// takes.
+    /// `azure`, `explain`: that of `cloud` when it is not given. `aws`: `sts.amazonaws.com` when it is not
+    /// given. `direct`: the one that the API server takes.
     #[arg(long)]
     pub(crate) audience: Option<String>,
     /// Base URL of Entra; the cloud's when it is not given
@@ -98,6 +101,70 @@ impl AzureArgs {
     pub(crate) fn audience(&self) -> String {
         let audience = self.audience.as_deref();
         audience.unwrap_or(self.cloud.audience()).to_owned()
+    }
+}
+
+/// Inputs of `aws`.
+#[derive(Debug, Args)]
+pub(crate) struct AwsArgs {
+    /// Region of STS and of the clusters, such as `eu-central-1`
+    #[arg(long)]
+    pub(crate) region: Region,
+    /// ARN of the role whose trust policy takes GitHub's token
+    #[arg(long)]
+    pub(crate) role: RoleArn,
+    /// ARN of a second role, which the first role's session assumes
+    ///
+    /// Clusters are logged in to as the second role. AWS ends its session after one hour.
+    #[arg(long)]
+    pub(crate) chained_role: Option<RoleArn>,
+    /// Name of the session in CloudTrail; `switchyard-` and the id of the run when it is not given
+    #[arg(long)]
+    pub(crate) role_session_name: Option<SessionName>,
+    /// Length of the role's session, `15m` to `12h`, and at most what the role allows
+    ///
+    /// A job that takes longer gets another session by itself.
+    #[arg(long, default_value = "1h")]
+    pub(crate) session_duration: SessionLength,
+    /// Clusters to log in to
+    #[arg(long, default_value = "")]
+    pub(crate) cluster: List<ClusterName>,
+    /// Audience of GitHub's token
+    #[arg(long)]
+    pub(crate) audience: Option<String>,
+    /// Base URL of STS; the region's when it is not given
+    #[arg(long)]
+    pub(crate) sts_url: Option<HttpsUrl>,
+    /// Base URL of EKS; the region's when it is not given
+    #[arg(long)]
+    pub(crate) eks_url: Option<HttpsUrl>,
+    /// Subject that was configured, to explain a refusal by the difference
+    #[arg(long)]
+    pub(crate) expected_subject: Option<String>,
+    /// File to write, below RUNNER_TEMP
+    #[arg(long)]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// How services are reached.
+    #[command(flatten)]
+    pub(crate) network: Network,
+}
+
+impl AwsArgs {
+    pub(crate) fn sts(&self) -> HttpsUrl {
+        let own = || HttpsUrl(self.region.url(aws::Service::Sts));
+        self.sts_url.clone().unwrap_or_else(own)
+    }
+
+    pub(crate) fn eks(&self) -> DisplaySafeUrl {
+        let own = || self.region.url(aws::Service::Eks);
+        self.eks_url
+            .as_ref()
+            .map_or_else(own, |given| given.0.clone())
+    }
+
+    pub(crate) fn audience(&self) -> String {
+        let audience = self.audience.as_deref();
+        audience.unwrap_or(aws::AUDIENCE).to_owned()
     }
 }
 

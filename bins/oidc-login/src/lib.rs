@@ -3,6 +3,7 @@
 //! It owns tokens: GitHub's, those that clouds give for them, and the exec plugin that hands them to
 //! clients. It refuses to know deployments and records, and it keeps nothing that outlives the job.
 
+mod aws;
 mod azure;
 mod credential;
 mod direct;
@@ -44,7 +45,11 @@ impl Action for OidcLogin {
         },
         Output {
             name: "expires-at",
-            description: "When the first token ends; the kubeconfig's plugin gets the next one by itself",
+            description: "When the first token, or session of a role, ends; the kubeconfig's plugin gets the next one by itself",
+        },
+        Output {
+            name: "account",
+            description: "Number of the account at AWS (`aws`)",
         },
     ];
 
@@ -53,6 +58,7 @@ impl Action for OidcLogin {
         let work = async {
             match self.command {
                 Command::Azure(args) => azure::run(*args, context).await,
+                Command::Aws(args) => aws::run(*args, context).await,
                 Command::Direct(args) => direct::run(args, context).await,
                 Command::Explain(args) => explain::run(args, context).await,
             }

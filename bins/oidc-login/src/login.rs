@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use switchyard_http::ClientIdentity;
 use switchyard_runner::{Context, Failure, Kind, Secret, program};
 
-use crate::credential::{Cache, Network, Obtained, Recipe, obtain};
+use crate::credential::{Kept, Network, Obtained, Recipe, Token, obtain};
 use crate::explain::{Expectations, report};
-use crate::github::TokenSource;
+use crate::github::{Claims, TokenSource};
 use crate::kubeconfig::{Cluster, PluginCall, User, document};
 use crate::private::{self, PrivateFolder, Problem};
 use crate::session::{Session, unavailable};
@@ -20,11 +20,13 @@ pub(crate) struct Login {
     pub(crate) session: Session,
     /// How services are reached, by this step and by every later call of the plugin.
     pub(crate) network: Network,
-    runner_temp: PathBuf,
-    job: [u8; 32],
     kubeconfig: PathBuf,
     joined: Vec<Cluster>,
-    obtained: Vec<(Recipe, Obtained)>,
+    held: Vec<(Recipe, Token)>,
+    /// What the first token of GitHub's said.
+    claims: Option<Claims>,
+    /// When the first of what was given ends.
+    ends: Option<Timestamp>,
 }
 
 /// A cluster to log in to.
@@ -78,13 +80,13 @@ impl Login {
         })?;
         let network = absolute(network)?;
         Ok(Self {
-            job: source.fingerprint(),
             session: Session::new(&network, source, &context.environment, &context.console)?,
             network,
-            runner_temp,
             kubeconfig,
             joined: Vec::new(),
-            obtained: Vec::new(),
+            held: Vec::new(),
+            claims: None,
+            ends: None,
         })
     }
 
@@ -133,22 +135,37 @@ impl Login {
         recipe: Recipe,
         expectations: &Expectations,
     ) -> Result<Secret, Failure> {
-        if let Some((_, known)) = self.obtained.iter().find(|(known, _)| *known == recipe) {
-            return Ok(known.token.secret.clone());
+        if let Some((_, known)) = self.held.iter().find(|(known, _)| *known == recipe) {
+            return Ok(known.secret.clone());
         }
         let obtained = obtain(&recipe, &self.session, expectations).await?;
-        let cache = Cache::new(&self.runner_temp, &recipe, &self.job);
-        if let Err(problem) = cache.and_then(|cache| cache.write(&obtained.token)) {
+        let secret = obtained.token.secret.clone();
+        self.hold(recipe, obtained);
+        Ok(secret)
+    }
+
+    /// Takes a token for the clusters of this recipe, and keeps it for the next step.
+    pub(crate) fn hold(&mut self, recipe: Recipe, obtained: Obtained) {
+        let Obtained { token, claims } = obtained;
+        let cache = self.session.cache(Kept::Token, &recipe.arguments());
+        if let Some(Err(problem)) = cache.map(|cache| cache.write(&token)) {
             self.session.progress(format!(
                 "the token is not kept for the next step: {problem}"
             ));
         }
-        let secret = obtained.token.secret.clone();
-        self.obtained.push((recipe, obtained));
-        Ok(secret)
+        if let Some(claims) = claims {
+            self.note(&claims, token.until);
+        }
+        self.held.push((recipe, token));
     }
 
-    /// Writes the kubeconfig and the outputs.
+    /// Remembers for the outputs what a token of GitHub's said, and when what it was exchanged for ends.
+    pub(crate) fn note(&mut self, claims: &Claims, until: Timestamp) {
+        self.claims.get_or_insert_with(|| claims.clone());
+        self.ends = Some(self.ends.map_or(until, |known| known.min(until)));
+    }
+
+    /// Writes the kubeconfig, where a cluster was joined, and the outputs.
     ///
     /// # Errors
     /// When the file cannot be written, or is there by now.
@@ -157,30 +174,25 @@ impl Login {
         context: &mut Context,
         expectations: &Expectations,
     ) -> Result<(), Failure> {
-        private::write_new(&self.kubeconfig, &document(&self.joined)).map_err(Failure::input)?;
-        let path = self.kubeconfig.display();
-        context.console.info(format!("kubeconfig: {path}"));
-        context.outputs.set("kubeconfig", path)?;
-        let current = self
-            .joined
-            .first()
-            .map_or("", |cluster| cluster.name.as_str());
-        context.outputs.set("context", current)?;
-        if let Some((_, first)) = self.obtained.first() {
-            context.outputs.set("subject", &first.claims.subject)?;
-            for mismatch in report(&first.claims, expectations).mismatches {
+        if let Some(first) = self.joined.first() {
+            private::write_new(&self.kubeconfig, &document(&self.joined))
+                .map_err(Failure::input)?;
+            let path = self.kubeconfig.display();
+            context.console.info(format!("kubeconfig: {path}"));
+            context.outputs.set("kubeconfig", path)?;
+            context.outputs.set("context", &first.name)?;
+        }
+        if let Some(claims) = &self.claims {
+            context.outputs.set("subject", &claims.subject)?;
+            for mismatch in report(claims, expectations).mismatches {
                 context.console.warning(
                     "oidc-login",
                     format!("the login worked, although {mismatch}"),
                 );
             }
         }
-        let ends = self
-            .obtained
-            .iter()
-            .map(|(_, obtained)| obtained.token.until);
-        if let Some(earliest) = ends.min() {
-            context.outputs.set("expires-at", whole_seconds(earliest))?;
+        if let Some(ends) = self.ends {
+            context.outputs.set("expires-at", whole_seconds(ends))?;
         }
         Ok(())
     }

@@ -1,13 +1,14 @@
 //! What every exchange of one command shares: the client, this job's source of tokens, the time that is
 //! left, and the log that masks each secret before anything else is said.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use switchyard_http::{Client, ClientIdentity, ClientSettings, ProxySettings};
 use switchyard_runner::{Console, Environment, Failure, Kind, Secret};
 use tokio::time::Instant;
 
-use crate::credential::Network;
+use crate::credential::{Cache, Kept, Network};
 use crate::github::{Jwt, RequestError, TokenSource, Unavailable};
 
 /// One command's way to the network.
@@ -18,6 +19,8 @@ pub(crate) struct Session {
     source: TokenSource,
     settings: ClientSettings,
     console: Console,
+    /// `RUNNER_TEMP`.
+    runner_temp: Option<PathBuf>,
 }
 
 impl Session {
@@ -50,6 +53,7 @@ impl Session {
             source,
             settings,
             console: console.clone(),
+            runner_temp: environment.get("RUNNER_TEMP").map(PathBuf::from),
         })
     }
 
@@ -80,6 +84,16 @@ impl Session {
     pub(crate) fn tell(&self, title: &str, text: &str) {
         let _group = self.console.group(title);
         self.console.info(text);
+    }
+
+    /// Where this job keeps what is got by these arguments; `None`, with the reason in the log, where it
+    /// can keep nothing.
+    pub(crate) fn cache(&self, kept: Kept, arguments: &[String]) -> Option<Cache> {
+        let folder = self.runner_temp.as_ref()?;
+        let cache = Cache::new(folder, kept, arguments, &self.source.fingerprint());
+        cache
+            .inspect_err(|problem| self.progress(format!("nothing is kept: {problem}")))
+            .ok()
     }
 
     /// The time that is left.

@@ -85,7 +85,7 @@ impl Unknown {
     pub(crate) fn into_failure(self) -> Failure {
         let hint = match self.source.status() {
             Some(StatusCode::UNAUTHORIZED) => Some(
-                "the cluster does not take the token: is it configured for this issuer, audience and tenant?",
+                "the cluster does not take the token: is it configured for this issuer, audience and tenant? A cluster of EKS needs an access entry for the role",
             ),
             Some(StatusCode::FORBIDDEN) => Some(
                 "the cluster's authorization keeps even `system:basic-user` from asking; bind that role to `system:authenticated`",

@@ -94,10 +94,10 @@ async fn once(session: &Session, entra: &Entra) -> Result<Obtained, EntraError> 
             session.mask(&secret);
             match seen.claims {
                 // The library reads a missing field as nothing at all.
-                Some(claims) if !secret.expose().is_empty() && !life.is_zero() => {
-                    let token = Token::new(secret, since, life);
-                    Ok(Obtained { token, claims })
-                }
+                Some(claims) if !secret.expose().is_empty() && !life.is_zero() => Ok(Obtained {
+                    token: Token::new(secret, since, life),
+                    claims: Some(claims),
+                }),
                 _ => Err(EntraError::Empty {
                     client_id: entra.client_id.clone(),
                 }),

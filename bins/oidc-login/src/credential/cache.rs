@@ -1,4 +1,4 @@
-//! The one file in which a token waits for the next call of the plugin. One file for each way of getting
+//! The one file in which a token, or the session that makes tokens, waits for the next call of the plugin. One file for each way of getting
 //! a token and each job; whatever is wrong with a file, it is not used and not trusted.
 
 use std::fs::File;
@@ -11,12 +11,20 @@ use sha2::{Digest as _, Sha256};
 use switchyard_runner::Secret;
 use tokio::time::Instant;
 
-use super::recipe::Recipe;
 use super::token::Token;
 use crate::private::{self, PrivateFolder, Problem};
 
 /// Between two looks at a lock that another call holds.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// What is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// What a client of a cluster is given.
+    Token,
+    /// What makes such tokens, and goes to nobody.
+    Session,
+}
 
 /// Where a recipe's token is kept.
 #[derive(Debug)]
@@ -51,18 +59,24 @@ pub(crate) struct Lock {
 }
 
 impl Cache {
-    /// The place for a recipe's token in this job, below the runner's folder for temporary files.
+    /// The place for what is got by these arguments in this job, below the runner's folder for temporary
+    /// files.
     ///
     /// # Errors
     /// When our folder there is not ours alone.
     pub(crate) fn new(
         runner_temp: &Path,
-        recipe: &Recipe,
+        kept: Kept,
+        arguments: &[String],
         job: &[u8; 32],
     ) -> Result<Self, Problem> {
-        let key = key(recipe, job);
+        let kind = match kept {
+            Kept::Token => "token",
+            Kept::Session => "session",
+        };
+        let key = key(kind, arguments, job);
         let folder = PrivateFolder::below(runner_temp)?;
-        let path = folder.file(&format!("token-{}.json", &key[..32]));
+        let path = folder.file(&format!("{kind}-{}.json", &key[..32]));
         Ok(Self { path, key })
     }
 
@@ -131,9 +145,9 @@ impl Cache {
 }
 
 /// Hash of everything that decides which token it is: how it is got, and for which job.
-fn key(recipe: &Recipe, job: &[u8; 32]) -> String {
+fn key(kind: &str, arguments: &[String], job: &[u8; 32]) -> String {
     let mut hash = Sha256::new();
-    for argument in recipe.arguments() {
+    for argument in std::iter::once(kind).chain(arguments.iter().map(String::as_str)) {
         hash.update(argument);
         hash.update([0]);
     }
@@ -147,18 +161,6 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
-    use crate::credential::recipe::{GitHub, Network};
-
-    fn recipe(audience: &str) -> Recipe {
-        Recipe::Github(GitHub {
-            audience: audience.to_owned(),
-            network: Network {
-                timeout: Duration::from_secs(1),
-                extra_ca: None,
-            },
-        })
-    }
-
     fn token() -> Token {
         Token::new(
             Secret::new("hunter2"),
@@ -178,7 +180,12 @@ mod tests {
         }
 
         fn cache(&self, audience: &str, job: u8) -> Cache {
-            Cache::new(self.folder.path(), &recipe(audience), &[job; 32]).unwrap()
+            self.cache_of(Kept::Token, audience, job)
+        }
+
+        fn cache_of(&self, kept: Kept, audience: &str, job: u8) -> Cache {
+            let arguments = [format!("--audience={audience}")];
+            Cache::new(self.folder.path(), kept, &arguments, &[job; 32]).unwrap()
         }
     }
 
@@ -189,6 +196,7 @@ mod tests {
         assert_eq!(case.cache("a", 1).read().unwrap(), Some(token()));
         assert_eq!(case.cache("b", 1).read().unwrap(), None);
         assert_eq!(case.cache("a", 2).read().unwrap(), None);
+        assert_eq!(case.cache_of(Kept::Session, "a", 1).read().unwrap(), None);
     }
 
     #[test]

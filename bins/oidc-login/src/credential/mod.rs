@@ -17,10 +17,10 @@ use clap::Parser;
 use jiff::Timestamp;
 use switchyard_runner::{Failure, Kind, Plugin, PluginContext};
 
-pub(crate) use cache::Cache;
+pub(crate) use cache::{Cache, Kept};
 use exec::Version;
 pub(crate) use obtain::{Obtained, obtain};
-pub(crate) use recipe::{Entra, GitHub, Network, Recipe};
+pub(crate) use recipe::{Assume, Eks, Entra, GitHub, Network, Recipe};
 pub(crate) use token::Token;
 
 use crate::explain::Expectations;
@@ -143,7 +143,12 @@ fn open(
     source: &TokenSource,
     context: &PluginContext,
 ) -> Option<Cache> {
-    match Cache::new(folder, recipe, &source.fingerprint()) {
+    match Cache::new(
+        folder,
+        Kept::Token,
+        &recipe.arguments(),
+        &source.fingerprint(),
+    ) {
         Ok(cache) => Some(cache),
         Err(problem) => {
             context

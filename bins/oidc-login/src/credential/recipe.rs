@@ -6,11 +6,16 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use switchyard_runner::values;
 
+use crate::aws::{ClusterName, Region, RoleArn, SessionLength, SessionName};
+use crate::inputs::HttpsUrl;
+
 /// How a token for a cluster is got.
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub(crate) enum Recipe {
     /// A token of Entra, for which GitHub's is exchanged
     Azure(Entra),
+    /// A token of EKS, signed by the session of a role for which GitHub's is exchanged
+    Aws(Box<Eks>),
     /// GitHub's own token, for a cluster that trusts its issuer
     Github(GitHub),
 }
@@ -36,6 +41,63 @@ pub(crate) struct Entra {
     /// How Entra is reached
     #[command(flatten)]
     pub(crate) network: Network,
+}
+
+/// A session of a role at AWS, signing for a cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub(crate) struct Eks {
+    /// Name of the cluster
+    #[arg(long)]
+    pub(crate) cluster: ClusterName,
+    /// How the session is got
+    #[command(flatten)]
+    pub(crate) assume: Assume,
+}
+
+/// A session of a role at AWS.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub(crate) struct Assume {
+    /// Region of the services
+    #[arg(long)]
+    pub(crate) region: Region,
+    /// Role that takes GitHub's token
+    #[arg(long)]
+    pub(crate) role: RoleArn,
+    /// Role that is assumed by the session of the first
+    #[arg(long)]
+    pub(crate) chained_role: Option<RoleArn>,
+    /// Name of the session
+    #[arg(long)]
+    pub(crate) role_session_name: SessionName,
+    /// Length of the session
+    #[arg(long)]
+    pub(crate) session_duration: SessionLength,
+    /// Audience of GitHub's token
+    #[arg(long)]
+    pub(crate) audience: String,
+    /// Base URL of STS
+    #[arg(long)]
+    pub(crate) sts_url: HttpsUrl,
+    /// How AWS is reached
+    #[command(flatten)]
+    pub(crate) network: Network,
+}
+
+impl Assume {
+    /// The arguments that read back as this.
+    pub(crate) fn arguments(&self) -> Vec<String> {
+        let mut arguments = vec![
+            format!("--region={}", self.region),
+            format!("--role={}", self.role),
+            format!("--role-session-name={}", self.role_session_name),
+            format!("--session-duration={}", self.session_duration),
+            format!("--audience={}", self.audience),
+            format!("--sts-url={}", self.sts_url.url().expose()),
+        ];
+        let chained = self.chained_role.as_ref();
+        arguments.extend(chained.map(|role| format!("--chained-role={role}")));
+        arguments
+    }
 }
 
 /// GitHub's token alone.
@@ -65,39 +127,39 @@ pub(crate) struct Network {
 impl Recipe {
     /// The arguments that read back as this recipe, the plugin's name first.
     pub(crate) fn arguments(&self) -> Vec<String> {
-        let mut arguments = vec![super::WORD.to_owned()];
-        let mut say = |texts: &[(&str, &str)]| {
-            for (flag, value) in texts {
-                arguments.push(format!("--{flag}={value}"));
-            }
-        };
-        let (kind, network) = match self {
+        let say = |flag: &str, value: &dyn std::fmt::Display| format!("--{flag}={value}");
+        let (kind, own) = match self {
             Self::Azure(entra) => {
-                say(&[
-                    ("tenant", &entra.tenant),
-                    ("client-id", &entra.client_id),
-                    ("authority", &entra.authority),
-                    ("audience", &entra.audience),
-                    ("scope", &entra.scope),
-                ]);
-                ("azure", &entra.network)
+                let own = vec![
+                    say("tenant", &entra.tenant),
+                    say("client-id", &entra.client_id),
+                    say("authority", &entra.authority),
+                    say("audience", &entra.audience),
+                    say("scope", &entra.scope),
+                ];
+                ("azure", own)
             }
-            Self::Github(github) => {
-                say(&[("audience", &github.audience)]);
-                ("github", &github.network)
+            Self::Aws(eks) => {
+                let mut own = vec![say("cluster", &eks.cluster)];
+                own.extend(eks.assume.arguments());
+                ("aws", own)
             }
+            Self::Github(github) => ("github", vec![say("audience", &github.audience)]),
         };
-        say(&[("timeout", &format!("{}ms", network.timeout.as_millis()))]);
-        if let Some(path) = &network.extra_ca {
-            say(&[("extra-ca", &path.display().to_string())]);
-        }
-        arguments.insert(1, kind.to_owned());
+        let network = self.network();
+        let mut arguments = vec![super::WORD.to_owned(), kind.to_owned()];
+        arguments.extend(own);
+        let timeout = network.timeout.as_millis();
+        arguments.push(say("timeout", &format!("{timeout}ms")));
+        let extra_ca = network.extra_ca.as_ref();
+        arguments.extend(extra_ca.map(|path| say("extra-ca", &path.display())));
         arguments
     }
 
     pub(crate) fn network(&self) -> &Network {
         match self {
             Self::Azure(entra) => &entra.network,
+            Self::Aws(eks) => &eks.assume.network,
             Self::Github(github) => &github.network,
         }
     }
@@ -134,7 +196,25 @@ mod tests {
                 ..network
             },
         };
-        for recipe in [Recipe::Azure(entra), Recipe::Github(github)] {
+        let eks = Eks {
+            cluster: "shop".parse().unwrap(),
+            assume: Assume {
+                region: "eu-central-1".parse().unwrap(),
+                role: "arn:aws:iam::111122223333:role/deploy".parse().unwrap(),
+                chained_role: Some("arn:aws:iam::444455556666:role/a/b".parse().unwrap()),
+                role_session_name: "-run".parse().unwrap(),
+                session_duration: "15m".parse().unwrap(),
+                audience: "sts.amazonaws.com".to_owned(),
+                sts_url: "https://sts.eu-central-1.amazonaws.com".parse().unwrap(),
+                network: github.network.clone(),
+            },
+        };
+        let recipes = [
+            Recipe::Azure(entra),
+            Recipe::Aws(Box::new(eks)),
+            Recipe::Github(github),
+        ];
+        for recipe in recipes {
             let program = [OsString::from("/opt/oidc-login")].into_iter();
             let call: Vec<OsString> = program
                 .chain(recipe.arguments().into_iter().map(Into::into))

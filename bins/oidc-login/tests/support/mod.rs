@@ -7,6 +7,8 @@
     reason = "a helper of a test that cannot go on panics"
 )]
 
+pub(crate) mod aws;
+
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};

@@ -1,0 +1,15 @@
+//! AWS's side of a login: STS, which gives a role's session for GitHub's token, and EKS, which knows the
+//! clusters.
+
+mod command;
+mod eks;
+mod names;
+mod refusal;
+mod session;
+mod signing;
+mod sts;
+
+pub(crate) use command::run;
+pub(crate) use names::{ClusterName, Region, RoleArn, Service, SessionLength, SessionName};
+pub(crate) use session::cluster_token;
+pub(crate) use sts::AUDIENCE;

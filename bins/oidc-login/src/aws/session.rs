@@ -1,0 +1,189 @@
+//! The session of a role over the steps of a job: opened once, kept in a private file, and what it signs
+//! for clusters. Its keys go nowhere else.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+use switchyard_http::Method;
+use switchyard_runner::{Failure, Secret};
+
+use super::names::{ClusterName, Service};
+use super::signing::{Keys, Scope, Unsigned, presigned};
+use super::sts::{RoleSession, assume};
+use crate::credential::{Assume, Cache, Eks, Kept, Obtained, Token};
+use crate::explain::Expectations;
+use crate::github::Claims;
+use crate::session::Session;
+
+/// What EKS's tokens begin with.
+const PREFIX: &str = "k8s-aws-v1.";
+
+/// How long the request in a token may wait to be sent; the cluster counts fifteen minutes all the same.
+/// <https://github.com/kubernetes-sigs/aws-iam-authenticator#api-authorization-from-outside-a-cluster>
+const PRESIGNED_LIFE: Duration = Duration::from_secs(60);
+
+/// How long a token is given out: a minute less than the cluster takes it.
+const TOKEN_LIFE: Duration = Duration::from_secs(14 * 60);
+
+/// A session as it is kept.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    access_key: String,
+    secret: String,
+    token: String,
+    arn: String,
+    /// In seconds.
+    ahead: i64,
+}
+
+/// Opens a session, and keeps it for the plugin.
+///
+/// # Errors
+/// When AWS gives none; a refusal is explained in the log first.
+pub(crate) async fn open(
+    session: &Session,
+    recipe: &Assume,
+    expectations: &Expectations,
+) -> Result<(RoleSession, Claims), Failure> {
+    let opened = assume(session, recipe).await;
+    let (opened, claims) = opened.map_err(|error| error.into_failure(session, expectations))?;
+    let kept = cache(session, recipe).map(|cache| cache.write(&opened.to_token()));
+    if let Some(Err(problem)) = kept {
+        session.progress(format!("the role's session is not kept: {problem}"));
+    }
+    Ok((opened, claims))
+}
+
+/// A token for a cluster, signed by the session that is kept, else by a new one.
+///
+/// # Errors
+/// When AWS gives no session; a refusal is explained in the log first.
+pub(crate) async fn cluster_token(
+    session: &Session,
+    eks: &Eks,
+    expectations: &Expectations,
+) -> Result<Obtained, Failure> {
+    let (role_session, claims) = match kept(session, &eks.assume) {
+        Some(kept) => (kept, None),
+        None => {
+            let (opened, claims) = open(session, &eks.assume, expectations).await?;
+            (opened, Some(claims))
+        }
+    };
+    let token = role_session.token_for(session, &eks.assume, &eks.cluster)?;
+    Ok(Obtained { token, claims })
+}
+
+fn cache(session: &Session, recipe: &Assume) -> Option<Cache> {
+    session.cache(Kept::Session, &recipe.arguments())
+}
+
+/// The kept session, unless it is near its end.
+fn kept(session: &Session, recipe: &Assume) -> Option<RoleSession> {
+    match cache(session, recipe)?.read() {
+        Ok(Some(token)) if token.is_fresh(Timestamp::now()) => {
+            let kept = RoleSession::of_token(&token)?;
+            session.mask(&kept.keys.secret);
+            session.mask(&kept.keys.token);
+            Some(kept)
+        }
+        Ok(_) => None,
+        Err(problem) => {
+            session.progress(format!("the kept session is not used: {problem}"));
+            None
+        }
+    }
+}
+
+impl RoleSession {
+    /// A token for a cluster: a request that asks STS who we are, signed, for the cluster to send.
+    ///
+    /// # Errors
+    /// Of kind bug when it cannot be signed.
+    pub(crate) fn token_for(
+        &self,
+        session: &Session,
+        recipe: &Assume,
+        cluster: &ClusterName,
+    ) -> Result<Token, Failure> {
+        let query = [("Action", "GetCallerIdentity"), ("Version", "2011-06-15")];
+        let cluster = cluster.to_string();
+        let unsigned = Unsigned {
+            method: Method::GET,
+            url: recipe.sts_url.url().with_query(query),
+            headers: &[("x-k8s-aws-id", cluster.as_str())],
+            body: String::new(),
+        };
+        let scope = Scope {
+            region: &recipe.region,
+            service: Service::Sts,
+            at: self.now(),
+        };
+        let since = Timestamp::now();
+        let url = presigned(&unsigned, &self.keys, scope, PRESIGNED_LIFE).map_err(Failure::bug)?;
+        let encoded = URL_SAFE_NO_PAD.encode(url.expose());
+        let secret = Secret::new(format!("{PREFIX}{encoded}"));
+        session.mask(&secret);
+        let left = Duration::try_from(self.until.duration_since(since)).unwrap_or_default();
+        Ok(Token::new(secret, since, TOKEN_LIFE.min(left)))
+    }
+
+    fn to_token(&self) -> Token {
+        let entry = Entry {
+            access_key: self.keys.access_key.clone(),
+            secret: self.keys.secret.expose().to_owned(),
+            token: self.keys.token.expose().to_owned(),
+            arn: self.arn.clone(),
+            ahead: self.ahead.as_secs(),
+        };
+        let text = serde_json::to_string(&entry).unwrap_or_default();
+        Token {
+            secret: Secret::new(URL_SAFE_NO_PAD.encode(text)),
+            since: self.since,
+            until: self.until,
+        }
+    }
+
+    fn of_token(token: &Token) -> Option<Self> {
+        let text = URL_SAFE_NO_PAD.decode(token.secret.expose()).ok()?;
+        let entry: Entry = serde_json::from_slice(&text).ok()?;
+        Some(Self {
+            keys: Keys {
+                access_key: entry.access_key,
+                secret: Secret::new(entry.secret),
+                token: Secret::new(entry.token),
+            },
+            arn: entry.arn,
+            since: token.since,
+            until: token.until,
+            ahead: SignedDuration::from_secs(entry.ahead),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kept_session_is_the_same_again() {
+        let session = RoleSession {
+            keys: Keys {
+                access_key: "ASIA".to_owned(),
+                secret: Secret::new("a/b+c"),
+                token: Secret::new("t=="),
+            },
+            arn: "arn:aws:sts::111122223333:assumed-role/deploy/run-1".to_owned(),
+            since: Timestamp::from_second(1000).unwrap(),
+            until: Timestamp::from_second(4600).unwrap(),
+            ahead: SignedDuration::from_secs(-400),
+        };
+        let token = session.to_token();
+        assert_eq!(RoleSession::of_token(&token).as_ref(), Some(&session));
+        assert_eq!(session.account(), "111122223333");
+    }
+}
