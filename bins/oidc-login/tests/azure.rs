@@ -437,7 +437,7 @@ fn a_service_that_is_not_there_or_not_trusted_is_named() {
     let refused = world
         .azure()
         .input("authority-url", "https://127.0.0.1:1")
-        .input("timeout", "1s")
+        .input("timeout", "4s")
         .run();
     assert_eq!(refused.code, Some(3));
     assert!(
@@ -445,7 +445,7 @@ fn a_service_that_is_not_there_or_not_trusted_is_named() {
         "{}",
         refused.stdout
     );
-    let step = world.azure().input("timeout", "1s");
+    let step = world.azure().input("timeout", "4s");
     let untrusted = step.without("INPUT_EXTRA_CA").run();
     assert_eq!(untrusted.code, Some(3));
     assert!(
