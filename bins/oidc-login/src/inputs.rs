@@ -8,11 +8,12 @@ use std::str::FromStr;
 
 use clap::{ArgAction, Args, Subcommand, ValueEnum};
 use switchyard_http::DisplaySafeUrl;
-use switchyard_runner::{List, values};
+use switchyard_runner::{List, Secret, values};
 
 use crate::aws::{self, ClusterName, Region, RoleArn, SessionLength, SessionName};
 use crate::azure::{Cloud, ClusterRef};
 use crate::credential::Network;
+use crate::registry::RegistryName;
 
 /// What to do.
 #[derive(Debug, Subcommand)]
@@ -21,6 +22,8 @@ pub(crate) enum Command {
     Azure(Box<AzureArgs>),
     /// Assume a role of AWS, and write a kubeconfig for clusters of EKS
     Aws(Box<AwsArgs>),
+    /// Enter GitHub's registry for docker and its kin, with the job's own token
+    Ghcr(GhcrArgs),
     /// Write a kubeconfig for a cluster that trusts GitHub's issuer itself
     Direct(DirectArgs),
     /// Show what this job's token says, how that differs from what is expected, and what would match
@@ -47,6 +50,11 @@ pub(crate) struct AzureArgs {
     /// `azure` also takes `group/name` and whole resource ids. The kubeconfig has a context for each, named after it; the first is the current one.
     #[arg(long, default_value = "")]
     pub(crate) cluster: List<ClusterRef>,
+    /// Registries to enter in docker's configuration, each by its host
+    ///
+    /// docker, podman, skopeo and others then get a fresh password by themselves in the following steps.
+    #[arg(long, default_value = "")]
+    pub(crate) registry: List<RegistryName>,
     /// Reach private clusters by their public addresses
     #[arg(long, value_parser = values::boolean, default_value = "false", num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
     pub(crate) public_fqdn: bool,
@@ -129,6 +137,9 @@ pub(crate) struct AwsArgs {
     /// Clusters to log in to
     #[arg(long, default_value = "")]
     pub(crate) cluster: List<ClusterName>,
+    /// Registries to enter in docker's configuration
+    #[arg(long, default_value = "")]
+    pub(crate) registry: List<RegistryName>,
     /// Audience of GitHub's token
     #[arg(long)]
     pub(crate) audience: Option<String>,
@@ -138,6 +149,9 @@ pub(crate) struct AwsArgs {
     /// Base URL of EKS; the region's when it is not given
     #[arg(long)]
     pub(crate) eks_url: Option<HttpsUrl>,
+    /// Base URL of ECR; the region's when it is not given
+    #[arg(long)]
+    pub(crate) ecr_url: Option<HttpsUrl>,
     /// Subject that was configured, to explain a refusal by the difference
     #[arg(long)]
     pub(crate) expected_subject: Option<String>,
@@ -155,6 +169,11 @@ impl AwsArgs {
         self.sts_url.clone().unwrap_or_else(own)
     }
 
+    pub(crate) fn ecr(&self) -> HttpsUrl {
+        let own = || HttpsUrl(self.region.url(aws::Service::Ecr));
+        self.ecr_url.clone().unwrap_or_else(own)
+    }
+
     pub(crate) fn eks(&self) -> DisplaySafeUrl {
         let own = || self.region.url(aws::Service::Eks);
         self.eks_url
@@ -166,6 +185,20 @@ impl AwsArgs {
         let audience = self.audience.as_deref();
         audience.unwrap_or(aws::AUDIENCE).to_owned()
     }
+}
+
+/// Inputs of `ghcr`.
+#[derive(Debug, Args)]
+pub(crate) struct GhcrArgs {
+    /// The job's token, `${{ github.token }}`
+    #[arg(long)]
+    pub(crate) github_token: Secret,
+    /// Registries to enter in docker's configuration
+    #[arg(long, default_value = "ghcr.io")]
+    pub(crate) registry: List<RegistryName>,
+    /// How the registry is reached.
+    #[command(flatten)]
+    pub(crate) network: Network,
 }
 
 /// Inputs of `direct`.

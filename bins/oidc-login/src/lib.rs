@@ -12,14 +12,16 @@ mod github;
 mod inputs;
 mod kubeconfig;
 mod login;
+mod plugin;
 mod private;
+mod registry;
 mod session;
 mod whoami;
 
 use switchyard_runner::{Action, Context, Failure, Output};
 
-pub use credential::Credential;
 use inputs::Command;
+pub use plugin::OidcPlugin;
 
 /// Logs a job in with GitHub's identity token: kubeconfigs that refresh themselves, no secret stored
 #[derive(Debug, clap::Parser)]
@@ -48,6 +50,10 @@ impl Action for OidcLogin {
             description: "When the first token, or session of a role, ends; the kubeconfig's plugin gets the next one by itself",
         },
         Output {
+            name: "registry",
+            description: "The first registry that was entered",
+        },
+        Output {
             name: "account",
             description: "Number of the account at AWS (`aws`)",
         },
@@ -59,6 +65,7 @@ impl Action for OidcLogin {
             match self.command {
                 Command::Azure(args) => azure::run(*args, context).await,
                 Command::Aws(args) => aws::run(*args, context).await,
+                Command::Ghcr(args) => registry::run(args, context).await,
                 Command::Direct(args) => direct::run(args, context).await,
                 Command::Explain(args) => explain::run(args, context).await,
             }

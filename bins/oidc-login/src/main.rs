@@ -1,5 +1,5 @@
 //! The binary; everything is in the library.
 
 fn main() -> std::process::ExitCode {
-    switchyard_runner::main_or_plugin::<oidc_login::OidcLogin, oidc_login::Credential>()
+    switchyard_runner::main_or_plugin::<oidc_login::OidcLogin, oidc_login::OidcPlugin>()
 }

@@ -16,7 +16,8 @@ use crate::github::{Jwt, RequestError, TokenSource, Unavailable};
 pub(crate) struct Session {
     pub(crate) client: Client,
     pub(crate) deadline: Instant,
-    source: TokenSource,
+    /// `None` where a command needs no token of GitHub's.
+    source: Option<TokenSource>,
     settings: ClientSettings,
     console: Console,
     /// `RUNNER_TEMP`.
@@ -34,6 +35,23 @@ impl Session {
         environment: &Environment,
         console: &Console,
     ) -> Result<Self, Failure> {
+        console.mask(source.request_token());
+        let session = Self::without_tokens(network, environment, console)?;
+        Ok(Self {
+            source: Some(source),
+            ..session
+        })
+    }
+
+    /// The same for a command that asks GitHub for no token.
+    ///
+    /// # Errors
+    /// As of [`Session::new`].
+    pub(crate) fn without_tokens(
+        network: &Network,
+        environment: &Environment,
+        console: &Console,
+    ) -> Result<Self, Failure> {
         if network.timeout.is_zero() {
             return Err(Failure::message(Kind::Input, "input `timeout` is `0`")
                 .hint("give the login some time, such as `60s`"));
@@ -46,11 +64,10 @@ impl Session {
             proxy: ProxySettings::from_lookup(|name| environment.get(name).map(str::to_owned)),
             ..ClientSettings::new("switchyard-oidc-login", env!("CARGO_PKG_VERSION"))
         };
-        console.mask(source.request_token());
         Ok(Self {
             client: client(&settings)?,
             deadline: Instant::now() + network.timeout,
-            source,
+            source: None,
             settings,
             console: console.clone(),
             runner_temp: environment.get("RUNNER_TEMP").map(PathBuf::from),
@@ -62,10 +79,8 @@ impl Session {
     /// # Errors
     /// When GitHub gives none in time.
     pub(crate) async fn jwt(&self, audience: &str) -> Result<Jwt, RequestError> {
-        let jwt = self
-            .source
-            .token(&self.client, audience, self.deadline)
-            .await?;
+        let source = self.source.as_ref().ok_or(RequestError::NotAsked)?;
+        let jwt = source.token(&self.client, audience, self.deadline).await?;
         self.console.mask(jwt.token());
         Ok(jwt)
     }
@@ -90,7 +105,12 @@ impl Session {
     /// can keep nothing.
     pub(crate) fn cache(&self, kept: Kept, arguments: &[String]) -> Option<Cache> {
         let folder = self.runner_temp.as_ref()?;
-        let cache = Cache::new(folder, kept, arguments, &self.source.fingerprint());
+        let cache = Cache::new(
+            folder,
+            kept,
+            arguments,
+            &self.source.as_ref()?.fingerprint(),
+        );
         cache
             .inspect_err(|problem| self.progress(format!("nothing is kept: {problem}")))
             .ok()

@@ -13,6 +13,7 @@ use crate::github::Claims;
 use crate::inputs::AwsArgs;
 use crate::kubeconfig::{Cluster, User};
 use crate::login::{Login, Member};
+use crate::registry::{Ecr, Way, enter};
 
 /// Assumes the role, logs in to every cluster, and writes the kubeconfig when each of them has said who we
 /// are.
@@ -40,6 +41,15 @@ pub(crate) async fn run(args: AwsArgs, context: &mut Context) -> Result<(), Fail
         login.join(member, &expectations).await?;
     }
     context.outputs.set("account", session.account())?;
+    let ways = args.registry.iter().map(|registry| {
+        let way = Way::Ecr(Box::new(Ecr {
+            ecr_url: args.ecr(),
+            assume: recipe.clone(),
+        }));
+        (registry.clone(), way)
+    });
+    let ways: Vec<_> = ways.collect();
+    enter(context, &login.session, &ways, &expectations).await?;
     login.conclude(context, &expectations)
 }
 

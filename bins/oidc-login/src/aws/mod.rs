@@ -2,6 +2,7 @@
 //! clusters.
 
 mod command;
+mod ecr;
 mod eks;
 mod names;
 mod refusal;
@@ -10,6 +11,7 @@ mod signing;
 mod sts;
 
 pub(crate) use command::run;
+pub(crate) use ecr::registry_password;
 pub(crate) use names::{ClusterName, Region, RoleArn, Service, SessionLength, SessionName};
 pub(crate) use session::cluster_token;
 pub(crate) use sts::AUDIENCE;

@@ -14,6 +14,7 @@ pub(crate) struct Region(String);
 /// A service that a login talks to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Service {
+    Ecr,
     Eks,
     Sts,
 }
@@ -35,11 +36,20 @@ pub(crate) struct ClusterName(String);
 pub(crate) struct SessionLength(u32);
 
 impl Service {
-    /// Its name in host names and signatures.
+    /// Its name in signatures.
     pub(crate) fn name(self) -> &'static str {
         match self {
+            Self::Ecr => "ecr",
             Self::Eks => "eks",
             Self::Sts => "sts",
+        }
+    }
+
+    /// What its host names begin with.
+    fn host(self) -> &'static str {
+        match self {
+            Self::Ecr => "api.ecr",
+            Self::Eks | Self::Sts => self.name(),
         }
     }
 }
@@ -52,7 +62,7 @@ impl Region {
         } else {
             "amazonaws.com"
         };
-        let url = format!("https://{}.{}.{domain}", service.name(), self.0);
+        let url = format!("https://{}.{}.{domain}", service.host(), self.0);
         DisplaySafeUrl::parse(&url).expect("a region is a label of a host's name")
     }
 }

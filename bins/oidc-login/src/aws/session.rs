@@ -67,15 +67,25 @@ pub(crate) async fn cluster_token(
     eks: &Eks,
     expectations: &Expectations,
 ) -> Result<Obtained, Failure> {
-    let (role_session, claims) = match kept(session, &eks.assume) {
-        Some(kept) => (kept, None),
-        None => {
-            let (opened, claims) = open(session, &eks.assume, expectations).await?;
-            (opened, Some(claims))
-        }
-    };
+    let (role_session, claims) = current(session, &eks.assume, expectations).await?;
     let token = role_session.token_for(session, &eks.assume, &eks.cluster)?;
     Ok(Obtained { token, claims })
+}
+
+/// The session that is kept, else a new one with what the token for it said.
+///
+/// # Errors
+/// When AWS gives none; a refusal is explained in the log first.
+pub(crate) async fn current(
+    session: &Session,
+    recipe: &Assume,
+    expectations: &Expectations,
+) -> Result<(RoleSession, Option<Claims>), Failure> {
+    if let Some(kept) = kept(session, recipe) {
+        return Ok((kept, None));
+    }
+    let (opened, claims) = open(session, recipe, expectations).await?;
+    Ok((opened, Some(claims)))
 }
 
 fn cache(session: &Session, recipe: &Assume) -> Option<Cache> {

@@ -10,6 +10,10 @@ use crate::explain::Expectations;
 use crate::inputs::AzureArgs;
 use crate::kubeconfig::{Answer, ClientCertificate, Cluster, Credential, User};
 use crate::login::{Login, Member};
+use crate::registry::{Way, enter};
+
+/// What a token of Entra for registries is for, in every cloud.
+const REGISTRY_SCOPE: &str = "https://containerregistry.azure.net/.default";
 
 /// What the inputs say, checked before anything is asked.
 struct Plan {
@@ -25,7 +29,25 @@ struct Plan {
 pub(crate) async fn run(args: AzureArgs, context: &mut Context) -> Result<(), Failure> {
     let plan = Plan::new(args)?;
     let mut login = Login::prepare(&plan.args.network, plan.args.kubeconfig.as_deref(), context)?;
-    let token = arm_token(&plan, &login).await?;
+    let ways: Vec<_> = plan
+        .args
+        .registry
+        .iter()
+        .map(|registry| {
+            let entra = plan.entra(&login.network, REGISTRY_SCOPE.to_owned());
+            (registry.clone(), Way::Acr(entra))
+        })
+        .collect();
+    if !plan.clusters.is_empty() {
+        join_all(&plan, &mut login).await?;
+    }
+    enter(context, &login.session, &ways, &plan.expectations()).await?;
+    login.conclude(context, &plan.expectations())
+}
+
+/// Logs in to every cluster.
+async fn join_all(plan: &Plan, login: &mut Login) -> Result<(), Failure> {
+    let token = arm_token(plan, login).await?;
     for (cluster, name) in plan.clusters.iter().zip(&plan.contexts) {
         let fqdn = if plan.args.public_fqdn {
             Fqdn::Public
@@ -35,17 +57,21 @@ pub(crate) async fn run(args: AzureArgs, context: &mut Context) -> Result<(), Fa
         let base = plan.args.resource_manager();
         let answer = user_credential(&login.session, &base, &token, cluster, fqdn).await;
         let answer = answer.map_err(ArmError::into_failure)?;
-        let member = member(&plan, &login.network, (cluster, name), answer)?;
+        let member = member(plan, &login.network, (cluster, name), answer)?;
         login.join(member, &plan.expectations()).await?;
     }
-    login.conclude(context, &plan.expectations())
+    Ok(())
 }
 
 impl Plan {
     fn new(args: AzureArgs) -> Result<Self, Failure> {
-        if args.cluster.is_empty() {
+        if args.cluster.is_empty() && args.registry.is_empty() {
             return Err(Failure::message(Kind::Input, "input `cluster` is required")
-                .hint("the cluster's name, or several of them"));
+                .hint("the cluster's name, or several of them; or input `registry` alone"));
+        }
+        if args.cluster.is_empty() && args.kubeconfig.is_some() {
+            let text = "input `kubeconfig` is given, and input `cluster` names no cluster for it";
+            return Err(Failure::message(Kind::Input, text));
         }
         let mut clusters: Vec<AksCluster> = Vec::new();
         for reference in args.cluster.iter().cloned() {

@@ -9,13 +9,12 @@ mod obtain;
 mod recipe;
 mod token;
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Parser;
 use jiff::Timestamp;
-use switchyard_runner::{Failure, Kind, Plugin, PluginContext};
+use switchyard_runner::{Failure, Kind, PluginContext};
 
 pub(crate) use cache::{Cache, Kept};
 use exec::Version;
@@ -31,26 +30,23 @@ use crate::session::{Session, unavailable};
 const GRACE: Duration = Duration::from_millis(500);
 
 /// The first argument of a call of the plugin.
-const WORD: &str = "credential";
+pub(crate) const WORD: &str = "credential";
 
 /// Gives a client of a cluster its token, as an exec plugin of `client.authentication.k8s.io`
 #[derive(Debug, Parser)]
 #[command(name = "oidc-login credential")]
-pub struct Credential {
+pub(crate) struct Credential {
     /// How the token is got.
     #[command(subcommand)]
-    recipe: Recipe,
+    pub(crate) recipe: Recipe,
 }
 
-impl Plugin for Credential {
-    const NAME: &'static str = "oidc-login credential";
-
-    fn called(arguments: &[OsString]) -> Option<Vec<OsString>> {
-        let is_called = arguments.get(1).is_some_and(|word| word == WORD);
-        is_called.then(|| arguments[1..].to_vec())
-    }
-
-    async fn run(self, context: &PluginContext) -> Result<String, Failure> {
+impl Credential {
+    /// The ExecCredential for standard output.
+    ///
+    /// # Errors
+    /// When there is no token, or the client asks for what we do not know.
+    pub(crate) async fn run(self, context: &PluginContext) -> Result<String, Failure> {
         let version = Version::asked(context.environment.get("KUBERNETES_EXEC_INFO"))
             .map_err(|cause| Failure::input(cause).hint("use a client that speaks `client.authentication.k8s.io/v1`, such as kubectl 1.22 or later"))?;
         let limit = self.recipe.network().timeout;

@@ -124,6 +124,16 @@ pub(crate) struct Network {
     pub(crate) extra_ca: Option<PathBuf>,
 }
 
+impl Network {
+    /// The arguments that read back as this.
+    pub(crate) fn arguments(&self) -> Vec<String> {
+        let mut arguments = vec![format!("--timeout={}ms", self.timeout.as_millis())];
+        let extra_ca = self.extra_ca.as_ref();
+        arguments.extend(extra_ca.map(|path| format!("--extra-ca={}", path.display())));
+        arguments
+    }
+}
+
 impl Recipe {
     /// The arguments that read back as this recipe, the plugin's name first.
     pub(crate) fn arguments(&self) -> Vec<String> {
@@ -146,13 +156,9 @@ impl Recipe {
             }
             Self::Github(github) => ("github", vec![say("audience", &github.audience)]),
         };
-        let network = self.network();
         let mut arguments = vec![super::WORD.to_owned(), kind.to_owned()];
         arguments.extend(own);
-        let timeout = network.timeout.as_millis();
-        arguments.push(say("timeout", &format!("{timeout}ms")));
-        let extra_ca = network.extra_ca.as_ref();
-        arguments.extend(extra_ca.map(|path| say("extra-ca", &path.display())));
+        arguments.extend(self.network().arguments());
         arguments
     }
 
@@ -167,10 +173,7 @@ impl Recipe {
 
 #[cfg(test)]
 mod tests {
-    use std::ffi::OsString;
-
     use clap::Parser as _;
-    use switchyard_runner::Plugin as _;
 
     use super::*;
     use crate::credential::Credential;
@@ -215,12 +218,12 @@ mod tests {
             Recipe::Github(github),
         ];
         for recipe in recipes {
-            let program = [OsString::from("/opt/oidc-login")].into_iter();
-            let call: Vec<OsString> = program
-                .chain(recipe.arguments().into_iter().map(Into::into))
-                .collect();
-            let left = Credential::called(&call).unwrap();
-            assert_eq!(Credential::try_parse_from(left).unwrap().recipe, recipe);
+            let arguments = recipe.arguments();
+            assert_eq!(arguments[0], crate::credential::WORD);
+            assert_eq!(
+                Credential::try_parse_from(arguments).unwrap().recipe,
+                recipe
+            );
         }
     }
 }

@@ -72,6 +72,8 @@ pub(crate) enum RequestError {
         audience: String,
         source: switchyard_http::Error,
     },
+    #[error("this command asks for no identity token")]
+    NotAsked,
     /// The answer is not repeated: what was not understood may well hold the token.
     #[error("GitHub's answer is not a JSON object with `value`")]
     Answer,
@@ -93,7 +95,7 @@ impl RequestError {
                     "GitHub's status is shown at https://www.githubstatus.com; a runner behind a proxy needs HTTPS_PROXY",
                 ),
             },
-            Self::Answer | Self::Token(_) | Self::Audience { .. } => None,
+            Self::NotAsked | Self::Answer | Self::Token(_) | Self::Audience { .. } => None,
         }
     }
 }

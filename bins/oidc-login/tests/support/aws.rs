@@ -147,8 +147,13 @@ impl Aws {
 
     /// A step of the job.
     pub(crate) fn step(&self) -> Step {
+        self.step_of(env!("CARGO_BIN_EXE_oidc-login"))
+    }
+
+    /// A step of the job that runs another program.
+    pub(crate) fn step_of(&self, program: impl Into<PathBuf>) -> Step {
         let github = self.github.service();
-        Step::new(env!("CARGO_BIN_EXE_oidc-login"))
+        Step::new(program)
             .variable("RUNNER_TEMP", self.temp.path().display().to_string())
             .variable("GITHUB_RUN_ID", "4711")
             .variable(

@@ -207,8 +207,13 @@ impl World {
 
     /// A step of the job.
     pub(crate) fn step(&self) -> Step {
+        self.step_of(env!("CARGO_BIN_EXE_oidc-login"))
+    }
+
+    /// A step of the job that runs another program.
+    pub(crate) fn step_of(&self, program: impl Into<PathBuf>) -> Step {
         let github = self.github.service();
-        Step::new(env!("CARGO_BIN_EXE_oidc-login"))
+        Step::new(program)
             .variable("RUNNER_TEMP", self.temp.path().display().to_string())
             .variable(
                 "ACTIONS_ID_TOKEN_REQUEST_URL",
@@ -290,7 +295,7 @@ impl World {
     }
 }
 
-fn start<S: Service>(service: S, authority: &TlsAuthority) -> StandIn<S> {
+pub(crate) fn start<S: Service>(service: S, authority: &TlsAuthority) -> StandIn<S> {
     StandIn::start_tls(service, SocketAddr::from(([127, 0, 0, 1], 0)), authority).unwrap()
 }
 
@@ -305,13 +310,16 @@ pub(crate) fn exec_info(version: &str) -> String {
         .to_string()
 }
 
-/// Every file below a folder.
+/// Every file below a folder; what a link leads to is not in it.
 pub(crate) fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
+            if path.is_symlink() {
+                continue;
+            }
             if path.is_dir() {
                 folders.push(path);
             } else {
