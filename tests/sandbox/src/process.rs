@@ -206,12 +206,16 @@ fn stat(pid: i32) -> Option<Stat> {
     parse_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
-/// Reads fields 3 (state), 4 (parent) and 22 (start time); the second field is a name in brackets
-/// that may itself hold spaces and brackets.
+/// Reads fields 3 (state), 4 (parent), 20 (threads) and 22 (start time); the second field is a name in
+/// brackets that may itself hold spaces and brackets.
+///
+/// The first thread of a program may have ended while others still hold its sockets: only with the
+/// last one it is gone.
 fn parse_stat(text: &str) -> Option<Stat> {
     let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
+    let threads: u32 = fields.get(17)?.parse().ok()?;
     Some(Stat {
-        is_zombie: matches!(*fields.first()?, "Z" | "X"),
+        is_zombie: matches!(*fields.first()?, "Z" | "X") && threads <= 1,
         parent: fields.get(1)?.parse().ok()?,
         start_time: fields.get(19)?.parse().ok()?,
     })
@@ -241,6 +245,14 @@ mod tests {
         };
         assert_eq!(parse_stat(text), Some(expected));
         assert_eq!(parse_stat("42 (short) S 7"), None);
+        let zombie = |threads: &str| {
+            let text = text
+                .replace(") S ", ") Z ")
+                .replace("20 0 1 0", &format!("20 0 {threads} 0"));
+            parse_stat(&text).is_some_and(|stat| stat.is_zombie)
+        };
+        assert!(zombie("1"));
+        assert!(!zombie("7"), "other threads still end");
     }
 
     #[test]
