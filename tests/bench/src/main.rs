@@ -28,7 +28,7 @@ struct Arguments {
     #[arg(long, value_enum)]
     only: Vec<Part>,
     /// Requests per second of the load in the loss benchmark
-    #[arg(long, default_value_t = 4000)]
+    #[arg(long, default_value_t = 2000)]
     rate: u32,
 }
 
