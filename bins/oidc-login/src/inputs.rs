@@ -190,7 +190,7 @@ impl AwsArgs {
 /// Inputs of `ghcr`.
 #[derive(Debug, Args)]
 pub(crate) struct GhcrArgs {
-    /// The job's token, `${{ github.token }}`
+    /// The job's token, `github.token`
     #[arg(long)]
     pub(crate) github_token: Secret,
     /// Registries to enter in docker's configuration

@@ -201,3 +201,17 @@ fn the_kubeconfig_is_written_for_its_owner_alone_and_removed() {
         }
     }
 }
+
+/// GitHub and act evaluate descriptions, and refuse the whole action for an expression in one.
+#[test]
+fn no_description_of_an_action_holds_an_expression() {
+    for entry in std::fs::read_dir(root().join("actions")).unwrap() {
+        let path = entry.unwrap().path().join("action.yml");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let mut descriptions = text
+            .lines()
+            .filter(|line| line.trim_start().starts_with("description:"));
+        let wrong = descriptions.find(|line| line.contains("${{"));
+        assert_eq!(wrong, None, "{}", path.display());
+    }
+}
