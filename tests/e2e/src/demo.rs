@@ -18,8 +18,6 @@ use crate::{Azure, Consumer, Doing as _, Project, Result, Settings};
 const RATE: u32 = 150;
 /// How long each steady state is under load, so that the counts show both versions.
 const STEADY: Duration = Duration::from_secs(2);
-/// How long a new version is watched and the old one kept; minutes in earnest.
-const SHORT: &str = "2s";
 
 /// Runs the demonstration: `demo PROGRAMS FOLDER [--keep]`. Ends with 1 when a request was lost, with 3
 /// when something failed.
@@ -84,8 +82,6 @@ impl Stage {
             .then(|| Azure::start(&sandbox, &namespace))
             .transpose()?;
         let settings = Settings {
-            watch: SHORT.into(),
-            safety_period: SHORT.into(),
             longest_request: "1s".into(),
             ..Settings::for_sandbox(&sandbox, namespace.name(), &host, &slack, azure.as_ref())
         };
