@@ -27,6 +27,8 @@ pub struct Settings {
     pub registry: String,
     /// How long the switch is watched, for `2m`.
     pub watch: String,
+    /// How often the watch looks, for `5s`.
+    pub watch_interval: String,
     /// The longest request, for `30s`.
     pub longest_request: String,
     /// The safety period, for `10m`.
@@ -151,6 +153,7 @@ impl Consumer {
             .map(|line| match line.trim_start().split_once(": ") {
                 Some(("namespace", "shop")) => line.replace("shop", &settings.namespace),
                 Some(("watch", "2m")) => line.replace("2m", &settings.watch),
+                Some(("watch-interval", "5s")) => line.replace("5s", &settings.watch_interval),
                 Some(("longest-request", "30s")) => line.replace("30s", &settings.longest_request),
                 Some(("safety-period", "10m")) => line.replace("10m", &settings.safety_period),
                 _ => line.to_owned(),

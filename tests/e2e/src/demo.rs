@@ -17,7 +17,7 @@ use crate::{Azure, Consumer, Doing as _, Project, Result, Settings};
 /// Requests per second on each application.
 const RATE: u32 = 150;
 /// How long each steady state is under load, so that the counts show both versions.
-const STEADY: Duration = Duration::from_secs(2);
+const STEADY: Duration = Duration::from_secs(1);
 
 /// Runs the demonstration: `demo PROGRAMS FOLDER [--keep]`. Ends with 1 when a request was lost, with 3
 /// when something failed.
@@ -83,6 +83,8 @@ impl Stage {
             .transpose()?;
         let settings = Settings {
             longest_request: "1s".into(),
+            watch: "2s".into(),
+            safety_period: "2s".into(),
             ..Settings::for_sandbox(&sandbox, namespace.name(), &host, &slack, azure.as_ref())
         };
         let consumer = Consumer::check_out(folder, &project, settings)?;
@@ -244,6 +246,7 @@ impl Settings {
                 .to_owned(),
             registry,
             watch: "5s".into(),
+            watch_interval: "1s".into(),
             longest_request: "2s".into(),
             safety_period: "5s".into(),
             kubeconfig: sandbox.kubeconfig(User::Deployer),
