@@ -83,8 +83,8 @@ impl Stage {
             .transpose()?;
         let settings = Settings {
             longest_request: "1s".into(),
-            watch: "2s".into(),
-            safety_period: "2s".into(),
+            watch: "5s".into(),
+            safety_period: "5s".into(),
             ..Settings::for_sandbox(&sandbox, namespace.name(), &host, &slack, azure.as_ref())
         };
         let consumer = Consumer::check_out(folder, &project, settings)?;
