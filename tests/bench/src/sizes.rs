@@ -6,12 +6,13 @@ use crate::Bench;
 use crate::table::Figure;
 
 /// Each binary, and the mebibytes that it may have.
-const BINARIES: [(&str, f64); 5] = [
+const BINARIES: [(&str, f64); 6] = [
     ("rollout", 7.0),
     ("health-wait", 7.0),
     ("traffic-switch", 7.0),
     ("notify", 7.0),
     ("oidc-login", 5.0),
+    ("migrate-gate", 10.0),
 ];
 
 pub(crate) fn measure(bench: &Bench) -> anyhow::Result<Vec<Figure>> {

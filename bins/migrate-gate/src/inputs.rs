@@ -1,0 +1,45 @@
+//! The inputs of every command: the only place where they are declared.
+//!
+//! Values are parsed into types that cannot hold nonsense; what they mean is decided by the commands.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use switchyard_sql::ServerVersion;
+
+use crate::project::{Schemas, Tool};
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Judge migrations by their files alone: no database is needed
+    Lint(LintArgs),
+}
+
+/// Where the migrations are; every command takes these.
+#[derive(Debug, Args)]
+pub(crate) struct ProjectArgs {
+    /// Folder of the migrations: one that holds `migrations/`, or that folder itself
+    #[arg(long)]
+    pub(crate) path: Option<PathBuf>,
+    /// Tool that runs the migrations in `path`
+    #[arg(long, value_enum, default_value = "prisma")]
+    pub(crate) tool: Tool,
+    /// Several schemas instead of `path`: a YAML list of `name`, `path`, `tool`, `transaction`, `url-env`
+    ///
+    /// `name` names the schema in reports and outputs, `path` is its folder, `tool` is `prisma` (when it
+    /// is not given) or `command`. `transaction` says how a `command` runs a file: `file` (when it is
+    /// not given: one transaction around it) or `none`. `url-env` names the key of the database's URL.
+    #[arg(long)]
+    pub(crate) schemas: Option<Schemas>,
+}
+
+/// Inputs of `lint`.
+#[derive(Debug, Args)]
+pub(crate) struct LintArgs {
+    #[command(flatten)]
+    pub(crate) project: ProjectArgs,
+    /// Major version of the server that the migrations are for, 11 to 17
+    #[arg(long, default_value_t = ServerVersion::DEFAULT)]
+    pub(crate) postgres_version: ServerVersion,
+}

@@ -1,0 +1,31 @@
+//! `migrate-gate`: the gate between "code merged" and "schema changed".
+//!
+//! It owns migrations: which there are, what they would do, whether they may run. It refuses to know
+//! clusters and deployments' records.
+
+mod inputs;
+mod lint;
+mod outputs;
+mod project;
+
+use switchyard_runner::{Action, Context, Failure, Output};
+
+use inputs::Command;
+
+/// Checks database migrations before they run in front of production
+#[derive(Debug, clap::Parser)]
+pub struct MigrateGate {
+    #[command(subcommand)]
+    command: Command,
+}
+
+impl Action for MigrateGate {
+    const NAME: &'static str = "migrate-gate";
+    const OUTPUTS: &'static [Output] = outputs::ALL;
+
+    async fn run(self, context: &mut Context) -> Result<(), Failure> {
+        match self.command {
+            Command::Lint(args) => lint::run(args, context).await,
+        }
+    }
+}
