@@ -17,7 +17,7 @@ use switchyard_record::{
     Chain, Claimed, DeploymentResult, Intent, Kind as DeploymentKind, Opening, Phase, Projection,
     Side, SideState, Verdict,
 };
-use switchyard_runner::{Context, Failure, Kind as FailureKind};
+use switchyard_runner::{Context, Failure};
 
 use crate::inputs::AdoptArgs;
 use crate::ledger::{Ledger, claim_request};
@@ -159,10 +159,7 @@ impl Adopting<'_> {
             let live = survey.workload(Kind::Deployment, &name.name);
             found.extend(live.and_then(|live| ownership::check(&identity, live, application)));
         }
-        match ownership::refusal(&found, "the change to slots") {
-            Some((text, hint)) => Err(Failure::message(FailureKind::Gate, text).hint(hint)),
-            None => Ok(()),
-        }
+        ownership::refuse(&found, "the change to slots")
     }
 
     async fn pin(&self, ledger: &mut Ledger, pin: &Pin) -> Result<bool, Failure> {

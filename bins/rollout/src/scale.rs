@@ -2,17 +2,19 @@
 //! takes traffic is never scaled to nothing.
 
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
-use serde_json::json;
+use serde_json::{Value, json};
 use switchyard_cluster::scale::{Precondition, ScaleGoal, ScaleState, ScaleWrite, Scaled};
 use switchyard_cluster::workloads::WorkloadRef;
 use switchyard_cluster::{Operation, Verb, access::Permission};
 use switchyard_deployment::cluster_failure;
+use switchyard_manifest::Identity;
 use switchyard_record::{ObjectRef, Outcome, Phase, PlannedMutation, Projection, Settlement, Side};
 use switchyard_runner::{Context, Failure, Kind as FailureKind};
 
 use crate::inputs::{Replicas, ScaleArgs, SideChoice, refuse_both};
 use crate::ledger::Ledger;
 use crate::opening::Opened;
+use crate::plan::ownership;
 use crate::plan::traffic::name_of;
 use crate::sides::{self, Choosing, Chosen};
 use crate::subject::Subject;
@@ -76,6 +78,7 @@ impl Scaling<'_> {
             &survey,
         )?;
         self.check_permissions(&survey, &chosen).await?;
+        self.refuse_not_ours(&survey, &chosen).await?;
         if self.args.replicas == Replicas::Count(0) {
             refuse_live(&chosen, &survey, ledger)?;
         }
@@ -113,6 +116,31 @@ impl Scaling<'_> {
             }
         }
         self.opened.check(wanted).await
+    }
+
+    /// A size that a GitOps controller keeps would be back in a moment. The way back is refused nothing:
+    /// an old side that is up for a while is better than none.
+    async fn refuse_not_ours(&self, survey: &Survey, chosen: &Chosen) -> Result<(), Failure> {
+        let is_way_back = self.args.side == Some(SideChoice::Old)
+            && matches!(self.args.replicas, Replicas::Count(count) if count > 0);
+        if is_way_back || self.args.replicas == Replicas::Keep {
+            return Ok(());
+        }
+        let application = self.args.deployment.application.as_deref();
+        let mut found = Vec::new();
+        for name in &chosen.workloads {
+            let kind = sides::kind_of(name);
+            let subject = Subject::workload(&self.opened.objects, name).await?;
+            let live = survey.workload(kind, &name.name);
+            found.extend(
+                live.and_then(|live| ownership::check(subject.identity(), live, application)),
+            );
+            let autoscaler = survey.autoscaler_of(kind, &name.name);
+            found.extend(autoscaler.and_then(|autoscaler| {
+                ownership::check(&autoscaler_identity(autoscaler), autoscaler, application)
+            }));
+        }
+        ownership::refuse(&found, "the size")
     }
 
     /// Whether this retires the old side of a deployment whose new side is live.
@@ -260,6 +288,15 @@ fn refuse_live(chosen: &Chosen, survey: &Survey, ledger: &Ledger) -> Result<(), 
         .hint("move the traffic away first: `traffic-switch switch`"));
     }
     Ok(())
+}
+
+fn autoscaler_identity(autoscaler: &Value) -> Identity {
+    Identity {
+        api_version: "autoscaling/v2".to_owned(),
+        kind: "HorizontalPodAutoscaler".to_owned(),
+        namespace: None,
+        name: name_of(autoscaler).to_owned(),
+    }
 }
 
 /// The sizes as the journal keeps them.

@@ -158,6 +158,13 @@ async fn an_object_that_argo_cd_or_flux_keeps_is_refused_with_what_to_commit() {
             .run();
         expect_code(&restore, 1);
         expect_said(&restore, &[&refused, "commit the version before"]);
+        let scale = shop
+            .step("scale")
+            .input("workloads", "deployment/web")
+            .input("replicas", "3")
+            .run();
+        expect_code(&scale, 1);
+        expect_said(&scale, &[&refused, "commit the size"]);
         assert_eq!(written(), before, "nothing was written");
         mark("-");
     }

@@ -8,7 +8,7 @@ use switchyard_deployment::cluster_failure;
 use switchyard_manifest::slotting::Slotted;
 use switchyard_manifest::{Identity, Object, ObjectName, Slot, diff, names, order};
 use switchyard_record::Side;
-use switchyard_runner::{Failure, Kind as FailureKind};
+use switchyard_runner::Failure;
 
 use super::{Applying, fronts, is_sized, side_of, sizes};
 use crate::inputs::StageChoice;
@@ -195,10 +195,7 @@ impl Applying<'_> {
         } else {
             format!("the images {}", images.join(", "))
         };
-        match ownership::refusal(&found, &what) {
-            Some((text, hint)) => Err(Failure::message(FailureKind::Gate, text).hint(hint)),
-            None => Ok(()),
-        }
+        ownership::refuse(&found, &what)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 use switchyard_manifest::{Identity, gitops, names, object};
+use switchyard_runner::{Failure, Kind};
 
 /// An object that is not ours to write.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +45,7 @@ pub(crate) fn check(
 }
 
 /// The refusal over all objects that are not ours: its text and its hint.
-pub(crate) fn refusal(found: &[NotOurs], what_to_commit: &str) -> Option<(String, String)> {
+fn refusal(found: &[NotOurs], what_to_commit: &str) -> Option<(String, String)> {
     if found.is_empty() {
         return None;
     }
@@ -80,6 +81,17 @@ pub(crate) fn refusal(found: &[NotOurs], what_to_commit: &str) -> Option<(String
         format!("objects that are not ours to write: {}", lines.join("; ")),
         hint,
     ))
+}
+
+/// The refusal as a failure of the gate.
+///
+/// # Errors
+/// When anything was found.
+pub(crate) fn refuse(found: &[NotOurs], what_to_commit: &str) -> Result<(), Failure> {
+    match refusal(found, what_to_commit) {
+        Some((text, hint)) => Err(Failure::message(Kind::Gate, text).hint(hint)),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]

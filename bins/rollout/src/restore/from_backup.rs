@@ -161,10 +161,8 @@ async fn survey<'a>(
             live,
         });
     }
-    match ownership::refusal(&not_ours, "the version before") {
-        Some((text, hint)) => Err(Failure::message(FailureKind::Gate, text).hint(hint)),
-        None => Ok(items),
-    }
+    ownership::refuse(&not_ours, "the version before")?;
+    Ok(items)
 }
 
 fn show(context: &Context, item: &Item<'_>, live: &Value, change: &Change) {

@@ -134,10 +134,7 @@ fn refuse_not_ours(
         .iter()
         .filter_map(|(_, subject, live)| ownership::check(subject.identity(), live, application))
         .collect();
-    match ownership::refusal(&not_ours, "the revision before") {
-        Some((text, hint)) => Err(Failure::message(FailureKind::Gate, text).hint(hint)),
-        None => Ok(()),
-    }
+    ownership::refuse(&not_ours, "the revision before")
 }
 
 async fn revisions_of(
