@@ -1,13 +1,11 @@
 //! The command `direct`: a kubeconfig for a cluster that trusts GitHub's issuer, whose plugin fetches
 //! GitHub's token itself.
 
-use std::path::Path;
-
 use switchyard_runner::{Context, Failure, Kind};
 
 use crate::credential::{GitHub, Recipe};
 use crate::explain::Expectations;
-use crate::inputs::DirectArgs;
+use crate::inputs::{CertificateAuthority, DirectArgs};
 use crate::kubeconfig::{Cluster, User};
 use crate::login::{Login, Member};
 
@@ -22,11 +20,7 @@ pub(crate) async fn run(args: DirectArgs, context: &mut Context) -> Result<(), F
             "inputs `context` and `audience` must not be blank",
         ));
     }
-    let authority = args
-        .certificate_authority
-        .as_deref()
-        .map(read)
-        .transpose()?;
+    let authority = args.certificate_authority.map(read).transpose()?;
     let mut login = Login::prepare(&args.network, args.kubeconfig.as_deref(), context)?;
     let expectations = Expectations {
         subject: args.expected_subject,
@@ -48,8 +42,12 @@ pub(crate) async fn run(args: DirectArgs, context: &mut Context) -> Result<(), F
     login.conclude(context, &expectations)
 }
 
-fn read(path: &Path) -> Result<String, Failure> {
-    std::fs::read_to_string(path).map_err(|cause| {
+fn read(authority: CertificateAuthority) -> Result<String, Failure> {
+    let path = match authority {
+        CertificateAuthority::Text(text) => return Ok(text),
+        CertificateAuthority::File(path) => path,
+    };
+    std::fs::read_to_string(&path).map_err(|cause| {
         let text = format!(
             "input `certificate-authority`: cannot read `{}`",
             path.display()

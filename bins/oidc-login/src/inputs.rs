@@ -207,9 +207,11 @@ pub(crate) struct DirectArgs {
     /// URL of the cluster's API server
     #[arg(long)]
     pub(crate) server: HttpsUrl,
-    /// PEM file of the cluster's certificate authority; the system's own when it is not given
+    /// Certificate authority of the cluster: a PEM file, or the PEM text itself
+    ///
+    /// The system's own authorities when it is not given.
     #[arg(long)]
-    pub(crate) certificate_authority: Option<PathBuf>,
+    pub(crate) certificate_authority: Option<CertificateAuthority>,
     /// Audience of GitHub's token
     #[arg(long)]
     pub(crate) audience: String,
@@ -321,6 +323,34 @@ impl fmt::Display for TenantName {
     }
 }
 
+/// A certificate authority, which is no secret and may be given as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum CertificateAuthority {
+    File(PathBuf),
+    /// PEM text.
+    Text(String),
+}
+
+impl FromStr for CertificateAuthority {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
+        const END: &str = "-----END CERTIFICATE-----";
+        let text = text.trim();
+        if !text.starts_with("-----BEGIN") {
+            return Ok(Self::File(text.into()));
+        }
+        if text.starts_with(BEGIN) && text.ends_with(END) {
+            Ok(Self::Text(format!("{text}\n")))
+        } else {
+            Err(format!(
+                "PEM text of certificates alone is needed, from `{BEGIN}` to `{END}`"
+            ))
+        }
+    }
+}
+
 /// The base URL of a service that is shown tokens: always with TLS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct HttpsUrl(DisplaySafeUrl);
@@ -384,6 +414,20 @@ mod tests {
         for text in ["", "..", "a/b", "a?b", "a b"] {
             assert!(text.parse::<TenantName>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn an_authority_is_a_file_or_the_text_of_certificates() {
+        let read = |text: &str| text.parse::<CertificateAuthority>();
+        let pem = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----";
+        assert_eq!(
+            read("ca.pem").unwrap(),
+            CertificateAuthority::File("ca.pem".into())
+        );
+        let text = CertificateAuthority::Text(format!("{pem}\n"));
+        assert_eq!(read(&format!("{pem}\n\n")).unwrap(), text);
+        assert!(read("-----BEGIN PRIVATE KEY-----").is_err());
+        assert!(read(&pem.replace('\n', " ")[..40]).is_err());
     }
 
     #[test]
