@@ -80,9 +80,22 @@ impl TestNamespace {
     /// # Errors
     /// As for [`TestNamespace::kubectl`].
     pub fn grant_deployer(&self, user: &str) -> Result<String> {
+        self.bind_deployer(&subject(user, Identities::Users))
+    }
+
+    /// Gives a group of any name the role of `docs/rbac/deployer.yaml` in this namespace.
+    ///
+    /// # Errors
+    /// As for [`TestNamespace::kubectl`].
+    pub fn grant_deployer_group(&self, group: &str) -> Result<String> {
+        let group =
+            json!({"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": group});
+        self.bind_deployer(&group)
+    }
+
+    fn bind_deployer(&self, subject: &Value) -> Result<String> {
         let name = format!("granted-{:08x}", rand::random::<u32>());
-        let subject = subject(user, Identities::Users);
-        self.apply(&binding(&name, "Role", "switchyard-deployer", &subject).to_string())
+        self.apply(&binding(&name, "Role", "switchyard-deployer", subject).to_string())
     }
 
     fn inside<'a>(&'a self, arguments: &[&'a str]) -> Vec<&'a str> {

@@ -195,15 +195,7 @@ impl Aws {
 
     /// Everything that was given out and must not be seen.
     pub(crate) fn secrets(&self) -> Vec<String> {
-        let github = self.github.exchanges().into_iter().filter_map(|exchange| {
-            let document: Value = serde_json::from_str(&exchange.answer).unwrap_or_default();
-            document["value"].as_str().map(str::to_owned)
-        });
-        let sessions = self.account.sessions().into_iter();
-        github
-            .chain(sessions.flat_map(|session| [session.secret, session.token]))
-            .chain([self.github.service().request_token.clone()])
-            .collect()
+        [self.github.secrets(), self.account.secrets()].concat()
     }
 
     /// Fails when a secret is seen in what the step said or wrote, or any file of the job is open to others.

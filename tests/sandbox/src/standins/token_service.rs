@@ -16,7 +16,7 @@ use super::{
     jwt::KeyRing,
     random::{opaque, uuid},
     received::Received,
-    server::{Answer, Service},
+    server::{Answer, Service, StandIn},
 };
 
 /// The issuer of github.com.
@@ -26,7 +26,7 @@ const LIFE: i64 = 300;
 /// How far before its making a token is valid already, in seconds.
 const BACKDATED: i64 = 600;
 
-/// The token service of one job.
+/// The token service of one job, and of other jobs of the same run.
 pub struct TokenService {
     /// The bearer token that the job asks with (`ACTIONS_ID_TOKEN_REQUEST_TOKEN`).
     pub request_token: String,
@@ -40,6 +40,8 @@ pub struct TokenService {
 
 struct Settings {
     job: Job,
+    /// Other jobs, by the token that each asks with.
+    others: Vec<(String, Job)>,
     issuer: String,
     life: i64,
 }
@@ -89,13 +91,13 @@ impl TokenService {
     pub fn with_keys(keys: Arc<KeyRing>) -> Self {
         let (plan, job) = (uuid(), uuid());
         Self {
-            // A JWT itself on GitHub; here nobody looks inside.
-            request_token: format!("request-{}", opaque(40)),
+            request_token: request_token(),
             keys,
             clock: Clock::default(),
             path: format!("/{}/idtoken/{plan}/{job}", opaque(50)),
             settings: Mutex::new(Settings {
                 job: Job::default(),
+                others: Vec::new(),
                 issuer: GITHUB_ISSUER.to_owned(),
                 life: LIFE,
             }),
@@ -111,6 +113,14 @@ impl TokenService {
     /// Asks for another job from now on.
     pub fn run(&self, job: Job) {
         self.lock().job = job;
+    }
+
+    /// Runs one more job, and returns the token that it asks with.
+    #[must_use]
+    pub fn run_beside(&self, job: Job) -> String {
+        let token = request_token();
+        self.lock().others.push((token.clone(), job));
+        token
     }
 
     /// Makes the tokens live so many seconds instead of 300.
@@ -133,12 +143,17 @@ impl TokenService {
     /// A token for an audience, as the endpoint gives it out.
     #[must_use]
     pub fn token(&self, audience: &str) -> String {
+        let job = self.lock().job.clone();
+        self.token_of(&job, audience)
+    }
+
+    fn token_of(&self, job: &Job, audience: &str) -> String {
         let settings = self.lock();
         let now = self.clock.now();
-        let mut claims = settings.job.claims();
+        let mut claims = job.claims();
         for (name, value) in [
             ("jti", json!(uuid())),
-            ("sub", json!(settings.job.subject())),
+            ("sub", json!(job.subject())),
             ("aud", json!(audience)),
             ("iss", json!(settings.issuer)),
             ("nbf", json!(now - BACKDATED)),
@@ -162,22 +177,33 @@ impl TokenService {
             );
             return Answer::json(405, &json!({"message": text}));
         }
-        let expected = format!("Bearer {}", self.request_token);
-        if request.header("authorization") != Some(&expected) {
+        let Some(job) = request.bearer().and_then(|token| self.job(token)) else {
             return Answer::text(401, "").with_header("www-authenticate", "Bearer");
-        }
+        };
         if let Some(refused) = version_refused(request) {
             return refused;
         }
         let owner = format!(
             "https://github.com/{}",
-            self.lock().job.claims()["repository_owner"]
+            job.claims()["repository_owner"]
                 .as_str()
                 .unwrap_or_default()
         );
         let audience = request.query("audience").filter(|text| !text.is_empty());
-        let token = self.token(audience.unwrap_or(&owner));
+        let token = self.token_of(&job, audience.unwrap_or(&owner));
         Answer::json(200, &json!({"count": token.len(), "value": token}))
+    }
+
+    /// The job that asks with this token.
+    fn job(&self, token: &str) -> Option<Job> {
+        let settings = self.lock();
+        if token == self.request_token {
+            return Some(settings.job.clone());
+        }
+        let mut others = settings.others.iter();
+        others
+            .find(|(known, _)| known == token)
+            .map(|(_, job)| job.clone())
     }
 
     fn discovery(&self) -> Answer {
@@ -187,6 +213,26 @@ impl TokenService {
             &discovery(&issuer, &format!("{issuer}/.well-known/jwks")),
         )
     }
+}
+
+impl StandIn<TokenService> {
+    /// Every token that jobs were given or ask with: nobody else may see one of them.
+    #[must_use]
+    pub fn secrets(&self) -> Vec<String> {
+        let given = self.exchanges().into_iter().filter_map(|exchange| {
+            let answer: Value = serde_json::from_str(&exchange.answer).ok()?;
+            answer["value"].as_str().map(str::to_owned)
+        });
+        let settings = self.service().lock();
+        let others = settings.others.iter().map(|(token, _)| token.clone());
+        let own = self.service().request_token.clone();
+        given.chain(others).chain([own]).collect()
+    }
+}
+
+/// A JWT itself on GitHub; here nobody looks inside.
+fn request_token() -> String {
+    format!("request-{}", opaque(40))
 }
 
 /// GitHub's discovery document.
@@ -332,6 +378,18 @@ mod tests {
                 .body
                 .contains("https://ghes.example/_services/token/.well-known/jwks")
         );
+    }
+
+    #[test]
+    fn each_job_of_a_run_is_told_from_the_others_by_what_it_asks_with() {
+        let service = TokenService::new().unwrap();
+        let rescue = service.run_beside(Job::default().in_environment("production-rollback"));
+        let asked = ask(&service, "x").with_header("authorization", &format!("Bearer {rescue}"));
+        let got = token(&service.answer(&asked));
+        let subject = "repo:acme/shop:environment:production-rollback";
+        assert_eq!(got.text("sub"), subject);
+        let own = token(&service.answer(&ask(&service, "x")));
+        assert_eq!(own.text("sub"), "repo:acme/shop:ref:refs/heads/main");
     }
 
     #[test]

@@ -162,6 +162,15 @@ impl Account {
         self.lock().sessions.clone()
     }
 
+    /// The secret half of every session: nobody else may see it.
+    #[must_use]
+    pub fn secrets(&self) -> Vec<String> {
+        let sessions = self.sessions().into_iter();
+        sessions
+            .flat_map(|session| [session.secret, session.token])
+            .collect()
+    }
+
     /// Presigns a request to a service as a client with this session does, and returns its URL.
     ///
     /// # Panics

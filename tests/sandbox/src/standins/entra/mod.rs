@@ -21,7 +21,7 @@ use super::{
     clock::Clock,
     jwt::{KeyRing, Signature, Token},
     received::Received,
-    server::{Answer, Fault, Service},
+    server::{Answer, Fault, Service, StandIn},
 };
 pub(crate) use access::discovery;
 pub use access::{AKS_SERVER, AccessTokens, Resource, Unacceptable};
@@ -222,6 +222,18 @@ impl Entra {
             });
         }
         Ok(())
+    }
+}
+
+impl StandIn<Entra> {
+    /// Every token that was given out: nobody else may see one of them.
+    #[must_use]
+    pub fn secrets(&self) -> Vec<String> {
+        let given = self.exchanges().into_iter().filter_map(|exchange| {
+            let answer: Value = serde_json::from_str(&exchange.answer).ok()?;
+            answer["access_token"].as_str().map(str::to_owned)
+        });
+        given.collect()
     }
 }
 
