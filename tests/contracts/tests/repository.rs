@@ -103,6 +103,8 @@ fn blue_green_goes_through_its_stages_in_order() {
         [
             "setup",
             "oidc-login azure",
+            "oidc-login aws",
+            "oidc-login direct",
             "rollout backup",
             "notify",
             "rollout remember",
@@ -156,7 +158,13 @@ fn the_rescue_job_outlives_the_runner_of_the_deployment() {
         );
         assert_eq!(
             order(rescue),
-            ["setup", "oidc-login azure", program],
+            [
+                "setup",
+                "oidc-login azure",
+                "oidc-login aws",
+                "oidc-login direct",
+                program
+            ],
             "{workflow}"
         );
         // It relies on nothing that the other job put out.
@@ -175,6 +183,30 @@ fn a_rollback_waits_for_no_deployment_and_nothing_cancels_either() {
     };
     assert_ne!(group("rollback.yml"), group("deploy-blue-green.yml"));
     assert_eq!(group("deploy-dev.yml"), group("deploy-blue-green.yml"));
+}
+
+/// What a login needs is the same in every job that logs in, whichever way it is.
+#[test]
+fn every_job_that_reaches_the_cluster_logs_in_alike() {
+    let repository = repository();
+    let mut known: Option<(String, Vec<&Value>)> = None;
+    let mut count = 0;
+    for workflow in CALLED {
+        for (name, job) in repository.jobs(workflow).as_object().unwrap() {
+            let is_login =
+                |step: &&Value| program(step) == Some("oidc-login") || step["id"] == "login";
+            let logins: Vec<&Value> = steps(job).iter().filter(is_login).collect();
+            if logins.is_empty() {
+                continue;
+            }
+            count += 1;
+            assert_eq!(logins.len(), 4, "{workflow} {name}");
+            let place = format!("{workflow} {name}");
+            let (first, expected) = known.get_or_insert_with(|| (place.clone(), logins.clone()));
+            assert_eq!(&logins, expected, "{place} differs from {first}");
+        }
+    }
+    assert_eq!(count, 5);
 }
 
 #[test]

@@ -8,8 +8,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::composite_step::{DEAD, DEATH, Death, PROGRAMS, SUMMARY};
-use crate::{Consumer, Doing as _, Result};
+use crate::composite_step::{DEAD, DEATH, Death, PROGRAMS, REQUEST_TOKENS, SUMMARY};
+use crate::{Consumer, Doing as _, Result, environments};
 
 /// What the consumer's steps may find on PATH: no compiler, no cargo, no kubectl.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
@@ -154,6 +154,8 @@ impl<'a> Run<'a> {
             "dana".into(),
             "--secret-file".into(),
             shown(&self.secret_file(folder)?),
+            "--env-file".into(),
+            shown(&self.variable_file(folder)?),
         ];
         let mut repositories = vec![format!(
             "switchyard-ci/switchyard@v1={}",
@@ -169,6 +171,14 @@ impl<'a> Run<'a> {
         for (name, value) in &self.inputs {
             arguments.extend(["--input".into(), format!("{name}={value}")]);
         }
+        Ok(arguments)
+    }
+
+    /// The variables of the jobs' environment. A file, because some are secret and arguments can be read by
+    /// every process.
+    fn variable_file(&self, folder: &Path) -> Result<PathBuf> {
+        let project = &self.consumer.project;
+        let shown = |path: &Path| path.display().to_string();
         let mut variables = BTreeMap::from([
             ("GITHUB_RUN_ID".to_owned(), self.run_id.clone()),
             ("SWITCHYARD_BIN_DIR".into(), shown(&project.steps)),
@@ -185,11 +195,32 @@ impl<'a> Run<'a> {
         }
         let login = self.consumer.settings.environment.iter();
         variables.extend(login.map(|(name, value)| ((*name).to_owned(), value.clone())));
+        variables.insert(REQUEST_TOKENS.into(), self.request_tokens()?);
         variables.extend(self.variables.clone());
-        for (name, value) in variables {
-            arguments.extend(["--env".into(), format!("{name}={value}")]);
+        write_variables(&folder.join("variables"), &variables)
+    }
+
+    /// What each job asks GitHub for a token with, as JSON: at GitHub's the jobs of one run differ in it.
+    fn request_tokens(&self) -> Result<String> {
+        let Consumer {
+            checkout,
+            project,
+            settings,
+            ..
+        } = self.consumer;
+        if settings.request_tokens.is_empty() {
+            return Ok("{}".to_owned());
         }
-        Ok(arguments)
+        let caller = checkout.join(".github/workflows").join(&self.workflow);
+        let environments = environments::of_jobs(&caller, &project.archive)?;
+        let tokens: serde_json::Map<_, _> = environments
+            .into_iter()
+            .filter_map(|(job, environment)| {
+                let token = settings.request_tokens.get(environment.as_str())?;
+                Some((job, token.clone().into()))
+            })
+            .collect();
+        Ok(serde_json::Value::Object(tokens).to_string())
     }
 
     /// Secrets go through a file: arguments can be read by every process.
@@ -201,20 +232,30 @@ impl<'a> Run<'a> {
         let value: serde_json::Value =
             serde_saphyr::from_str(&text).doing(|| "parse the kubeconfig".into())?;
         let kubeconfig = value.to_string();
-        let secrets = [
-            ("KUBECONFIG", &kubeconfig),
+        let settings = &self.consumer.settings;
+        let secrets = BTreeMap::from([
+            ("KUBECONFIG".to_owned(), kubeconfig),
             (
-                "SLACK_WEBHOOK_URL",
-                &self.consumer.settings.slack_webhook_url,
+                "SLACK_WEBHOOK_URL".to_owned(),
+                settings.slack_webhook_url.clone(),
             ),
-            ("SLACK_TOKEN", &self.consumer.settings.slack_token),
-        ];
-        let lines = secrets.map(|(name, value)| format!("{name}='{value}'\n"));
-        let lines = lines.concat();
-        let path = folder.join("secrets");
-        std::fs::write(&path, lines).doing(|| "write the secrets".into())?;
-        Ok(path)
+            ("SLACK_TOKEN".to_owned(), settings.slack_token.clone()),
+        ]);
+        write_variables(&folder.join("secrets"), &secrets)
     }
+}
+
+/// Writes `NAME='value'` lines, in which act takes values as they are.
+fn write_variables(path: &Path, variables: &BTreeMap<String, String>) -> Result<PathBuf> {
+    let mut text = String::new();
+    for (name, value) in variables {
+        if value.contains('\'') {
+            return Err(format!("the value of {name} has a quote"));
+        }
+        text += &format!("{name}='{value}'\n");
+    }
+    std::fs::write(path, text).doing(|| format!("write {}", path.display()))?;
+    Ok(path.to_owned())
 }
 
 impl Running {

@@ -1,9 +1,10 @@
 //! What GitHub's runner does and act does not, put between the launcher and a program.
 //!
 //! act sets `INPUT_` variables for composite steps by itself, so a mapping that is missing in an
-//! `action.yml` would go unnoticed: here only what the action maps gets through. It also plays a runner
-//! that dies: the program is killed at a fault point, and nothing of that job runs afterwards. It knows
-//! the contract of composite actions; it refuses to know what any program does.
+//! `action.yml` would go unnoticed: here only what the action maps gets through. act gives all jobs one
+//! token to ask GitHub's token service with; here each job has its own. It also plays a runner that dies:
+//! the program is killed at a fault point, and nothing of that job runs afterwards. It knows the contract of
+//! composite actions; it refuses to know what any program does.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -22,6 +23,9 @@ pub const SUMMARY: &str = "SWITCHYARD_E2E_SUMMARY";
 pub const DEATH: &str = "SWITCHYARD_E2E_DEATH";
 /// The file that says that the runner of the job is dead.
 pub const DEAD: &str = "SWITCHYARD_E2E_DEAD";
+/// What each job asks GitHub's token service with: a JSON object by the jobs' ids.
+pub const REQUEST_TOKENS: &str = "SWITCHYARD_E2E_REQUEST_TOKENS";
+const REQUEST_TOKEN: &str = "ACTIONS_ID_TOKEN_REQUEST_TOKEN";
 /// The fault point that the programs read.
 const FAULT: &str = "SWITCHYARD_FAULT_ABORT_AFTER";
 /// What a shell reports for a killed child.
@@ -125,7 +129,7 @@ fn environment() -> Result<Vec<(OsString, OsString)>, String> {
     let text = std::fs::read_to_string(&action)
         .map_err(|error| format!("cannot read {}: {error}", action.display()))?;
     let mapped = mapped_variables(&text)?;
-    let own = [PROGRAMS, SUMMARY, DEATH, DEAD, FAULT];
+    let own = [PROGRAMS, SUMMARY, DEATH, DEAD, FAULT, REQUEST_TOKENS];
     let mut kept: Vec<_> = std::env::vars_os()
         .filter(|(name, _)| match name.to_str() {
             Some(name) if name.starts_with("INPUT_") => mapped.contains(name),
@@ -135,7 +139,19 @@ fn environment() -> Result<Vec<(OsString, OsString)>, String> {
         .collect();
     let summary = std::env::var_os(SUMMARY).or_else(|| std::env::var_os("GITHUB_STEP_SUMMARY"));
     kept.extend(summary.map(|path| ("GITHUB_STEP_SUMMARY".into(), path)));
+    if let Some(token) = request_token()? {
+        kept.retain(|(name, _)| name != REQUEST_TOKEN);
+        kept.push((REQUEST_TOKEN.into(), token.into()));
+    }
     Ok(kept)
+}
+
+/// What this job asks GitHub's token service with, where it has something of its own.
+fn request_token() -> Result<Option<String>, String> {
+    let tokens: Value = serde_json::from_str(&variable(REQUEST_TOKENS)?)
+        .map_err(|error| format!("{REQUEST_TOKENS}: {error}"))?;
+    let own = &tokens[std::env::var("GITHUB_JOB").unwrap_or_default()];
+    Ok(own.as_str().map(str::to_owned))
 }
 
 /// The `INPUT_` variables that the steps of an action map themselves.

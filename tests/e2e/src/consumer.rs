@@ -35,10 +35,12 @@ pub struct Settings {
     pub safety_period: String,
     /// The kubeconfig of the deployer, for workflows that do not log in.
     pub kubeconfig: PathBuf,
-    /// The inputs of the login, by name; none where the cluster trusts no stand-ins.
+    /// The inputs of the logins, by name; none where the cluster trusts no stand-ins.
     pub login: BTreeMap<&'static str, String>,
-    /// What the jobs' environment holds for the login.
+    /// What the jobs' environment holds for the logins.
     pub environment: BTreeMap<&'static str, String>,
+    /// What a job of each environment asks GitHub's token service with.
+    pub request_tokens: BTreeMap<&'static str, String>,
     /// The webhook of the shop's Slack channel.
     pub slack_webhook_url: String,
     /// The token of the shop's Slack bot.
@@ -164,19 +166,31 @@ impl Consumer {
     /// Fills the inputs of the login in. On a cluster that trusts no stand-ins the workflows are given the
     /// deployer's kubeconfig instead.
     fn with_login(&self, text: &str) -> String {
-        if !text.contains("azure-cluster: ") {
-            return text.to_owned();
-        }
         let login = &self.settings.login;
+        let is_of_login = |name: &str| {
+            let beginnings = ["azure-", "aws-", "eks-", "direct-"];
+            beginnings
+                .iter()
+                .any(|beginning| name.starts_with(beginning))
+        };
+        let logs_in = text.lines().any(|line| is_of_login(line.trim_start()));
+        let is_given_kubeconfig = logs_in && login.is_empty();
+        let has_secrets = text.lines().any(|line| line.trim() == "secrets:");
         let lines = text.lines().filter_map(|line| {
             let name = line.trim_start().split(':').next().unwrap_or_default();
             let indent = &line[..line.len() - line.trim_start().len()];
+            let kubeconfig = format!("{indent}  kubeconfig: ${{{{ secrets.KUBECONFIG }}}}");
             match (name, login.get(name)) {
-                (_, Some(value)) => Some(format!("{indent}{name}: {value}")),
-                (name, None) if name.starts_with("azure-") => None,
-                ("secrets", None) if login.is_empty() => Some(format!(
-                    "{line}\n{indent}  kubeconfig: ${{{{ secrets.KUBECONFIG }}}}"
-                )),
+                // JSON is YAML, whatever is in a value.
+                (_, Some(value)) => {
+                    let value = serde_json::Value::String(value.clone());
+                    Some(format!("{indent}{name}: {value}"))
+                }
+                (name, None) if is_of_login(name) => None,
+                ("secrets", None) if is_given_kubeconfig => Some(format!("{line}\n{kubeconfig}")),
+                ("with", None) if is_given_kubeconfig && !has_secrets => {
+                    Some(format!("{indent}secrets:\n{kubeconfig}\n{line}"))
+                }
                 _ => Some(line.to_owned()),
             }
         });

@@ -12,7 +12,7 @@ use switchyard_sandbox::standins::{Slack, StandIn};
 use switchyard_sandbox::{FRONT_DOOR_PORT, NODE_ADDRESS, Sandbox, TestNamespace, User};
 
 use crate::act::Running;
-use crate::{Azure, Consumer, Doing as _, Project, Result, Settings};
+use crate::{Consumer, Doing as _, Logins, Project, Result, Settings};
 
 /// Requests per second on each application.
 const RATE: u32 = 150;
@@ -64,7 +64,7 @@ struct Stage {
     namespace: TestNamespace,
     host: String,
     slack: StandIn<Slack>,
-    _azure: Option<Azure>,
+    _logins: Option<Logins>,
     consumer: Consumer,
 }
 
@@ -77,15 +77,15 @@ impl Stage {
         let project = Project::lay_out(folder, programs, &programs.join("composite-step"))?;
         let slack = StandIn::start(Slack::default()).doing(|| "start Slack's stand-in".into())?;
         // Somebody else's cluster trusts no stand-ins: the deployer's kubeconfig is used there.
-        let azure = sandbox
+        let logins = sandbox
             .is_own()
-            .then(|| Azure::start(&sandbox, &namespace))
+            .then(|| Logins::start(&sandbox, &namespace))
             .transpose()?;
         let settings = Settings {
             longest_request: "1s".into(),
             watch: "5s".into(),
             safety_period: "5s".into(),
-            ..Settings::for_sandbox(&sandbox, namespace.name(), &host, &slack, azure.as_ref())
+            ..Settings::for_sandbox(&sandbox, namespace.name(), &host, &slack, logins.as_ref())
         };
         let consumer = Consumer::check_out(folder, &project, settings)?;
         Ok(Self {
@@ -94,7 +94,7 @@ impl Stage {
             namespace,
             host,
             slack,
-            _azure: azure,
+            _logins: logins,
             consumer,
         })
     }
@@ -230,7 +230,7 @@ impl Settings {
         namespace: &str,
         host: &str,
         slack: &StandIn<Slack>,
-        azure: Option<&Azure>,
+        logins: Option<&Logins>,
     ) -> Self {
         let image = sandbox.image("api", "v1.0.0");
         let registry = image.split('/').next().unwrap_or_default().to_owned();
@@ -250,8 +250,9 @@ impl Settings {
             longest_request: "2s".into(),
             safety_period: "5s".into(),
             kubeconfig: sandbox.kubeconfig(User::Deployer),
-            login: azure.map(Azure::inputs).unwrap_or_default(),
-            environment: azure.map(Azure::environment).unwrap_or_default(),
+            login: logins.map(Logins::inputs).unwrap_or_default(),
+            environment: logins.map(Logins::environment).unwrap_or_default(),
+            request_tokens: logins.map(Logins::request_tokens).unwrap_or_default(),
             slack_webhook_url: format!("{}{}", slack.base_url(), slack.service().webhook_path),
             slack_token: slack.service().bot_token.to_owned(),
         }

@@ -5,16 +5,17 @@
 //! what a user sees: exit codes, logs, summaries, and the traffic itself.
 
 mod act;
-mod azure;
 pub mod composite_step;
 mod consumer;
 pub mod demo;
+mod environments;
+mod logins;
 mod project;
 
 pub use act::{Ended, Run, Running};
-pub use azure::Azure;
 pub use composite_step::Death;
 pub use consumer::{Consumer, Settings};
+pub use logins::Logins;
 pub use project::Project;
 
 /// What every function here fails with: one sentence for the person who reads the test's output.

@@ -10,7 +10,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use switchyard_e2e::{Azure, Consumer, Death, Ended, Project, Settings};
+use switchyard_e2e::{Consumer, Death, Ended, Logins, Project, Settings};
 use switchyard_sandbox::load::{KeepAlive, LoadPlan, LoadReport, RunningLoad};
 use switchyard_sandbox::standins::{Slack, StandIn};
 use switchyard_sandbox::{Sandbox, TestNamespace, User};
@@ -50,38 +50,58 @@ fn built_programs() -> PathBuf {
     step.parent().unwrap().to_owned()
 }
 
+/// How the consumer's workflows come to the cluster.
+#[derive(Debug, Clone, Copy)]
+enum Access {
+    /// Each in its own way: by AKS, EKS, and the cluster itself.
+    Login,
+    StoredKubeconfig,
+}
+
 /// A consumer with a namespace, a host and load of its own.
 struct Shop {
     sandbox: Sandbox,
     namespace: TestNamespace,
     host: String,
     slack: StandIn<Slack>,
-    azure: Azure,
+    /// `None` where the workflows are given a stored kubeconfig.
+    logins: Option<Logins>,
     consumer: Consumer,
     _folder: TempDir,
 }
 
 impl Shop {
     async fn open(prefix: &str) -> Self {
+        Self::opened(prefix, Access::Login).await
+    }
+
+    async fn opened(prefix: &str, access: Access) -> Self {
         let sandbox = Sandbox::shared();
         let namespace = sandbox.namespace(prefix).await;
         let host = format!("{}.example.com", namespace.name());
         let mut folder = TempDir::with_prefix("switchyard-shop").unwrap();
         folder.disable_cleanup(std::env::var_os(switchyard_sandbox::KEEP_VARIABLE).is_some());
         let slack = StandIn::start(Slack::default()).unwrap();
-        let azure = Azure::start(&sandbox, &namespace).unwrap();
-        let settings =
-            Settings::for_sandbox(&sandbox, namespace.name(), &host, &slack, Some(&azure));
+        let logins = match access {
+            Access::Login => Some(Logins::start(&sandbox, &namespace).unwrap()),
+            Access::StoredKubeconfig => None,
+        };
+        let (name, logs_in) = (namespace.name(), logins.as_ref());
+        let settings = Settings::for_sandbox(&sandbox, name, &host, &slack, logs_in);
         let consumer = Consumer::check_out(folder.path(), project(), settings).unwrap();
         Self {
             sandbox,
             namespace,
             host,
             slack,
-            azure,
+            logins,
             consumer,
             _folder: folder,
         }
+    }
+
+    fn logins(&self) -> &Logins {
+        self.logins.as_ref().expect("this shop logs in")
     }
 
     fn release(&self, version: &str) -> Ended {
@@ -165,6 +185,20 @@ impl Shop {
         rest.split('"').next().unwrap().to_owned()
     }
 
+    /// Fails when something that a login was given stands in a log or a summary.
+    fn assert_no_secret_in(&self, runs: &[&Ended]) {
+        let summary = self.summary();
+        let secrets = self.logins().secrets();
+        // Two of each job that logged in, and what the jobs ask with.
+        assert!(secrets.len() > 2 * runs.len(), "{}", secrets.len());
+        for secret in secrets {
+            assert!(!summary.contains(&secret), "a secret in the summary");
+            for ended in runs {
+                assert!(!ended.log.contains(&secret), "a secret in the log");
+            }
+        }
+    }
+
     fn kubectl(&self, arguments: &[&str]) -> String {
         self.namespace.kubectl(arguments).unwrap()
     }
@@ -215,7 +249,7 @@ async fn a_release_moves_all_traffic_and_a_rollback_brings_it_back_without_a_los
     let shop = Shop::open("e2e-chain").await;
     let first = shop.release(OLD);
     assert_succeeded(&first);
-    assert!(first.log.contains(shop.azure.object()), "{}", first.log);
+    assert!(first.log.contains(shop.logins().object()), "{}", first.log);
     assert_eq!(shop.live("/").await, OLD);
     let loads = [
         shop.load("/", KeepAlive::On),
@@ -267,18 +301,7 @@ async fn a_release_moves_all_traffic_and_a_rollback_brings_it_back_without_a_los
         "{summary}"
     );
     assert!(!summary.contains(&shop.deployer_token()), "{summary}");
-    let tokens = shop.azure.tokens();
-    assert!(
-        tokens.len() >= 6,
-        "each job logs in for itself: {}",
-        tokens.len()
-    );
-    for token in tokens {
-        assert!(!summary.contains(&token), "a token in the summary");
-        for ended in [&first, &second, &back] {
-            assert!(!ended.log.contains(&token), "a token in the log");
-        }
-    }
+    shop.assert_no_secret_in(&[&first, &second, &back]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -343,10 +366,16 @@ async fn a_live_shop_without_slots_becomes_the_old_side_behind_its_own_services(
             .wait()
             .unwrap()
     };
-    assert_succeeded(&release(NEW, "true"));
+    let adopted = release(NEW, "true");
+    assert_succeeded(&adopted);
+    // The session of a role of AWS, which EKS's cluster lets in.
+    let who = format!("assumed-role/{}/switchyard-", shop.logins().role());
+    assert!(adopted.log.contains(&who), "{}", adopted.log);
     assert_eq!(shop.live("/").await, NEW);
     assert_eq!(shop.live("/api").await, NEW);
-    assert_succeeded(&release("v1.2.0", "false"));
+    let next = release("v1.2.0", "false");
+    assert_succeeded(&next);
+    shop.assert_no_secret_in(&[&adopted, &next]);
     assert_eq!(shop.live("/").await, "v1.2.0");
     assert_eq!(shop.live("/api").await, "v1.2.0");
     assert_nothing_lost(&stop(loads).await);
@@ -496,6 +525,30 @@ async fn a_runner_that_dies_in_mid_switch_is_rescued_by_the_next_job() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_rescue_without_a_credential_of_its_own_says_which_one_is_missing() {
+    let shop = Shop::open("e2e-subject").await;
+    assert_succeeded(&shop.release(OLD));
+    shop.logins().forget_rescue();
+    let run = shop.consumer.workflow("release.yml").input("version", NEW);
+    let ended = run.dies(Death {
+        job: "deploy".into(),
+        program: "traffic-switch".into(),
+        command: "switch".into(),
+        point: "mutation:1".into(),
+    });
+    let ended = ended.wait().unwrap();
+    assert_failed(&ended);
+    let rescue = ended.job("Rescue");
+    for words in [
+        "AADSTS700213",
+        "repo:acme/shop:environment:production-rollback",
+    ] {
+        assert!(rescue.contains(words), "{words}: {rescue}");
+    }
+    shop.assert_no_secret_in(&[&ended]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_runner_that_dies_while_the_old_side_is_scaled_down_costs_the_new_one_no_traffic() {
     let shop = Shop::open("e2e-retire").await;
     assert_succeeded(&shop.release(OLD));
@@ -516,7 +569,7 @@ async fn a_runner_that_dies_while_the_old_side_is_scaled_down_costs_the_new_one_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_first_deployment_in_place_that_fails_is_left_to_a_person_who_orders_another() {
-    let shop = Shop::open("e2e-dev-first").await;
+    let shop = Shop::opened("e2e-dev-first", Access::StoredKubeconfig).await;
     let deploy = |version: &str| shop.consumer.workflow("dev.yml").input("version", version);
     let ended = deploy("crashing").wait().unwrap();
     assert_failed(&ended);
@@ -544,6 +597,12 @@ async fn a_runner_that_dies_in_mid_update_is_rescued_from_the_backup() {
     let ended = ended.wait().unwrap();
     assert_failed(&ended);
     assert!(ended.job("Rescue").contains("put back"), "{}", ended.log);
+    let who =
+        |environment: &str| format!("we are `github:repo:acme/shop:environment:{environment}`");
+    for (job, environment) in [("Deploy", "dev"), ("Rescue", "dev-rollback")] {
+        let log = ended.job(job);
+        assert!(log.contains(&who(environment)), "{job}: {log}");
+    }
     assert_eq!(shop.phase(), "rolled_back");
     assert_eq!(shop.live("/").await, OLD);
     assert_eq!(shop.live("/api").await, OLD);
