@@ -5,6 +5,8 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use switchyard_runner::Secret;
+use switchyard_runner::secret::SECRET;
 use switchyard_sql::ServerVersion;
 
 use crate::project::{Schemas, Tool};
@@ -25,13 +27,26 @@ pub(crate) struct ProjectArgs {
     /// Tool that runs the migrations in `path`
     #[arg(long, value_enum, default_value = "prisma")]
     pub(crate) tool: Tool,
-    /// Several schemas instead of `path`: a YAML list of `name`, `path`, `tool`, `transaction`, `url-env`
+    /// Several schemas instead of `path`: a YAML list of `name`, `path`, `tool`, and what the tool needs
     ///
     /// `name` names the schema in reports and outputs, `path` is its folder, `tool` is `prisma` (when it
     /// is not given) or `command`. `transaction` says how a `command` runs a file: `file` (when it is
-    /// not given: one transaction around it) or `none`. `url-env` names the key of the database's URL.
+    /// not given: one transaction around it) or `none`; its own script is
+    /// `command`. `config` is Prisma's configuration, such as `prisma.config.ts`. `url-env` names the key
+    /// of the database's URL.
     #[arg(long)]
     pub(crate) schemas: Option<Schemas>,
+}
+
+/// Where the databases are; every command that reaches one takes these.
+#[derive(Debug, Args)]
+pub(crate) struct DatabaseArgs {
+    /// URL of the database of every schema that names no other: `postgresql://role:password@host:5432/database`
+    #[arg(long, value_name = SECRET)]
+    pub(crate) database_url: Option<Secret>,
+    /// URLs of several databases, one KEY=URL per line; `url-env` of a schema names the key
+    #[arg(long, value_name = SECRET)]
+    pub(crate) database_urls: Option<Secret>,
 }
 
 /// Inputs of `lint`.

@@ -155,6 +155,24 @@ impl Child {
         Ok((ended, output))
     }
 
+    /// Runs the child and keeps everything it writes, both streams in the order in which it came, instead of
+    /// showing it; for children that run beside each other, whose fences would mix. Of more than
+    /// [`KEPT_OUTPUT`] lines the first ones are left out, and `lines_left_out` says how many.
+    ///
+    /// # Errors
+    /// As [`Child::run`].
+    pub async fn keep(
+        &self,
+        environment: &Environment,
+        cancel: &Cancel,
+    ) -> Result<(Ended, KeptOutput), Failure> {
+        let mut kept = KeptOutput::default();
+        let ended = self
+            .execute(environment, cancel, Show::Kept(&mut kept))
+            .await?;
+        Ok((ended, kept))
+    }
+
     async fn execute(
         &self,
         environment: &Environment,
@@ -257,6 +275,28 @@ pub struct Ended {
     pub last_lines: Vec<String>,
 }
 
+/// Lines that [`Child::keep`] keeps.
+pub const KEPT_OUTPUT: usize = 5_000;
+
+/// What a child wrote. Untrusted text.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KeptOutput {
+    /// The lines, oldest first.
+    pub lines: VecDeque<String>,
+    /// Lines before these.
+    pub lines_left_out: usize,
+}
+
+impl KeptOutput {
+    fn push(&mut self, line: String) {
+        if self.lines.len() == KEPT_OUTPUT {
+            self.lines.pop_front();
+            self.lines_left_out += 1;
+        }
+        self.lines.push_back(line);
+    }
+}
+
 /// A child's end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChildResult {
@@ -291,6 +331,7 @@ enum Stream {
 enum Show<'a> {
     Fenced(&'a Console),
     Captured(&'a mut String),
+    Kept(&'a mut KeptOutput),
 }
 
 fn read(
@@ -317,7 +358,7 @@ async fn collect(mut lines: mpsc::Receiver<(Stream, String)>, mut show: Show<'_>
     let mut kept = VecDeque::with_capacity(KEPT_LINES);
     let fence = match &show {
         Show::Fenced(console) => Some(console.fence()),
-        Show::Captured(_) => None,
+        Show::Captured(_) | Show::Kept(_) => None,
     };
     while let Some((stream, line)) = lines.recv().await {
         if let Some(fence) = &fence {
@@ -327,6 +368,9 @@ async fn collect(mut lines: mpsc::Receiver<(Stream, String)>, mut show: Show<'_>
             output.push_str(&line);
             output.push('\n');
             continue;
+        }
+        if let Show::Kept(output) = &mut show {
+            output.push(line.clone());
         }
         if kept.len() == KEPT_LINES {
             kept.pop_front();
@@ -391,6 +435,25 @@ mod tests {
             assert!(!names.contains(&name), "{name}");
         }
         assert!(output.contains("WEB_ADDRESS=127.0.0.1:1"));
+    }
+
+    #[tokio::test]
+    async fn kept_output_has_both_streams_and_says_what_was_left_out() {
+        let child = Child::script("echo one; echo two >&2; seq 5000", LIMIT);
+        let (ended, kept) = child
+            .keep(&environment(), &Cancel::default())
+            .await
+            .unwrap();
+        assert!(ended.result.is_success());
+        assert_eq!(kept.lines.len(), KEPT_OUTPUT);
+        assert_eq!(kept.lines_left_out, 2);
+        let child = Child::script("echo one; echo two >&2", LIMIT);
+        let (_, mut kept) = child
+            .keep(&environment(), &Cancel::default())
+            .await
+            .unwrap();
+        kept.lines.make_contiguous().sort();
+        assert_eq!(kept.lines, ["one", "two"]);
     }
 
     #[tokio::test]

@@ -50,6 +50,10 @@ pub(crate) struct Schema {
     pub(crate) tool: Tool,
     /// Whether a `command` wraps a file in a transaction.
     pub(crate) transaction: Option<TransactionMode>,
+    /// Configuration of Prisma, such as `prisma.config.ts`; then `path` only finds the migrations.
+    pub(crate) config: Option<PathBuf>,
+    /// Script that runs everything pending, where the tool is `command`.
+    pub(crate) command: Option<String>,
     /// Key of the database's URL.
     pub(crate) url_env: Option<VariableName>,
 }
@@ -70,7 +74,27 @@ impl Schema {
             path: path.to_owned(),
             tool,
             transaction: None,
+            config: None,
+            command: None,
             url_env: None,
+        }
+    }
+}
+
+impl Schema {
+    fn refuse_keys_of_other_tools(&self) -> Result<(), String> {
+        let name = &self.name;
+        match self.tool {
+            Tool::Prisma if self.transaction.is_some() => Err(format!(
+                "schema `{name}` has `transaction`, which tool `prisma` decides itself"
+            )),
+            Tool::Prisma if self.command.is_some() => Err(format!(
+                "schema `{name}` has `command`, which belongs to tool `command`"
+            )),
+            Tool::Command if self.config.is_some() => Err(format!(
+                "schema `{name}` has `config`, which belongs to tool `prisma`"
+            )),
+            Tool::Prisma | Tool::Command => Ok(()),
         }
     }
 }
@@ -100,12 +124,7 @@ impl FromStr for Schemas {
             if !names.insert(&schema.name) {
                 return Err(format!("schema `{}` is named twice", schema.name));
             }
-            if schema.tool == Tool::Prisma && schema.transaction.is_some() {
-                return Err(format!(
-                    "schema `{}` has `transaction`, which tool `prisma` decides itself",
-                    schema.name
-                ));
-            }
+            schema.refuse_keys_of_other_tools()?;
         }
         Ok(Self(schemas))
     }
@@ -119,7 +138,6 @@ impl fmt::Display for SchemaName {
 
 impl VariableName {
     /// The name as text.
-    #[expect(dead_code, reason = "read by the commands that reach a database")]
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
