@@ -27,7 +27,7 @@ pub use contents::{
 pub use error::{Place, PostgresError};
 pub use fingerprint::{SchemaDescription, SchemaFingerprint};
 pub use rights::Rights;
-pub use session::{Notice, Session};
+pub use session::{Notice, Session, StatementShape};
 pub use settings::ConnectionSettings;
 pub use snapshot::{ExportedSnapshot, SnapshotId};
 pub use statements::{StatementStatistics, StatisticsAnswer};

@@ -29,6 +29,15 @@ pub struct Notice {
     pub message: String,
 }
 
+/// What a prepared statement takes and gives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StatementShape {
+    /// Types of its parameters, in order.
+    pub parameters: Vec<String>,
+    /// Names and types of its columns, in order.
+    pub columns: Vec<(String, String)>,
+}
+
 /// An open session. Dropping it closes the connection.
 ///
 /// Every question has a time limit: the server's `statement_timeout`, and a little more on our side for a
@@ -164,6 +173,22 @@ impl Session {
         self.within(what, self.client.batch_execute(sql)).await
     }
 
+    /// Has the server parse and plan one statement without running it.
+    ///
+    /// # Errors
+    /// [`PostgresError`] of the statement, with the server's reason.
+    pub async fn describe_statement(&self, sql: &str) -> Result<StatementShape, PostgresError> {
+        let what = "prepare a statement";
+        let prepared = self.within(what, self.client.prepare(sql)).await?;
+        let columns = prepared.columns().iter();
+        Ok(StatementShape {
+            parameters: prepared.params().iter().map(ToString::to_string).collect(),
+            columns: columns
+                .map(|column| (column.name().to_owned(), column.type_().to_string()))
+                .collect(),
+        })
+    }
+
     /// What the server said beside its answers since this was asked last. At most 10,000 are kept.
     #[must_use]
     pub fn take_notices(&self) -> Vec<Notice> {
@@ -194,7 +219,10 @@ impl Session {
     }
 
     /// Reads a column of a row.
-    pub(crate) fn column<'row, T: tokio_postgres::types::FromSql<'row>>(
+    ///
+    /// # Errors
+    /// As [`Session::rows`], when it is absent, of another type, or null where that is not expected.
+    pub fn column<'row, T: tokio_postgres::types::FromSql<'row>>(
         &self,
         what: &str,
         row: &'row Row,

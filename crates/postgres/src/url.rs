@@ -8,10 +8,11 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use percent_encoding::percent_decode_str;
+use percent_encoding::{percent_decode_str, utf8_percent_encode};
 use switchyard_runner::Secret;
 use url::Url;
 
+use crate::settings::ConnectionSettings;
 use crate::tls::{RootCertificates, TlsMode};
 
 /// Parameters of Prisma and other clients that say nothing about how we connect.
@@ -284,14 +285,46 @@ impl ConnectionUrl {
             .trim()
             .parse::<Url>()
             .expect("parsed before");
-        let escaped =
-            percent_encoding::utf8_percent_encode(database, percent_encoding::NON_ALPHANUMERIC);
+        let escaped = utf8_percent_encode(database, percent_encoding::NON_ALPHANUMERIC);
         url.set_path(&format!("/{escaped}"));
         Self {
             text: Secret::new(url.as_str()),
             database: database.to_owned(),
             ..self.clone()
         }
+    }
+
+    /// The URL for another program that is to have our time limits and our name: its `options` and its
+    /// `application_name` are those of the settings, after what the URL had itself. Holds the password.
+    #[must_use]
+    pub fn with_settings(&self, settings: &ConnectionSettings) -> Secret {
+        let Ok(mut url) = Url::parse(self.text.expose().trim()) else {
+            // It was parsed before.
+            return self.text.clone();
+        };
+        let query = url.query().unwrap_or_default();
+        let mut pairs: Vec<String> = query
+            .split('&')
+            .filter(|pair| {
+                let name = pair.split('=').next().unwrap_or_default();
+                !pair.is_empty() && !["options", "application_name"].contains(&name)
+            })
+            .map(str::to_owned)
+            .collect();
+        // `+` for a space is known to forms, and not to every client of PostgreSQL.
+        let escaped =
+            |text: &str| utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string();
+        let name = escaped(&settings.application_name);
+        pairs.push(format!("application_name={name}"));
+        pairs.push(format!("options={}", escaped(&self.options_with(settings))));
+        url.set_query(Some(&pairs.join("&")));
+        Secret::new(url.as_str())
+    }
+
+    /// The `options` of a connection: those of the URL, then those of the settings, which count.
+    #[must_use]
+    pub fn options_with(&self, settings: &ConnectionSettings) -> String {
+        settings.options(self.options.as_deref())
     }
 
     /// The connection as variables of libpq, for the environment of PostgreSQL's own programs. Holds the
@@ -458,6 +491,23 @@ mod tests {
         assert_eq!(url.roots, RootCertificates::File("ca.pem".into()));
         let url = parse("postgres://a:b@db/shop?sslaccept=strict").unwrap();
         assert_eq!(url.roots, RootCertificates::System);
+    }
+
+    #[test]
+    fn another_program_gets_our_limits_and_our_name_after_those_of_the_url() {
+        let url = parse("postgres://a:p%40ss@db/shop?schema=privacy&application_name=web&options=-c%20search_path%3Dx").unwrap();
+        let settings = ConnectionSettings {
+            application_name: "the gate".into(),
+            lock_timeout: Duration::from_secs(2),
+            statement_timeout: Duration::ZERO,
+        };
+        let text = url.with_settings(&settings);
+        assert!(!text.expose().contains("web") && !text.expose().contains('+'));
+        let again = ConnectionUrl::parse(&text).unwrap();
+        assert_eq!(again.schema(), Some("privacy"));
+        assert_eq!(again.password.as_ref().unwrap().expose(), "p@ss");
+        let options = "-c search_path=x -c lock_timeout=2000ms -c statement_timeout=0ms";
+        assert_eq!(again.options.as_deref(), Some(options));
     }
 
     #[test]

@@ -304,3 +304,20 @@ async fn rights_are_those_of_the_role() {
         .unwrap();
     assert!(maker.can_create_databases && !maker.can_create_roles);
 }
+
+#[tokio::test]
+async fn a_statement_is_described_without_being_run() {
+    let database = Server::shared().database();
+    database.run("CREATE TABLE item (id int PRIMARY KEY, name text)");
+    let session = session(&database).await;
+    let insert = "INSERT INTO item (id, name) VALUES ($1, $2) RETURNING id";
+    let shape = session.describe_statement(insert).await.unwrap();
+    assert_eq!(shape.parameters, ["int4", "text"]);
+    assert_eq!(shape.columns, [("id".to_owned(), "int4".to_owned())]);
+    assert_eq!(database.read("SELECT count(*) FROM item"), "0");
+    let error = session
+        .describe_statement("SELECT gone FROM item")
+        .await
+        .unwrap_err();
+    assert_eq!(error.sql_state(), Some("42703"));
+}
