@@ -5,8 +5,6 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use switchyard_runner::Secret;
-use switchyard_runner::secret::SECRET;
 use switchyard_sql::ServerVersion;
 
 use crate::project::{Schemas, Tool};
@@ -36,17 +34,6 @@ pub(crate) struct ProjectArgs {
     /// of the database's URL.
     #[arg(long)]
     pub(crate) schemas: Option<Schemas>,
-}
-
-/// Where the databases are; every command that reaches one takes these.
-#[derive(Debug, Args)]
-pub(crate) struct DatabaseArgs {
-    /// URL of the database of every schema that names no other: `postgresql://role:password@host:5432/database`
-    #[arg(long, value_name = SECRET)]
-    pub(crate) database_url: Option<Secret>,
-    /// URLs of several databases, one KEY=URL per line; `url-env` of a schema names the key
-    #[arg(long, value_name = SECRET)]
-    pub(crate) database_urls: Option<Secret>,
 }
 
 /// Inputs of `lint`.

@@ -3,11 +3,6 @@
 //! It owns migrations: which there are, what they would do, whether they may run. It refuses to know
 //! clusters and deployments' records.
 
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "read by the commands that reach a database")
-)]
-mod database;
 mod inputs;
 mod lint;
 mod outputs;

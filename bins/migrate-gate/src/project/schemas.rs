@@ -138,6 +138,7 @@ impl fmt::Display for SchemaName {
 
 impl VariableName {
     /// The name as text.
+    #[expect(dead_code, reason = "read by the commands that reach a database")]
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
