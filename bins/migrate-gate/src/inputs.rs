@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use switchyard_sql::ServerVersion;
 
+use crate::plan::PlanArgs;
 use crate::project::{Schemas, Tool};
 
 /// What to do.
@@ -14,6 +15,8 @@ use crate::project::{Schemas, Tool};
 pub(crate) enum Command {
     /// Judge migrations by their files alone: no database is needed
     Lint(LintArgs),
+    /// Show what would run: pending migrations, the ledger's state, locks, and the digest to approve
+    Plan(Box<PlanArgs>),
 }
 
 /// Where the migrations are; every command takes these.

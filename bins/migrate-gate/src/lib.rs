@@ -3,10 +3,14 @@
 //! It owns migrations: which there are, what they would do, whether they may run. It refuses to know
 //! clusters and deployments' records.
 
+mod database;
 mod inputs;
+mod ledger;
 mod lint;
 mod outputs;
+mod plan;
 mod project;
+mod trusted;
 
 use switchyard_runner::{Action, Context, Failure, Output};
 
@@ -26,6 +30,7 @@ impl Action for MigrateGate {
     async fn run(self, context: &mut Context) -> Result<(), Failure> {
         match self.command {
             Command::Lint(args) => lint::run(args, context).await,
+            Command::Plan(args) => plan::run(*args, context).await,
         }
     }
 }

@@ -12,4 +12,16 @@ pub(crate) const ALL: &[Output] = &[
         name: "safe",
         description: "`true` when every statement is known and no finding is an error; `false` otherwise",
     },
+    Output {
+        name: "pending",
+        description: "Number of migrations that would run (`plan`)",
+    },
+    Output {
+        name: "digest",
+        description: "What an approval is bound to: migrations, the live schema and the tool, without measurements (`plan`)",
+    },
+    Output {
+        name: "report",
+        description: "Path of the report",
+    },
 ];

@@ -40,10 +40,6 @@ impl Migration {
 
     /// Lowercase hex SHA-256 of the file with LF and with CRLF line ends: a ledger holds the one that the
     /// file had where it was applied, and git may have changed it since.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "read by the commands that know a ledger")
-    )]
     pub(crate) fn checksums(&self) -> [String; 2] {
         let unix = self.text.replace("\r\n", "\n");
         let windows = unix.replace('\n', "\r\n");

@@ -11,6 +11,8 @@ mod schemas;
 use switchyard_runner::{Failure, Kind};
 
 pub(crate) use migration::Migration;
+#[cfg(test)]
+pub(crate) use migration::Wrapping;
 pub(crate) use schemas::{Schema, Schemas, Tool};
 
 use crate::inputs::ProjectArgs;

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::ValueEnum;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// The tool that runs migrations, and so their layout and their ledger.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Tool {
     /// Prisma Migrate: `migrations/NAME/migration.sql`
@@ -64,6 +64,16 @@ pub(crate) struct Schemas(Vec<Schema>);
 
 fn prisma() -> Tool {
     Tool::Prisma
+}
+
+impl Tool {
+    /// Its name in inputs and reports.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Prisma => "prisma",
+            Self::Command => "command",
+        }
+    }
 }
 
 impl Schema {
@@ -138,7 +148,6 @@ impl fmt::Display for SchemaName {
 
 impl VariableName {
     /// The name as text.
-    #[expect(dead_code, reason = "read by the commands that reach a database")]
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
