@@ -103,7 +103,7 @@ pub(crate) fn parse_url(
 ) -> Result<ConnectionUrl, Failure> {
     let url = ConnectionUrl::parse(text).map_err(|cause| {
         let hint = cause.hint();
-        Failure::input(anyhow::Error::new(cause).context(format!("{name}"))).hint(hint)
+        Failure::input(anyhow::Error::new(cause).context(name.to_owned())).hint(hint)
     })?;
     for secret in url.secrets() {
         console.mask(&secret);

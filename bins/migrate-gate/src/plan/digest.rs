@@ -32,6 +32,8 @@ pub(crate) struct DigestedSchema {
     pub(crate) namespace: String,
     /// Name of the tool.
     pub(crate) tool: &'static str,
+    /// Script of the tool, where it is any command.
+    pub(crate) command: Option<String>,
     /// Version of the tool, where it is known.
     pub(crate) tool_version: Option<String>,
     /// Fingerprint of the database's schema.
@@ -64,6 +66,7 @@ mod tests {
             database: "shop".into(),
             namespace: "public".into(),
             tool: "prisma",
+            command: None,
             tool_version: Some("6.19.3".into()),
             fingerprint: "f".into(),
             migrations: vec![("1".into(), Some("c".into()), "pending".into())],
@@ -74,7 +77,8 @@ mod tests {
     fn everything_that_decides_what_runs_is_in_it() {
         let before = digest(&[schema()]);
         assert_eq!(digest(&[schema()]), before);
-        let changes: [fn(&mut DigestedSchema); 7] = [
+        let changes: [fn(&mut DigestedSchema); 8] = [
+            |one| one.command = Some("dbmate up".into()),
             |one| one.name.push('x'),
             |one| one.database.push('x'),
             |one| one.namespace.push('x'),

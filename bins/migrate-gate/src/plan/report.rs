@@ -44,6 +44,8 @@ pub(crate) struct SchemaPlan {
     pub(crate) namespace: String,
     /// What runs its migrations.
     pub(crate) tool: Tool,
+    /// Its script, where it is any command.
+    pub(crate) command: Option<String>,
     /// Its version, where it is known.
     pub(crate) tool_version: Option<String>,
     /// Fingerprint of the whole database's schema.
@@ -66,6 +68,7 @@ impl SchemaPlan {
             database: self.database.clone(),
             namespace: self.namespace.clone(),
             tool: self.tool.name(),
+            command: self.command.clone(),
             tool_version: self.tool_version.clone(),
             fingerprint: self.fingerprint.clone(),
             migrations: self

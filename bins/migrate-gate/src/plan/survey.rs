@@ -40,6 +40,7 @@ async fn plan_of(
         server_version: session.version(),
         namespace: located.namespace().to_owned(),
         tool: located.schema.schema.tool,
+        command: located.schema.schema.command.clone(),
         tool_version: tool_version(&located.schema.schema),
         fingerprint: fingerprint.to_owned(),
         standings: standings(&ledger, &located.schema.migrations),
