@@ -1,7 +1,10 @@
 //! ECR: GetAuthorizationToken, and the registry's front door that takes the token as a password.
 //! <https://docs.aws.amazon.com/AmazonECR/latest/APIReference/API_GetAuthorizationToken.html>
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
@@ -12,6 +15,7 @@ use super::{
     sigv4::signer,
 };
 use crate::standins::{
+    oci::{Door, TrustedTokens},
     random::opaque,
     received::Received,
     server::{Answer, Service},
@@ -26,16 +30,26 @@ pub struct Ecr {
     account: Arc<Account>,
     /// Passwords with the second at which each ends.
     passwords: Mutex<Vec<(String, i64)>>,
+    /// The socket of the registry behind the front door.
+    behind: Option<PathBuf>,
 }
 
 impl Ecr {
-    /// ECR of an account.
+    /// ECR of an account, without a registry behind its front door.
     #[must_use]
     pub fn new(account: Arc<Account>) -> Self {
         Self {
             account,
             passwords: Mutex::default(),
+            behind: None,
         }
+    }
+
+    /// ECR in front of a docker-registry at a socket.
+    #[must_use]
+    pub fn before(mut self, behind: PathBuf) -> Self {
+        self.behind = Some(behind);
+        self
     }
 
     /// Whether a password opens the registry now.
@@ -76,13 +90,7 @@ impl Ecr {
             "*",
             400,
         )?;
-        let until = self.account.clock.now() + LIFE;
-        let password = opaque(1_200);
-        let token = STANDARD.encode(format!("AWS:{password}"));
-        self.passwords
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push((password, until));
+        let (token, until) = self.password();
         let region = self.account.region;
         #[expect(clippy::cast_precision_loss, reason = "seconds since 1970 are small")]
         let expires = until as f64;
@@ -94,11 +102,26 @@ impl Ecr {
         Ok(answer.with_header("content-type", "application/x-amz-json-1.1"))
     }
 
+    /// A new password as the token for basic authentication, and the second at which it ends.
+    fn password(&self) -> (String, i64) {
+        let until = self.account.clock.now() + LIFE;
+        let password = opaque(1_200);
+        let token = STANDARD.encode(format!("AWS:{password}"));
+        let mut passwords = self
+            .passwords
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        passwords.push((password, until));
+        (token, until)
+    }
+
+    fn lets_in(&self, request: &Received) -> bool {
+        let given = request.basic();
+        given.is_some_and(|(user, password)| self.is_open_to(&user, &password))
+    }
+
     fn enter(&self, request: &Received) -> Answer {
-        let is_open = request
-            .basic()
-            .is_some_and(|(user, password)| self.is_open_to(&user, &password));
-        if is_open {
+        if self.lets_in(request) {
             return Answer::json(200, &json!({}));
         }
         let challenge = format!(
@@ -113,9 +136,15 @@ impl Service for Ecr {
     fn answer(&self, request: &Received) -> Answer {
         match (request.method.as_str(), request.path.as_str()) {
             ("POST", "/") => self.give(request).unwrap_or_else(|refusal| refusal),
+            (_, path) if path.starts_with("/v2/") && !self.lets_in(request) => self.enter(request),
             ("GET" | "HEAD", "/v2/") => self.enter(request),
             _ => Answer::text(404, ""),
         }
+    }
+
+    fn behind(&self, request: &Received) -> Option<PathBuf> {
+        let is_let_in = request.path.starts_with("/v2/") && self.lets_in(request);
+        is_let_in.then(|| self.behind.clone()).flatten()
     }
 
     fn state(&self) -> Value {
@@ -124,6 +153,20 @@ impl Service for Ecr {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         json!({"given": passwords.len()})
+    }
+}
+
+impl Door for Ecr {
+    fn socket_behind(&self) -> &Path {
+        self.behind.as_deref().unwrap_or(Path::new(""))
+    }
+
+    fn trusted(&self, _: &str) -> Option<TrustedTokens> {
+        None
+    }
+
+    fn authorization_to_fill(&self, _: &str, _: &str) -> String {
+        format!("Basic {}", self.password().0)
     }
 }
 

@@ -11,7 +11,10 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::{Access, RegistryTokens, login_server, refused, registry::Door};
+use super::{
+    Access, RegistryTokens, login_server, refused,
+    registry::{Door, TrustedTokens},
+};
 use crate::{
     standins::{
         clock::Clock,
@@ -216,27 +219,25 @@ impl Service for Acr {
 }
 
 impl Door for Acr {
-    const REALM: &'static str = "/oauth2/token";
-
     fn socket_behind(&self) -> &Path {
         &self.behind
     }
 
-    fn service(&self, base_url: &str) -> String {
-        login_server(base_url).to_owned()
+    fn trusted(&self, base_url: &str) -> Option<TrustedTokens> {
+        Some(TrustedTokens {
+            realm: format!("{base_url}/oauth2/token"),
+            service: login_server(base_url).to_owned(),
+            issuer: ISSUER,
+        })
     }
 
-    fn issuer(&self) -> &'static str {
-        ISSUER
-    }
-
-    fn token_to_fill(&self, base_url: &str, repository: &str) -> String {
+    fn authorization_to_fill(&self, base_url: &str, repository: &str) -> String {
         let access = Access {
             repository: repository.to_owned(),
             actions: vec!["pull".to_owned(), "push".to_owned()],
         };
-        let service = self.service(base_url);
-        self.tokens
-            .sign(&service, "filler", &[access], self.clock.now(), 60)
+        let (service, now) = (login_server(base_url), self.clock.now());
+        let token = self.tokens.sign(service, "filler", &[access], now, 60);
+        format!("Bearer {token}")
     }
 }

@@ -8,7 +8,10 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::{Access, RegistryTokens, refused, registry::Door};
+use super::{
+    Access, RegistryTokens, refused,
+    registry::{Door, TrustedTokens},
+};
 use crate::{
     standins::{
         clock::Clock,
@@ -18,6 +21,7 @@ use crate::{
     tls::TlsAuthority,
 };
 
+const REALM: &str = "/token";
 const SERVICE: &str = "ghcr.io";
 const ISSUER: &str = "ghcr.io";
 const LIFE: i64 = 300;
@@ -87,7 +91,7 @@ impl Ghcr {
 
     /// The registry's challenge names a scope that is nobody's.
     fn challenge(request: &Received) -> Answer {
-        let realm = format!("{}{}", request.base_url, Self::REALM);
+        let realm = format!("{}{}", request.base_url, REALM);
         let challenge = format!(
             "Bearer realm=\"{realm}\",service=\"{SERVICE}\",scope=\"repository:user/image:pull\""
         );
@@ -116,26 +120,25 @@ impl Service for Ghcr {
 }
 
 impl Door for Ghcr {
-    const REALM: &'static str = "/token";
-
     fn socket_behind(&self) -> &Path {
         &self.behind
     }
 
-    fn service(&self, _: &str) -> String {
-        SERVICE.to_owned()
+    fn trusted(&self, base_url: &str) -> Option<TrustedTokens> {
+        Some(TrustedTokens {
+            realm: format!("{base_url}{REALM}"),
+            service: SERVICE.to_owned(),
+            issuer: ISSUER,
+        })
     }
 
-    fn issuer(&self) -> &'static str {
-        ISSUER
-    }
-
-    fn token_to_fill(&self, _: &str, repository: &str) -> String {
+    fn authorization_to_fill(&self, _: &str, repository: &str) -> String {
         let access = Access {
             repository: repository.to_owned(),
             actions: vec!["pull".to_owned(), "push".to_owned()],
         };
-        self.tokens
-            .sign(SERVICE, "filler", &[access], self.clock.now(), 60)
+        let now = self.clock.now();
+        let token = self.tokens.sign(SERVICE, "filler", &[access], now, 60);
+        format!("Bearer {token}")
     }
 }

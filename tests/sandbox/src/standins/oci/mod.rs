@@ -22,7 +22,7 @@ use super::{random::opaque, server::Answer};
 use crate::tls::TlsAuthority;
 pub use acr::Acr;
 pub use ghcr::Ghcr;
-pub use registry::{Door, OpenRegistry};
+pub use registry::{Door, OpenRegistry, TrustedTokens};
 
 /// How far a token is dated back, in seconds: the registry's clock is another one.
 const BACKDATED: i64 = 5;

@@ -32,22 +32,26 @@ const LOG: &str = "registry.log";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 
-/// What gives out tokens for a registry behind it.
+/// What stands before a registry, and decides who comes to it.
 pub trait Door: Service {
-    /// The path at which it gives them out.
-    const REALM: &'static str;
-
     /// The socket on which the registry behind it listens.
     fn socket_behind(&self) -> &Path;
 
-    /// The registry's name in tokens.
-    fn service(&self, base_url: &str) -> String;
+    /// Whose tokens the registry checks; `None` where the door lets nobody through who may not come.
+    fn trusted(&self, base_url: &str) -> Option<TrustedTokens>;
 
+    /// A header `Authorization` that may write to a repository, to put something there.
+    fn authorization_to_fill(&self, base_url: &str, repository: &str) -> String;
+}
+
+/// The tokens that a registry takes.
+pub struct TrustedTokens {
+    /// The address at which they are given out.
+    pub realm: String,
+    /// The registry's name in them.
+    pub service: String,
     /// Who signs them.
-    fn issuer(&self) -> &'static str;
-
-    /// A token that may write to a repository, to put something there.
-    fn token_to_fill(&self, base_url: &str, repository: &str) -> String;
+    pub issuer: &'static str,
 }
 
 /// A door with the registry behind it. Dropping it ends the registry and removes its files.
@@ -81,17 +85,19 @@ impl<D: Door> OpenRegistry<D> {
             .context(|| "cannot start a registry's door")?;
         let bundle = folder.join("authority.pem");
         write(&bundle, authority.certificate())?;
-        let (service, base_url) = (door.service(), door.base_url());
-        let config = json!({
+        let trusted = door.service().trusted(door.base_url());
+        let mut config = json!({
             "version": "0.1",
             "log": {"level": "error", "accesslog": {"disabled": true}},
             "storage": {"filesystem": {"rootdirectory": folder.join("storage")}},
             "http": {"net": "unix", "addr": socket},
-            "auth": {"token": {
-                "realm": format!("{base_url}{}", D::REALM), "service": service.service(base_url),
-                "issuer": service.issuer(), "rootcertbundle": bundle,
-            }},
         });
+        if let Some(tokens) = trusted {
+            config["auth"] = json!({"token": {
+                "realm": tokens.realm, "service": tokens.service, "issuer": tokens.issuer,
+                "rootcertbundle": bundle,
+            }});
+        }
         write(&folder.join("registry.json"), format!("{config:#}\n"))?;
         let process = spawn(&folder)?;
         let client = HttpClient::trusting(authority.certificate())?;
@@ -175,11 +181,10 @@ impl<D: Door> OpenRegistry<D> {
         kind: &str,
         body: Bytes,
     ) -> Result<HttpAnswer> {
-        let token = self
+        let authorization = self
             .door
             .service()
-            .token_to_fill(self.door.base_url(), repository);
-        let authorization = format!("Bearer {token}");
+            .authorization_to_fill(self.door.base_url(), repository);
         let length = body.len().to_string();
         let headers = [
             ("authorization", authorization.as_str()),
