@@ -4,7 +4,6 @@
 use switchyard_runner::{Context, Failure, Kind};
 
 use crate::credential::{GitHub, Recipe};
-use crate::explain::Expectations;
 use crate::inputs::{CertificateAuthority, DirectArgs};
 use crate::kubeconfig::{Cluster, User};
 use crate::login::{Login, Member};
@@ -21,11 +20,8 @@ pub(crate) async fn run(args: DirectArgs, context: &mut Context) -> Result<(), F
         ));
     }
     let authority = args.certificate_authority.map(read).transpose()?;
-    let mut login = Login::prepare(&args.network, args.kubeconfig.as_deref(), context)?;
-    let expectations = Expectations {
-        subject: args.expected_subject,
-        audience: None,
-    };
+    let mut login = Login::prepare(&args.login, context)?;
+    let expectations = args.login.expectations();
     let recipe = Recipe::Github(GitHub {
         audience: args.audience,
         network: login.network.clone(),

@@ -2,18 +2,21 @@
 //!
 //! Values are parsed into types that cannot hold nonsense; what they mean is decided by the commands.
 
-use std::fmt;
+mod value;
+
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use clap::{ArgAction, Args, Subcommand, ValueEnum};
 use switchyard_http::DisplaySafeUrl;
 use switchyard_runner::{List, Secret, values};
 
-use crate::aws::{self, ClusterName, Region, RoleArn, SessionLength, SessionName};
+use crate::aws::{self, ClusterName, ProfileName};
 use crate::azure::{Cloud, ClusterRef};
-use crate::credential::Network;
-use crate::registry::RegistryName;
+use crate::credential::{Assume, Network};
+use crate::explain::Expectations;
+use crate::registry::{Entering, RegistryName};
+
+pub(crate) use value::{ApplicationId, CertificateAuthority, HttpsUrl, TenantName};
 
 /// What to do.
 #[derive(Debug, Subcommand)]
@@ -50,11 +53,8 @@ pub(crate) struct AzureArgs {
     /// `azure` also takes `group/name` and whole resource ids. The kubeconfig has a context for each, named after it; the first is the current one.
     #[arg(long, default_value = "")]
     pub(crate) cluster: List<ClusterRef>,
-    /// Registries to enter in docker's configuration, each by its host
-    ///
-    /// docker, podman, skopeo and others then get a fresh password by themselves in the following steps.
-    #[arg(long, default_value = "")]
-    pub(crate) registry: List<RegistryName>,
+    #[command(flatten)]
+    pub(crate) registries: RegistryArgs,
     /// Reach private clusters by their public addresses
     #[arg(long, value_parser = values::boolean, default_value = "false", num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
     pub(crate) public_fqdn: bool,
@@ -79,6 +79,13 @@ pub(crate) struct AzureArgs {
     /// Base URL of Azure Resource Manager; the cloud's when it is not given
     #[arg(long)]
     pub(crate) resource_manager_url: Option<HttpsUrl>,
+    #[command(flatten)]
+    pub(crate) login: LoginArgs,
+}
+
+/// Inputs of every login to clusters.
+#[derive(Debug, Args)]
+pub(crate) struct LoginArgs {
     /// Subject that was configured, to explain a refusal by the difference
     ///
     /// `explain` fails when the token has another one.
@@ -92,6 +99,32 @@ pub(crate) struct AzureArgs {
     /// How services are reached.
     #[command(flatten)]
     pub(crate) network: Network,
+}
+
+impl LoginArgs {
+    pub(crate) fn expectations(&self) -> Expectations {
+        Expectations {
+            subject: self.expected_subject.clone(),
+            audience: None,
+        }
+    }
+}
+
+/// Inputs of every login to registries.
+#[derive(Debug, Args)]
+pub(crate) struct RegistryArgs {
+    /// Registries to enter in docker's configuration, each by its host
+    ///
+    /// docker, podman, skopeo and others then get a fresh password by themselves in the following steps.
+    #[arg(long, default_value = "")]
+    pub(crate) registry: List<RegistryName>,
+    /// How the following steps get at the registries' passwords
+    ///
+    /// With `helper`, clients ask this program, and no password is stored. With `file` the passwords are
+    /// written into a configuration of its own below RUNNER_TEMP, for clients that ask no helper: give
+    /// output `docker-config` to a step as `DOCKER_CONFIG`. Passwords of ACR and ECR outlive the job.
+    #[arg(long, value_enum, default_value = "helper")]
+    pub(crate) registry_credentials: Entering,
 }
 
 impl AzureArgs {
@@ -115,75 +148,46 @@ impl AzureArgs {
 /// Inputs of `aws`.
 #[derive(Debug, Args)]
 pub(crate) struct AwsArgs {
-    /// Region of STS and of the clusters, such as `eu-central-1`
-    #[arg(long)]
-    pub(crate) region: Region,
-    /// ARN of the role whose trust policy takes GitHub's token
-    #[arg(long)]
-    pub(crate) role: RoleArn,
-    /// ARN of a second role, which the first role's session assumes
-    ///
-    /// Clusters are logged in to as the second role. AWS ends its session after one hour.
-    #[arg(long)]
-    pub(crate) chained_role: Option<RoleArn>,
-    /// Name of the session in CloudTrail; `switchyard-` and the id of the run when it is not given
-    #[arg(long)]
-    pub(crate) role_session_name: Option<SessionName>,
-    /// Length of the role's session, `15m` to `12h`, and at most what the role allows
-    ///
-    /// A job that takes longer gets another session by itself.
-    #[arg(long, default_value = "1h")]
-    pub(crate) session_duration: SessionLength,
+    #[command(flatten)]
+    pub(crate) assume: Assume,
     /// Clusters to log in to
     #[arg(long, default_value = "")]
     pub(crate) cluster: List<ClusterName>,
-    /// Registries to enter in docker's configuration
-    #[arg(long, default_value = "")]
-    pub(crate) registry: List<RegistryName>,
-    /// Audience of GitHub's token
-    #[arg(long)]
-    pub(crate) audience: Option<String>,
-    /// Base URL of STS; the region's when it is not given
-    #[arg(long)]
-    pub(crate) sts_url: Option<HttpsUrl>,
+    #[command(flatten)]
+    pub(crate) registries: RegistryArgs,
     /// Base URL of EKS; the region's when it is not given
     #[arg(long)]
     pub(crate) eks_url: Option<HttpsUrl>,
     /// Base URL of ECR; the region's when it is not given
     #[arg(long)]
     pub(crate) ecr_url: Option<HttpsUrl>,
-    /// Subject that was configured, to explain a refusal by the difference
+    /// Name of a profile for later steps, in an AWS configuration file of its own
+    ///
+    /// AWS's command line and SDKs then ask this program for the role's session, and get the next one by
+    /// themselves. Give output `aws-config` to a step as `AWS_CONFIG_FILE`, and this name as `AWS_PROFILE`.
     #[arg(long)]
-    pub(crate) expected_subject: Option<String>,
-    /// File to write, below RUNNER_TEMP
-    #[arg(long)]
-    pub(crate) kubeconfig: Option<PathBuf>,
-    /// How services are reached.
+    pub(crate) profile: Option<ProfileName>,
+    /// Put the keys of the session into the environment of every later step
+    ///
+    /// Each of them is the role from then on, until the session ends; no step gets another one. `profile`
+    /// serves only the steps that ask for it, and for as long as they take.
+    #[arg(long, value_parser = values::boolean, default_value = "false", num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
+    pub(crate) export_credentials: bool,
     #[command(flatten)]
-    pub(crate) network: Network,
+    pub(crate) login: LoginArgs,
 }
 
 impl AwsArgs {
-    pub(crate) fn sts(&self) -> HttpsUrl {
-        let own = || HttpsUrl(self.region.url(aws::Service::Sts));
-        self.sts_url.clone().unwrap_or_else(own)
-    }
-
     pub(crate) fn ecr(&self) -> HttpsUrl {
-        let own = || HttpsUrl(self.region.url(aws::Service::Ecr));
+        let own = || self.assume.region.url(aws::Service::Ecr).into();
         self.ecr_url.clone().unwrap_or_else(own)
     }
 
     pub(crate) fn eks(&self) -> DisplaySafeUrl {
-        let own = || self.region.url(aws::Service::Eks);
+        let own = || self.assume.region.url(aws::Service::Eks);
         self.eks_url
             .as_ref()
-            .map_or_else(own, |given| given.0.clone())
-    }
-
-    pub(crate) fn audience(&self) -> String {
-        let audience = self.audience.as_deref();
-        audience.unwrap_or(aws::AUDIENCE).to_owned()
+            .map_or_else(own, |given| given.url().clone())
     }
 }
 
@@ -196,6 +200,9 @@ pub(crate) struct GhcrArgs {
     /// Registries to enter in docker's configuration
     #[arg(long, default_value = "ghcr.io")]
     pub(crate) registry: List<RegistryName>,
+    /// How the following steps get at the registries' passwords
+    #[arg(long, value_enum, default_value = "helper")]
+    pub(crate) registry_credentials: Entering,
     /// How the registry is reached.
     #[command(flatten)]
     pub(crate) network: Network,
@@ -218,17 +225,8 @@ pub(crate) struct DirectArgs {
     /// Name of the context in the kubeconfig, and of its cluster
     #[arg(long, default_value = "cluster")]
     pub(crate) context: String,
-    /// Subject that was configured, to explain a refusal by the difference
-    #[arg(long)]
-    pub(crate) expected_subject: Option<String>,
-    /// File to write, below RUNNER_TEMP; a new one of its own when it is not given
-    ///
-    /// Nothing that is there already is written over.
-    #[arg(long)]
-    pub(crate) kubeconfig: Option<PathBuf>,
-    /// How services are reached.
     #[command(flatten)]
-    pub(crate) network: Network,
+    pub(crate) login: LoginArgs,
 }
 
 /// Inputs of `explain`.
@@ -272,117 +270,9 @@ pub(crate) enum Source {
     StandardInput,
 }
 
-/// The id of an application: `8-4-4-4-12` hexadecimal digits.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ApplicationId(String);
-
-impl FromStr for ApplicationId {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let lengths: Vec<usize> = text.split('-').map(str::len).collect();
-        let is_id =
-            lengths == [8, 4, 4, 4, 12] && text.chars().all(|c| c == '-' || c.is_ascii_hexdigit());
-        if is_id {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err("an id like `01234567-89ab-cdef-0123-456789abcdef` is needed".to_owned())
-        }
-    }
-}
-
-impl fmt::Display for ApplicationId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// A tenant, by its id or a domain.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct TenantName(String);
-
-impl FromStr for TenantName {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let is_name = text
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || ".-".contains(c))
-            && text.chars().any(|c| c.is_ascii_alphanumeric());
-        if is_name {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err("the tenant's id or one of its domains is needed".to_owned())
-        }
-    }
-}
-
-impl fmt::Display for TenantName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// A certificate authority, which is no secret and may be given as it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum CertificateAuthority {
-    File(PathBuf),
-    /// PEM text.
-    Text(String),
-}
-
-impl FromStr for CertificateAuthority {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
-        const END: &str = "-----END CERTIFICATE-----";
-        let text = text.trim();
-        if !text.starts_with("-----BEGIN") {
-            return Ok(Self::File(text.into()));
-        }
-        if text.starts_with(BEGIN) && text.ends_with(END) {
-            Ok(Self::Text(format!("{text}\n")))
-        } else {
-            Err(format!(
-                "PEM text of certificates alone is needed, from `{BEGIN}` to `{END}`"
-            ))
-        }
-    }
-}
-
-/// The base URL of a service that is shown tokens: always with TLS.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct HttpsUrl(DisplaySafeUrl);
-
-impl HttpsUrl {
-    pub(crate) fn url(&self) -> &DisplaySafeUrl {
-        &self.0
-    }
-}
-
-impl FromStr for HttpsUrl {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let url = DisplaySafeUrl::parse(text).map_err(|cause| cause.to_string())?;
-        let exposed = url.expose();
-        if exposed.scheme() != "https" {
-            return Err("tokens are sent there: it must begin with `https://`".to_owned());
-        }
-        if exposed.query().is_some()
-            || exposed.fragment().is_some()
-            || !exposed.username().is_empty()
-        {
-            return Err("it must be a base URL, without user, query and fragment".to_owned());
-        }
-        Ok(Self(url))
-    }
-}
-
 fn url(given: Option<&HttpsUrl>, default: &str) -> DisplaySafeUrl {
     match given {
-        Some(HttpsUrl(url)) => url.clone(),
+        Some(given) => given.url().clone(),
         None => DisplaySafeUrl::parse(default).expect("the clouds' URLs are URLs"),
     }
 }
@@ -390,58 +280,6 @@ fn url(given: Option<&HttpsUrl>, default: &str) -> DisplaySafeUrl {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_application_is_named_by_its_id_alone() {
-        assert!(
-            "01234567-89ab-cdef-0123-456789abcdef"
-                .parse::<ApplicationId>()
-                .is_ok()
-        );
-        for text in [
-            "",
-            "my-app",
-            "01234567-89ab-cdef-0123-456789abcdeg",
-            "0123456789abcdef0123456789abcdef",
-        ] {
-            assert!(text.parse::<ApplicationId>().is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn a_tenant_cannot_lead_to_another_path() {
-        assert!("example.onmicrosoft.com".parse::<TenantName>().is_ok());
-        for text in ["", "..", "a/b", "a?b", "a b"] {
-            assert!(text.parse::<TenantName>().is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn an_authority_is_a_file_or_the_text_of_certificates() {
-        let read = |text: &str| text.parse::<CertificateAuthority>();
-        let pem = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----";
-        assert_eq!(
-            read("ca.pem").unwrap(),
-            CertificateAuthority::File("ca.pem".into())
-        );
-        let text = CertificateAuthority::Text(format!("{pem}\n"));
-        assert_eq!(read(&format!("{pem}\n\n")).unwrap(), text);
-        assert!(read("-----BEGIN PRIVATE KEY-----").is_err());
-        assert!(read(&pem.replace('\n', " ")[..40]).is_err());
-    }
-
-    #[test]
-    fn tokens_are_sent_nowhere_without_tls() {
-        assert!("https://login.example.test".parse::<HttpsUrl>().is_ok());
-        for text in [
-            "http://login.example.test",
-            "https://u@x.test",
-            "https://x.test?y",
-            "x.test",
-        ] {
-            assert!(text.parse::<HttpsUrl>().is_err(), "{text}");
-        }
-    }
 
     #[test]
     fn every_cloud_has_its_services() {

@@ -11,6 +11,7 @@ mod explain;
 mod github;
 mod inputs;
 mod kubeconfig;
+mod lock;
 mod login;
 mod plugin;
 mod private;
@@ -52,6 +53,14 @@ impl Action for OidcLogin {
         Output {
             name: "registry",
             description: "The first registry that was entered",
+        },
+        Output {
+            name: "docker-config",
+            description: "Folder of the configuration with the passwords (`registry-credentials: file`), for DOCKER_CONFIG",
+        },
+        Output {
+            name: "aws-config",
+            description: "Path of the AWS configuration with the profile (`profile`), for AWS_CONFIG_FILE",
         },
         Output {
             name: "account",

@@ -10,6 +10,7 @@ use switchyard_runner::{Context, Failure, Kind, Secret, program};
 use crate::credential::{Kept, Network, Obtained, Recipe, Token, obtain};
 use crate::explain::{Expectations, report};
 use crate::github::{Claims, TokenSource};
+use crate::inputs::LoginArgs;
 use crate::kubeconfig::{Cluster, PluginCall, User, document};
 use crate::private::{self, PrivateFolder, Problem};
 use crate::session::{Session, unavailable};
@@ -64,21 +65,17 @@ impl Login {
     ///
     /// # Errors
     /// Of kind input.
-    pub(crate) fn prepare(
-        network: &Network,
-        kubeconfig: Option<&Path>,
-        context: &Context,
-    ) -> Result<Self, Failure> {
+    pub(crate) fn prepare(args: &LoginArgs, context: &Context) -> Result<Self, Failure> {
         let source = TokenSource::read(&context.environment).map_err(unavailable)?;
         let runner_temp = context.environment.get("RUNNER_TEMP").map(PathBuf::from);
         let runner_temp = runner_temp.ok_or_else(|| {
             Failure::message(Kind::Input, "RUNNER_TEMP is not set")
                 .hint("the runner sets it for every step; a kubeconfig is only written where it is deleted with the job")
         })?;
-        let kubeconfig = kubeconfig_path(&runner_temp, kubeconfig).map_err(|problem| {
+        let kubeconfig = kubeconfig_path(&runner_temp, args.kubeconfig.as_deref()).map_err(|problem| {
             Failure::input(problem).hint("a login writes a file of its own; leave input `kubeconfig` empty, or name a file below RUNNER_TEMP that is not there")
         })?;
-        let network = absolute(network)?;
+        let network = absolute(&args.network)?;
         Ok(Self {
             session: Session::new(&network, source, &context.environment, &context.console)?,
             network,

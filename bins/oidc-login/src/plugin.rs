@@ -1,5 +1,5 @@
-//! The two ways in which other programs start this one: as an exec plugin of Kubernetes' clients, and under
-//! another name as a credential helper of registries' clients.
+//! The ways in which other programs start this one: as an exec plugin of Kubernetes' clients, as a
+//! `credential_process` of AWS's, and under another name as a credential helper of registries' clients.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -7,10 +7,11 @@ use std::path::Path;
 use clap::{Parser, Subcommand};
 use switchyard_runner::{Failure, Plugin, PluginContext};
 
+use crate::aws::{CredentialProcess, PROCESS};
 use crate::credential::{Credential, WORD};
 use crate::registry::{Helper, PROGRAM};
 
-/// Gives clients of clusters and registries what they ask for
+/// Gives clients of clusters, of AWS and of registries what they ask for
 #[derive(Debug, Parser)]
 #[command(name = "oidc-login")]
 pub struct OidcPlugin {
@@ -21,6 +22,8 @@ pub struct OidcPlugin {
 #[derive(Debug, Subcommand)]
 enum Call {
     Credential(Credential),
+    #[command(name = PROCESS)]
+    CredentialProcess(CredentialProcess),
     #[command(name = PROGRAM)]
     DockerCredential(Helper),
 }
@@ -35,7 +38,7 @@ impl Plugin for OidcPlugin {
             .is_some_and(|name| name == PROGRAM);
         let word = match arguments.get(1) {
             _ if is_helper => Some(OsString::from(PROGRAM)),
-            Some(word) if word == WORD => None,
+            Some(word) if word == WORD || word == PROCESS => None,
             Some(_) | None => return None,
         };
         let rest = arguments[1..].iter().cloned();
@@ -50,6 +53,7 @@ impl Plugin for OidcPlugin {
     async fn run(self, context: &PluginContext) -> Result<String, Failure> {
         match self.call {
             Call::Credential(credential) => credential.run(context).await,
+            Call::CredentialProcess(process) => process.run(context).await,
             Call::DockerCredential(helper) => helper.run(context).await,
         }
     }

@@ -32,6 +32,8 @@ pub(crate) enum Problem {
     Exists { path: PathBuf },
     #[error("`{}` is not below `{}`", path.display(), root.display())]
     Outside { path: PathBuf, root: PathBuf },
+    #[error("RUNNER_TEMP is not set")]
+    NoRoot,
     #[error("`{}` is larger than {LONGEST} bytes", path.display())]
     TooLarge { path: PathBuf },
     #[error("cannot {what} `{}`", path.display())]
@@ -57,7 +59,18 @@ impl PrivateFolder {
         let root = root
             .canonicalize()
             .map_err(io_error("open the folder", root))?;
-        let path = root.join(FOLDER);
+        Self::at(root.join(FOLDER))
+    }
+
+    /// A folder in this one, made when it is not there.
+    ///
+    /// # Errors
+    /// As of [`PrivateFolder::below`].
+    pub(crate) fn folder(&self, name: &str) -> Result<Self, Problem> {
+        Self::at(self.path.join(name))
+    }
+
+    fn at(path: PathBuf) -> Result<Self, Problem> {
         match DirBuilder::new().mode(0o700).create(&path) {
             Ok(()) => {}
             Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => {}
@@ -71,6 +84,10 @@ impl PrivateFolder {
             return Err(wrong_kind(&path, &found, "a folder"));
         }
         Ok(Self { path })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     pub(crate) fn file(&self, name: &str) -> PathBuf {

@@ -1,7 +1,7 @@
 //! What every exchange of one command shares: the client, this job's source of tokens, the time that is
 //! left, and the log that masks each secret before anything else is said.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use switchyard_http::{Client, ClientIdentity, ClientSettings, ProxySettings};
@@ -10,6 +10,8 @@ use tokio::time::Instant;
 
 use crate::credential::{Cache, Kept, Network};
 use crate::github::{Jwt, RequestError, TokenSource, Unavailable};
+use crate::lock::Lock;
+use crate::private::Problem;
 
 /// One command's way to the network.
 #[derive(Debug, Clone)]
@@ -101,6 +103,14 @@ impl Session {
         self.console.info(text);
     }
 
+    /// `RUNNER_TEMP`.
+    ///
+    /// # Errors
+    /// Where no runner has set it.
+    pub(crate) fn runner_temp(&self) -> Result<&Path, Problem> {
+        self.runner_temp.as_deref().ok_or(Problem::NoRoot)
+    }
+
     /// Where this job keeps what is got by these arguments; `None`, with the reason in the log, where it
     /// can keep nothing.
     pub(crate) fn cache(&self, kept: Kept, arguments: &[String]) -> Option<Cache> {
@@ -113,6 +123,14 @@ impl Session {
         );
         cache
             .inspect_err(|problem| self.progress(format!("nothing is kept: {problem}")))
+            .ok()
+    }
+
+    /// Nobody else gets what is kept in this place while the lock is held; `None`, with the reason in the
+    /// log, where there is none to be had. Half of the time is left for what is done under it.
+    pub(crate) async fn lock(&self, cache: Option<&Cache>) -> Option<Lock> {
+        let lock = cache?.lock(self.deadline - self.left() / 2).await;
+        lock.inspect_err(|problem| self.progress(format!("going on without the lock: {problem}")))
             .ok()
     }
 

@@ -131,6 +131,29 @@ fn no_token_outlives_the_session_that_signed_it() {
 }
 
 #[test]
+fn clusters_that_are_asked_at_once_share_one_new_session() {
+    let aws = Aws::new();
+    let server = aws.cluster.base_url().to_owned();
+    aws.add_cluster("second", &server, "ACTIVE");
+    let config = kubeconfig(&aws.login().run());
+    for kind in ["token", "session"] {
+        std::fs::remove_file(aws.kept(kind)).unwrap();
+    }
+    // Both calls are there before the first of them is answered.
+    aws.sts.fail(FaultRule::next(2, Fault::LateAnswer(700)));
+    let cluster_of = |cluster: &str| aws.plugin_for(&config, cluster).start();
+    let calls = ["sandbox", "second"].map(cluster_of);
+    for call in calls {
+        token(&call.finish());
+    }
+    assert_eq!(
+        aws.account.sessions().len(),
+        2,
+        "one of the login, one more"
+    );
+}
+
+#[test]
 fn a_kept_session_that_we_did_not_write_is_not_used() {
     let aws = Aws::new();
     let config = kubeconfig(&aws.login().run());

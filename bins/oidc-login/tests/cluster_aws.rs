@@ -13,18 +13,12 @@ use switchyard_sandbox::Sandbox;
 
 /// Who the API server takes kubectl for in a later step of the job.
 fn who(aws: &Aws, config: &Path) -> String {
-    let github = aws.github.service();
     let output = Command::new(Sandbox::shared().kubectl())
         .args(["auth", "whoami", "--request-timeout=20s"])
         .args(["--output", "jsonpath={.status.userInfo.username}"])
         .env("KUBECONFIG", config)
-        .env("RUNNER_TEMP", aws.temp.path())
         .env("GITHUB_ACTIONS", "true")
-        .env(
-            "ACTIONS_ID_TOKEN_REQUEST_URL",
-            github.request_url(aws.github.base_url()),
-        )
-        .env("ACTIONS_ID_TOKEN_REQUEST_TOKEN", &github.request_token)
+        .envs(aws.variables())
         .output()
         .unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();

@@ -5,173 +5,20 @@
 
 mod support;
 
-use std::fs::Permissions;
-use std::net::SocketAddr;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+use std::fs::{File, Permissions};
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use support::aws::Aws;
+use support::registry::{Folders, JOB_TOKEN, OfGitHub, free, secret};
 use support::{CLIENT, World, files, read_json};
-use switchyard_harness::{Ended, Step};
-use switchyard_sandbox::TlsAuthority;
+use switchyard_sandbox::standins::Service as _;
 use switchyard_sandbox::standins::aws::{Ecr, Role};
 use switchyard_sandbox::standins::entra::TENANT;
-use switchyard_sandbox::standins::oci::{Acr, Ghcr, OpenRegistry};
-use switchyard_sandbox::standins::{Service, StandIn};
-
-const JOB_TOKEN: &str = "ghs_ofThisJobAlone";
-const HELPER: &str = "docker-credential-switchyard";
-
-fn free() -> SocketAddr {
-    SocketAddr::from(([127, 0, 0, 1], 0))
-}
-
-fn name(base_url: &str) -> String {
-    base_url.trim_start_matches("https://").to_owned()
-}
-
-/// A job's folders, over its steps.
-struct Folders {
-    own: tempfile::TempDir,
-    runner_temp: PathBuf,
-}
-
-impl Folders {
-    fn new(runner_temp: &Path) -> Self {
-        let own = tempfile::tempdir().unwrap();
-        std::fs::create_dir(own.path().join("docker")).unwrap();
-        std::fs::write(own.path().join("path"), "").unwrap();
-        Self {
-            own,
-            runner_temp: runner_temp.to_owned(),
-        }
-    }
-
-    fn config(&self) -> PathBuf {
-        self.own.path().join("docker/config.json")
-    }
-
-    fn docker_config(&self) -> String {
-        self.own.path().join("docker").display().to_string()
-    }
-
-    /// A step that finds docker's configuration here.
-    fn around(&self, step: Step) -> Step {
-        let path = self.own.path().join("path").display().to_string();
-        step.variable("DOCKER_CONFIG", self.docker_config())
-            .variable("GITHUB_PATH", path)
-    }
-
-    /// The helper where the login put it on PATH.
-    fn helper(&self) -> PathBuf {
-        let added = std::fs::read_to_string(self.own.path().join("path")).unwrap();
-        let folder = added.lines().last().expect("nothing was put on PATH");
-        Path::new(folder).join(HELPER)
-    }
-
-    /// A call of the helper by a client in a later step.
-    fn call(&self, step: &dyn Fn(PathBuf) -> Step, operation: &str, registry: &str) -> Ended {
-        step(self.helper())
-            .argument(operation)
-            .stdin(format!("{registry}\n"))
-            .run()
-    }
-
-    /// What skopeo says of an image, with what the login left alone.
-    fn inspect(
-        &self,
-        authority: &TlsAuthority,
-        image: &str,
-        variables: &[(&str, String)],
-    ) -> Result<Value, String> {
-        let certificates = self.own.path().join("certificates");
-        std::fs::create_dir_all(&certificates).unwrap();
-        std::fs::write(certificates.join("ca.crt"), authority.certificate()).unwrap();
-        let path = format!(
-            "{}:{}",
-            self.helper().parent().unwrap().display(),
-            std::env::var("PATH").unwrap()
-        );
-        let output = Command::new("skopeo")
-            .args(["inspect", "--no-tags", "--cert-dir"])
-            .arg(&certificates)
-            .arg(format!("docker://{image}"))
-            .env("PATH", path)
-            .env("DOCKER_CONFIG", self.docker_config())
-            .env("HOME", self.own.path())
-            .env("XDG_RUNTIME_DIR", self.own.path())
-            .env("RUNNER_TEMP", &self.runner_temp)
-            .env("GITHUB_ACTIONS", "true")
-            .envs(variables.iter().cloned())
-            .output()
-            .unwrap();
-        if output.status.success() {
-            return Ok(serde_json::from_slice(&output.stdout).unwrap());
-        }
-        Err(String::from_utf8_lossy(&output.stderr).into_owned())
-    }
-
-    fn assert_private(&self) {
-        for path in files(&self.runner_temp) {
-            let mode = path.metadata().unwrap().mode() & 0o777;
-            assert_eq!(mode, 0o600, "{}", path.display());
-        }
-        let mode = self.config().metadata().unwrap().mode() & 0o777;
-        assert_eq!(mode, 0o600);
-    }
-}
-
-fn secret(ended: &Ended) -> String {
-    assert_eq!(ended.code, Some(0), "{}", ended.log());
-    let answer: Value = serde_json::from_str(&ended.stdout).unwrap();
-    answer["Secret"].as_str().unwrap().to_owned()
-}
-
-/// GHCR with an image.
-struct OfGitHub {
-    authority: TlsAuthority,
-    ghcr: OpenRegistry<Ghcr>,
-    temp: tempfile::TempDir,
-    folders: Folders,
-}
-
-impl OfGitHub {
-    async fn new() -> Self {
-        let authority = TlsAuthority::throw_away().unwrap();
-        let behind = OpenRegistry::<Ghcr>::reserve().unwrap();
-        let door = Ghcr::new(JOB_TOKEN, &authority, behind).unwrap();
-        let ghcr = OpenRegistry::start(door, free(), &authority).await.unwrap();
-        ghcr.fill("acme/api", "v1").await.unwrap();
-        let temp = tempfile::tempdir().unwrap();
-        let folders = Folders::new(temp.path());
-        std::fs::write(folders.own.path().join("ca.pem"), authority.certificate()).unwrap();
-        Self {
-            authority,
-            ghcr,
-            temp,
-            folders,
-        }
-    }
-
-    fn of(&self, program: impl Into<PathBuf>) -> Step {
-        let step = Step::new(program);
-        step.variable("RUNNER_TEMP", self.temp.path().display().to_string())
-    }
-
-    fn login(&self) -> Step {
-        let ca = self.folders.own.path().join("ca.pem");
-        self.folders
-            .around(self.of(env!("CARGO_BIN_EXE_oidc-login")))
-            .input("command", "ghcr")
-            .input("github-token", JOB_TOKEN)
-            .input("registry", self.ghcr.name())
-            .input("extra-ca", ca.display().to_string())
-            .input("timeout", "20s")
-    }
-}
+use switchyard_sandbox::standins::oci::{Acr, OpenRegistry};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn skopeo_reads_from_ghcr_with_the_jobs_token() {
@@ -315,15 +162,7 @@ async fn skopeo_reads_from_acr_with_what_entra_gives() {
     assert_eq!(ended.outputs["registry"], acr.name());
     world.assert_no_secret_in(&ended);
     folders.assert_private();
-    let github = world.github.service();
-    let url = github.request_url(world.github.base_url());
-    let variables = [
-        ("ACTIONS_ID_TOKEN_REQUEST_URL", url),
-        (
-            "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
-            github.request_token.clone(),
-        ),
-    ];
+    let variables = world.variables();
     let image = format!("{}/acme/api:v1", acr.name());
     let exchanges = world.entra.exchanges().len();
     let seen = folders
@@ -344,15 +183,19 @@ async fn skopeo_reads_from_acr_with_what_entra_gives() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ecr_gives_each_use_a_password_of_its_own_and_none_is_kept() {
+async fn skopeo_reads_from_ecr_with_a_password_for_each_use() {
     let aws = Aws::new();
     let folders = Folders::new(aws.temp.path());
-    let ecr: StandIn<Ecr> = support::start(Ecr::new(Arc::clone(&aws.account)), &aws.authority);
-    let registry = name(ecr.base_url());
+    let behind = OpenRegistry::<Ecr>::reserve().unwrap();
+    let door = Ecr::new(Arc::clone(&aws.account)).before(behind);
+    let ecr = OpenRegistry::start(door, free(), &aws.authority).await;
+    let ecr = ecr.unwrap();
+    ecr.fill("acme/api", "v1").await.unwrap();
+    let registry = ecr.name().to_owned();
     let login = || {
         folders
             .around(aws.assume())
-            .input("ecr-url", ecr.base_url())
+            .input("ecr-url", ecr.door.base_url())
             .input("registry", &registry)
             .run()
     };
@@ -372,17 +215,84 @@ async fn ecr_gives_each_use_a_password_of_its_own_and_none_is_kept() {
     aws.assert_no_secret_in(&ended);
     folders.assert_private();
     let sessions = aws.account.sessions().len();
+    let given = || ecr.door.service().state()["given"].as_u64().unwrap();
+    let before = given();
     let step = |program: PathBuf| aws.step_of(program);
     let password = secret(&folders.call(&step, "get", &registry));
-    assert!(ecr.service().is_open_to("AWS", &password));
+    assert!(ecr.door.service().is_open_to("AWS", &password));
+    assert_eq!(given(), before + 1);
+    let image = format!("{registry}/acme/api:v1");
+    let seen = folders.inspect(&aws.authority, &image, &aws.variables());
+    assert_eq!(seen.unwrap()["Architecture"], "amd64");
+    assert!(given() > before + 1, "the password of another use");
     assert_eq!(
         aws.account.sessions().len(),
         sessions,
         "the kept session was not used"
     );
-    assert_eq!(ecr.service().state()["given"], 2);
     for path in files(aws.temp.path()) {
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(!text.contains(&password), "{} holds it", path.display());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_logins_at_once_lose_no_entry() {
+    let world = OfGitHub::new().await;
+    let path = world.folders.config();
+    // The other login is at work on the file.
+    let other = File::open(path.parent().unwrap()).unwrap();
+    other.lock().unwrap();
+    let asked = world.ghcr.door.exchanges().len();
+    let mut login = world.login().start();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while world.ghcr.door.exchanges().len() == asked {
+        assert!(Instant::now() < deadline, "the registry is not asked");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let entered = json!({"credHelpers": {"other.test": "switchyard"}});
+    std::fs::write(&path, entered.to_string()).unwrap();
+    assert_eq!(login.child().try_wait().unwrap(), None, "it did not wait");
+    other.unlock().unwrap();
+    let ended = login.finish();
+    assert_eq!(ended.code, Some(0), "{}", ended.log());
+    let mut both = entered;
+    both["credHelpers"][world.ghcr.name()] = "switchyard".into();
+    assert_eq!(read_json(&path), both);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_that_is_kept_waiting_for_the_configuration_says_so() {
+    let world = OfGitHub::new().await;
+    let folder = File::open(world.folders.config().parent().unwrap()).unwrap();
+    folder.lock().unwrap();
+    let ended = world.login().input("timeout", "2s").run();
+    assert_eq!(ended.code, Some(2), "{}", ended.log());
+    assert!(ended.stdout.contains("cannot lock"), "{}", ended.stdout);
+    assert!(!world.folders.config().exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_ask_no_helper_get_a_configuration_of_their_own() {
+    let world = OfGitHub::new().await;
+    let ended = world.login().input("registry-credentials", "file").run();
+    assert_eq!(ended.code, Some(0), "{}", ended.log());
+    ended.assert_never_shows(JOB_TOKEN);
+    assert!(
+        !world.folders.config().exists(),
+        "the user's own was touched"
+    );
+    let folder = ended.outputs["docker-config"].clone();
+    assert!(Path::new(&folder).starts_with(world.temp.path().canonicalize().unwrap()));
+    world.folders.assert_private_below_runner_temp();
+    let image = format!("{}/acme/api:v1", world.ghcr.name());
+    let refused = world.folders.inspect(&world.authority, &image, &[]);
+    refused.unwrap_err();
+    let with_file = [("DOCKER_CONFIG", folder.clone())];
+    let seen = world.folders.inspect(&world.authority, &image, &with_file);
+    assert_eq!(seen.unwrap()["Architecture"], "amd64");
+    let again = world.login().input("registry-credentials", "file").run();
+    assert_ne!(again.outputs["docker-config"], folder, "each has its own");
+    let ended = world.login().input("registry-credentials", "store").run();
+    assert_eq!(ended.code, Some(2));
 }

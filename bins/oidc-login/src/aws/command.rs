@@ -4,16 +4,19 @@
 use switchyard_runner::{Context, Environment, Failure, Kind};
 
 use super::eks::{EksError, describe};
-use super::names::{ClusterName, SessionLength, SessionName};
+use super::export::LaterSteps;
+use super::names::{ClusterName, Region, SessionLength, SessionName};
+use super::profile::Profile;
 use super::session::open;
 use super::sts::RoleSession;
 use crate::credential::{Assume, Eks, Network, Obtained, Recipe};
-use crate::explain::{Expectations, printable};
+use crate::explain::printable;
 use crate::github::Claims;
 use crate::inputs::AwsArgs;
 use crate::kubeconfig::{Cluster, User};
 use crate::login::{Login, Member};
-use crate::registry::{Ecr, Way, enter};
+use crate::registry::{Ecr, Registration, Way, enter};
+use crate::session::Session;
 
 /// Assumes the role, logs in to every cluster, and writes the kubeconfig when each of them has said who we
 /// are.
@@ -22,13 +25,11 @@ use crate::registry::{Ecr, Way, enter};
 /// Of kind input before anything was asked, of kind remote afterwards.
 pub(crate) async fn run(args: AwsArgs, context: &mut Context) -> Result<(), Failure> {
     check(&args)?;
-    let mut login = Login::prepare(&args.network, args.kubeconfig.as_deref(), context)?;
-    let recipe = recipe(&args, &login.network, &context.environment)?;
-    let expectations = Expectations {
-        subject: args.expected_subject.clone(),
-        audience: None,
-    };
-    let (session, claims) = open(&login.session, &recipe, &expectations).await?;
+    let mut login = Login::prepare(&args.login, context)?;
+    let assume = named(&args.assume, &context.environment)?;
+    let later = Later::new(&args, (&assume, &login.network), context)?;
+    let expectations = args.login.expectations();
+    let (session, claims) = open(&login.session, &assume, &expectations).await?;
     login.session.progress(format!(
         "account `{}`: we are `{}` until {}",
         printable(session.account()),
@@ -37,26 +38,67 @@ pub(crate) async fn run(args: AwsArgs, context: &mut Context) -> Result<(), Fail
     ));
     login.note(&claims, session.until);
     for cluster in args.cluster.iter() {
-        let member = member(&mut login, &args, (&recipe, &session, &claims), cluster).await?;
+        let member = member(&mut login, &args, (&assume, &session, &claims), cluster).await?;
         login.join(member, &expectations).await?;
     }
     context.outputs.set("account", session.account())?;
-    let ways = args.registry.iter().map(|registry| {
-        let way = Way::Ecr(Box::new(Ecr {
-            ecr_url: args.ecr(),
-            assume: recipe.clone(),
-        }));
-        (registry.clone(), way)
-    });
-    let ways: Vec<_> = ways.collect();
-    enter(context, &login.session, &ways, &expectations).await?;
+    let way = Way::Ecr(Box::new(Ecr {
+        ecr_url: args.ecr(),
+        assume,
+        network: login.network.clone(),
+    }));
+    let registration = Registration::of(&args.registries, &way);
+    enter(context, &login.session, &registration, &expectations).await?;
+    later.serve(&login.session, &session, context).await?;
     login.conclude(context, &expectations)
+}
+
+/// What later steps get of the session itself, where somebody asked.
+struct Later {
+    profile: Option<Profile>,
+    steps: Option<LaterSteps>,
+    region: Region,
+}
+
+impl Later {
+    /// Refuses before anything is asked what cannot be done afterwards.
+    fn new(
+        args: &AwsArgs,
+        (assume, network): (&Assume, &Network),
+        context: &Context,
+    ) -> Result<Self, Failure> {
+        let profile = args.profile.clone();
+        let profile = profile.map(|name| Profile::new(name, assume, network));
+        let steps = args.export_credentials.then(|| LaterSteps::of(context));
+        Ok(Self {
+            profile: profile.transpose()?,
+            steps: steps.transpose()?,
+            region: assume.region.clone(),
+        })
+    }
+
+    async fn serve(
+        &self,
+        session: &Session,
+        role_session: &RoleSession,
+        context: &Context,
+    ) -> Result<(), Failure> {
+        if let Some(profile) = &self.profile {
+            let path = profile.write(session).await?;
+            context.outputs.set("aws-config", path.display())?;
+        }
+        if let Some(steps) = &self.steps {
+            steps.are_given(session, role_session, &self.region)?;
+        }
+        Ok(())
+    }
 }
 
 /// What can be told before anything is asked.
 fn check(args: &AwsArgs) -> Result<(), Failure> {
     let longest = SessionLength::LONGEST_CHAINED;
-    if args.chained_role.is_some() && args.session_duration.seconds() > longest.seconds() {
+    let assume = &args.assume;
+    if assume.chained_role.is_some() && assume.session_duration.seconds() > longest.seconds() {
         let text = "input `session-duration` is more than `1h`, and input `chained-role` is given";
         return Err(Failure::message(Kind::Input, text)
             .hint("AWS ends the session of a chained role after one hour"));
@@ -67,25 +109,20 @@ fn check(args: &AwsArgs) -> Result<(), Failure> {
             return Err(Failure::message(Kind::Input, text));
         }
     }
-    if args.cluster.is_empty() && args.kubeconfig.is_some() {
+    if args.cluster.is_empty() && args.login.kubeconfig.is_some() {
         let text = "input `kubeconfig` is given, and input `cluster` names no cluster for it";
         return Err(Failure::message(Kind::Input, text));
     }
     Ok(())
 }
 
-fn recipe(args: &AwsArgs, network: &Network, environment: &Environment) -> Result<Assume, Failure> {
-    let name = args.role_session_name.clone();
-    let name = name.map_or_else(|| session_name(environment), Ok)?;
+/// What is assumed, with a session that has a name.
+fn named(assume: &Assume, environment: &Environment) -> Result<Assume, Failure> {
+    let given = assume.role_session_name.clone();
+    let name = given.map_or_else(|| session_name(environment), Ok)?;
     Ok(Assume {
-        region: args.region.clone(),
-        role: args.role.clone(),
-        chained_role: args.chained_role.clone(),
-        role_session_name: name,
-        session_duration: args.session_duration,
-        audience: args.audience(),
-        sts_url: args.sts(),
-        network: network.clone(),
+        role_session_name: Some(name),
+        ..assume.clone()
     })
 }
 
@@ -107,11 +144,12 @@ async fn member(
     name: &ClusterName,
 ) -> Result<Member, Failure> {
     let base = args.eks();
-    let place = describe(&login.session, (&args.region, &base), session, name).await;
+    let place = describe(&login.session, (&assume.region, &base), session, name).await;
     let place = place.map_err(EksError::into_failure)?;
     let recipe = Recipe::Aws(Box::new(Eks {
         cluster: name.clone(),
         assume: assume.clone(),
+        network: login.network.clone(),
     }));
     let obtained = Obtained {
         token: session.token_for(&login.session, assume, name)?,

@@ -31,6 +31,10 @@ pub(crate) struct SessionName(String);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ClusterName(String);
 
+/// The name of a profile in AWS's configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ProfileName(String);
+
 /// How long a session lasts, in whole seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SessionLength(u32);
@@ -129,6 +133,32 @@ impl FromStr for SessionName {
     }
 }
 
+impl FromStr for ProfileName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let is_name = (1..=64).contains(&text.len())
+            && text
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c));
+        if is_name {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err("the name of a profile has letters, digits and `_.-`, at most 64".to_owned())
+        }
+    }
+}
+
+impl ProfileName {
+    /// The line that begins the profile in a configuration file.
+    pub(crate) fn section(&self) -> String {
+        match self.0.as_str() {
+            "default" => "[default]".to_owned(),
+            name => format!("[profile {name}]"),
+        }
+    }
+}
+
 impl FromStr for ClusterName {
     type Err = String;
 
@@ -188,7 +218,7 @@ macro_rules! shown_as_written {
         }
     )*};
 }
-shown_as_written!(Region, RoleArn, SessionName, ClusterName);
+shown_as_written!(Region, RoleArn, SessionName, ClusterName, ProfileName);
 
 #[cfg(test)]
 mod tests {
@@ -242,6 +272,8 @@ mod tests {
     fn names_and_lengths_are_those_that_aws_takes() {
         assert!("run-1".parse::<SessionName>().is_ok());
         assert_refused::<SessionName>(&["", "a", "a b", &"x".repeat(65)]);
+        assert!("shop.eu-1".parse::<ProfileName>().is_ok());
+        assert_refused::<ProfileName>(&["", "a b", "a]", "a\nb", &"x".repeat(65)]);
         assert!("shop_1".parse::<ClusterName>().is_ok());
         assert_refused::<ClusterName>(&["", "-a", "a/b", "a.b", &"x".repeat(101)]);
         assert_eq!("1h".parse::<SessionLength>().unwrap().seconds(), 3600);

@@ -25,6 +25,9 @@ const PREFIX: &str = "k8s-aws-v1.";
 /// <https://github.com/kubernetes-sigs/aws-iam-authenticator#api-authorization-from-outside-a-cluster>
 const PRESIGNED_LIFE: Duration = Duration::from_secs(60);
 
+/// What must be left of a session that is handed out: AWS's SDKs ask again when it is less.
+const LASTING: Duration = Duration::from_secs(15 * 60);
+
 /// How long a token is given out: a minute less than the cluster takes it.
 const TOKEN_LIFE: Duration = Duration::from_secs(14 * 60);
 
@@ -81,21 +84,61 @@ pub(crate) async fn current(
     recipe: &Assume,
     expectations: &Expectations,
 ) -> Result<(RoleSession, Option<Claims>), Failure> {
-    if let Some(kept) = kept(session, recipe) {
+    let is_fresh = |token: &Token| token.is_fresh(Timestamp::now());
+    one_for_all(session, recipe, expectations, is_fresh).await
+}
+
+/// The kept session when it is good for this, else a new one, which one call opens for all that wait.
+async fn one_for_all(
+    session: &Session,
+    recipe: &Assume,
+    expectations: &Expectations,
+    is_good: impl Fn(&Token) -> bool,
+) -> Result<(RoleSession, Option<Claims>), Failure> {
+    if let Some(kept) = kept(session, recipe, &is_good) {
+        return Ok((kept, None));
+    }
+    let _lock = session.lock(cache(session, recipe).as_ref()).await;
+    if let Some(kept) = kept(session, recipe, &is_good) {
         return Ok((kept, None));
     }
     let (opened, claims) = open(session, recipe, expectations).await?;
     Ok((opened, Some(claims)))
 }
 
+/// A session for somebody who uses it for a while: one that lasts, else a new one, else the one that is
+/// still good for anything.
+///
+/// # Errors
+/// When AWS gives none and none is kept; a refusal is explained in the log first.
+pub(crate) async fn lasting(session: &Session, recipe: &Assume) -> Result<RoleSession, Failure> {
+    let lasts = |token: &Token| token.lasts(Timestamp::now(), LASTING);
+    let opened = one_for_all(session, recipe, &Expectations::default(), lasts).await;
+    let failure = match opened {
+        Ok((opened, _)) => return Ok(opened),
+        Err(failure) => failure,
+    };
+    let alive = kept(session, recipe, |token| token.is_alive(Timestamp::now()));
+    let alive = alive.ok_or(failure)?;
+    session.progress(format!(
+        "no new session; the one before is good until {}",
+        alive.until
+    ));
+    Ok(alive)
+}
+
 fn cache(session: &Session, recipe: &Assume) -> Option<Cache> {
     session.cache(Kept::Session, &recipe.arguments())
 }
 
-/// The kept session, unless it is near its end.
-fn kept(session: &Session, recipe: &Assume) -> Option<RoleSession> {
+/// The kept session, when it is good for what it is wanted for.
+fn kept(
+    session: &Session,
+    recipe: &Assume,
+    is_good: impl Fn(&Token) -> bool,
+) -> Option<RoleSession> {
     match cache(session, recipe)?.read() {
-        Ok(Some(token)) if token.is_fresh(Timestamp::now()) => {
+        Ok(Some(token)) if is_good(&token) => {
             let kept = RoleSession::of_token(&token)?;
             session.mask(&kept.keys.secret);
             session.mask(&kept.keys.token);
@@ -124,7 +167,7 @@ impl RoleSession {
         let cluster = cluster.to_string();
         let unsigned = Unsigned {
             method: Method::GET,
-            url: recipe.sts_url.url().with_query(query),
+            url: recipe.sts().with_query(query),
             headers: &[("x-k8s-aws-id", cluster.as_str())],
             body: String::new(),
         };

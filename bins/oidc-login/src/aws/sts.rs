@@ -97,7 +97,7 @@ pub(crate) async fn assume(
 }
 
 async fn with_token(session: &Session, assume: &Assume) -> Result<(RoleSession, Claims), StsError> {
-    let jwt = session.jwt(&assume.audience).await;
+    let jwt = session.jwt(assume.audience()).await;
     let jwt = jwt.map_err(StsError::NotGiven)?;
     let token = jwt.token().expose();
     let extra = ("WebIdentityToken", token);
@@ -107,7 +107,7 @@ async fn with_token(session: &Session, assume: &Assume) -> Result<(RoleSession, 
         assume,
         Some(extra),
     );
-    let request = Request::new(Method::POST, assume.sts_url.url().clone())
+    let request = Request::new(Method::POST, assume.sts())
         .header(header::CONTENT_TYPE, HeaderValue::from_static(FORM))
         .redact(token)
         .body(form);
@@ -135,7 +135,7 @@ async fn by_session(
 ) -> Result<RoleSession, StsError> {
     let unsigned = Unsigned {
         method: Method::POST,
-        url: assume.sts_url.url().clone(),
+        url: assume.sts(),
         headers: &[("content-type", FORM)],
         body: form("AssumeRole", role, assume, None),
     };
@@ -151,7 +151,7 @@ fn form(action: &str, role: &RoleArn, assume: &Assume, extra: Option<(&str, &str
     let mut form = url::form_urlencoded::Serializer::new(String::new());
     form.extend_pairs([("Action", action), ("Version", VERSION)]);
     form.append_pair("RoleArn", &role.to_string());
-    form.append_pair("RoleSessionName", &assume.role_session_name.to_string());
+    form.append_pair("RoleSessionName", &assume.session_name());
     let seconds = assume.session_duration.seconds().to_string();
     form.append_pair("DurationSeconds", &seconds);
     form.extend_pairs(extra);

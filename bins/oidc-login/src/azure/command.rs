@@ -6,11 +6,10 @@ use switchyard_runner::{Context, Failure, Kind, Secret};
 use super::aks::{AksCluster, ArmError, Fqdn, context_names, user_credential};
 use super::entra::exchange;
 use crate::credential::{Entra, Network, Recipe};
-use crate::explain::Expectations;
 use crate::inputs::AzureArgs;
 use crate::kubeconfig::{Answer, ClientCertificate, Cluster, Credential, User};
 use crate::login::{Login, Member};
-use crate::registry::{Way, enter};
+use crate::registry::{Registration, Way, enter};
 
 /// What a token of Entra for registries is for, in every cloud.
 const REGISTRY_SCOPE: &str = "https://containerregistry.azure.net/.default";
@@ -28,21 +27,15 @@ struct Plan {
 /// Of kind input before anything was asked, of kind remote afterwards.
 pub(crate) async fn run(args: AzureArgs, context: &mut Context) -> Result<(), Failure> {
     let plan = Plan::new(args)?;
-    let mut login = Login::prepare(&plan.args.network, plan.args.kubeconfig.as_deref(), context)?;
-    let ways: Vec<_> = plan
-        .args
-        .registry
-        .iter()
-        .map(|registry| {
-            let entra = plan.entra(&login.network, REGISTRY_SCOPE.to_owned());
-            (registry.clone(), Way::Acr(entra))
-        })
-        .collect();
+    let expectations = plan.args.login.expectations();
+    let mut login = Login::prepare(&plan.args.login, context)?;
+    let way = Way::Acr(plan.entra(&login.network, REGISTRY_SCOPE.to_owned()));
+    let registration = Registration::of(&plan.args.registries, &way);
     if !plan.clusters.is_empty() {
         join_all(&plan, &mut login).await?;
     }
-    enter(context, &login.session, &ways, &plan.expectations()).await?;
-    login.conclude(context, &plan.expectations())
+    enter(context, &login.session, &registration, &expectations).await?;
+    login.conclude(context, &expectations)
 }
 
 /// Logs in to every cluster.
@@ -58,18 +51,18 @@ async fn join_all(plan: &Plan, login: &mut Login) -> Result<(), Failure> {
         let answer = user_credential(&login.session, &base, &token, cluster, fqdn).await;
         let answer = answer.map_err(ArmError::into_failure)?;
         let member = member(plan, &login.network, (cluster, name), answer)?;
-        login.join(member, &plan.expectations()).await?;
+        login.join(member, &plan.args.login.expectations()).await?;
     }
     Ok(())
 }
 
 impl Plan {
     fn new(args: AzureArgs) -> Result<Self, Failure> {
-        if args.cluster.is_empty() && args.registry.is_empty() {
+        if args.cluster.is_empty() && args.registries.registry.is_empty() {
             return Err(Failure::message(Kind::Input, "input `cluster` is required")
                 .hint("the cluster's name, or several of them; or input `registry` alone"));
         }
-        if args.cluster.is_empty() && args.kubeconfig.is_some() {
+        if args.cluster.is_empty() && args.login.kubeconfig.is_some() {
             let text = "input `kubeconfig` is given, and input `cluster` names no cluster for it";
             return Err(Failure::message(Kind::Input, text));
         }
@@ -95,13 +88,6 @@ impl Plan {
         })
     }
 
-    fn expectations(&self) -> Expectations {
-        Expectations {
-            subject: self.args.expected_subject.clone(),
-            audience: None,
-        }
-    }
-
     fn entra(&self, network: &Network, scope: String) -> Entra {
         Entra {
             tenant: self.args.tenant.to_string(),
@@ -121,8 +107,8 @@ async fn arm_token(plan: &Plan, login: &Login) -> Result<Secret, Failure> {
         format!("{}/.default", resource.trim_end_matches('/')),
     );
     let token = exchange(&login.session, &entra).await;
-    let token =
-        token.map_err(|refused| refused.into_failure(&login.session, &plan.expectations()))?;
+    let token = token
+        .map_err(|refused| refused.into_failure(&login.session, &plan.args.login.expectations()))?;
     Ok(token.token.secret)
 }
 

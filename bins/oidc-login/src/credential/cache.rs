@@ -1,9 +1,8 @@
-//! The one file in which a token, or the session that makes tokens, waits for the next call of the plugin. One file for each way of getting
-//! a token and each job; whatever is wrong with a file, it is not used and not trusted.
+//! The one file in which a token, or the session that makes tokens, waits for the next call of the plugin.
+//! One file for each way of getting it and each job; whatever is wrong with a file, it is not used and not
+//! trusted.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -12,10 +11,8 @@ use switchyard_runner::Secret;
 use tokio::time::Instant;
 
 use super::token::Token;
+use crate::lock::Lock;
 use crate::private::{self, PrivateFolder, Problem};
-
-/// Between two looks at a lock that another call holds.
-const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// What is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,13 +46,6 @@ struct Entry {
     token: String,
     since: Timestamp,
     until: Timestamp,
-}
-
-/// Nobody else gets a token for this recipe while this is held.
-#[derive(Debug)]
-pub(crate) struct Lock {
-    /// Closing the file gives the lock back.
-    _file: File,
 }
 
 impl Cache {
@@ -124,23 +114,7 @@ impl Cache {
     /// # Errors
     /// When the lock's file cannot be opened, or another call still holds it at `deadline`.
     pub(crate) async fn lock(&self, deadline: Instant) -> Result<Lock, Problem> {
-        let path = self.path.with_extension("lock");
-        let file = private::open_lock(&path)?;
-        loop {
-            match file.try_lock() {
-                Ok(()) => return Ok(Lock { _file: file }),
-                Err(std::fs::TryLockError::WouldBlock) if Instant::now() < deadline => {
-                    tokio::time::sleep(LOOK_AGAIN).await;
-                }
-                Err(cause) => {
-                    return Err(Problem::Io {
-                        what: "lock",
-                        path,
-                        source: cause.into(),
-                    });
-                }
-            }
-        }
+        Lock::of_file(&self.path.with_extension("lock"), deadline).await
     }
 }
 
@@ -159,8 +133,10 @@ fn key(kind: &str, arguments: &[String], job: &[u8; 32]) -> String {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
+    use std::time::Duration;
 
     use super::*;
+
     fn token() -> Token {
         Token::new(
             Secret::new("hunter2"),
@@ -220,12 +196,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_lock_is_held_by_one_and_waited_for_with_a_limit() {
+    async fn each_recipe_has_a_lock_of_its_own() {
         let case = Case::new();
         let held = case.cache("a", 1).lock(Instant::now()).await.unwrap();
         case.cache("b", 1).lock(Instant::now()).await.unwrap();
         case.cache("a", 1).lock(Instant::now()).await.unwrap_err();
         drop(held);
-        case.cache("a", 1).lock(Instant::now()).await.unwrap();
     }
 }

@@ -96,13 +96,7 @@ impl Credential {
         session: &Session,
         context: &PluginContext,
     ) -> Result<Token, Failure> {
-        // Half of the time is left for getting a token when the other call hangs.
-        let lock = cache.lock(session.deadline - session.left() / 2).await;
-        if let Err(problem) = &lock {
-            context
-                .console
-                .info(format!("going on without the lock: {problem}"));
-        }
+        let _lock = session.lock(Some(cache)).await;
         let kept = look(cache, context);
         if let Some(token) = kept
             .clone()

@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use switchyard_http::DisplaySafeUrl;
 use switchyard_runner::values;
 
-use crate::aws::{ClusterName, Region, RoleArn, SessionLength, SessionName};
+use crate::aws::{self, ClusterName, Region, RoleArn, SessionLength, SessionName};
 use crate::inputs::HttpsUrl;
 
 /// How a token for a cluster is got.
@@ -52,47 +53,66 @@ pub(crate) struct Eks {
     /// How the session is got
     #[command(flatten)]
     pub(crate) assume: Assume,
-}
-
-/// A session of a role at AWS.
-#[derive(Debug, Clone, PartialEq, Eq, Args)]
-pub(crate) struct Assume {
-    /// Region of the services
-    #[arg(long)]
-    pub(crate) region: Region,
-    /// Role that takes GitHub's token
-    #[arg(long)]
-    pub(crate) role: RoleArn,
-    /// Role that is assumed by the session of the first
-    #[arg(long)]
-    pub(crate) chained_role: Option<RoleArn>,
-    /// Name of the session
-    #[arg(long)]
-    pub(crate) role_session_name: SessionName,
-    /// Length of the session
-    #[arg(long)]
-    pub(crate) session_duration: SessionLength,
-    /// Audience of GitHub's token
-    #[arg(long)]
-    pub(crate) audience: String,
-    /// Base URL of STS
-    #[arg(long)]
-    pub(crate) sts_url: HttpsUrl,
     /// How AWS is reached
     #[command(flatten)]
     pub(crate) network: Network,
 }
 
+/// A session of a role at AWS.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub(crate) struct Assume {
+    /// Region of STS and of the clusters, such as `eu-central-1`
+    #[arg(long)]
+    pub(crate) region: Region,
+    /// ARN of the role whose trust policy takes GitHub's token
+    #[arg(long)]
+    pub(crate) role: RoleArn,
+    /// ARN of a second role, which the first role's session assumes
+    ///
+    /// Clusters are logged in to as the second role. AWS ends its session after one hour.
+    #[arg(long)]
+    pub(crate) chained_role: Option<RoleArn>,
+    /// Name of the session in CloudTrail; `switchyard-` and the id of the run when it is not given
+    #[arg(long)]
+    pub(crate) role_session_name: Option<SessionName>,
+    /// Length of the role's session, `15m` to `12h`, and at most what the role allows
+    ///
+    /// A job that takes longer gets another session by itself.
+    #[arg(long, default_value = "1h")]
+    pub(crate) session_duration: SessionLength,
+    /// Audience of GitHub's token
+    #[arg(long)]
+    pub(crate) audience: Option<String>,
+    /// Base URL of STS; the region's when it is not given
+    #[arg(long)]
+    pub(crate) sts_url: Option<HttpsUrl>,
+}
+
 impl Assume {
-    /// The arguments that read back as this.
+    pub(crate) fn audience(&self) -> &str {
+        self.audience.as_deref().unwrap_or(aws::AUDIENCE)
+    }
+
+    pub(crate) fn sts(&self) -> DisplaySafeUrl {
+        let own = || self.region.url(aws::Service::Sts);
+        let given = self.sts_url.as_ref();
+        given.map_or_else(own, |given| given.url().clone())
+    }
+
+    pub(crate) fn session_name(&self) -> String {
+        let given = self.role_session_name.as_ref();
+        given.map_or_else(|| "switchyard".to_owned(), ToString::to_string)
+    }
+
+    /// The arguments that read back as this. What is not given stands there as what it means.
     pub(crate) fn arguments(&self) -> Vec<String> {
         let mut arguments = vec![
             format!("--region={}", self.region),
             format!("--role={}", self.role),
-            format!("--role-session-name={}", self.role_session_name),
+            format!("--role-session-name={}", self.session_name()),
             format!("--session-duration={}", self.session_duration),
-            format!("--audience={}", self.audience),
-            format!("--sts-url={}", self.sts_url.url().expose()),
+            format!("--audience={}", self.audience()),
+            format!("--sts-url={}", self.sts().expose()),
         ];
         let chained = self.chained_role.as_ref();
         arguments.extend(chained.map(|role| format!("--chained-role={role}")));
@@ -165,7 +185,7 @@ impl Recipe {
     pub(crate) fn network(&self) -> &Network {
         match self {
             Self::Azure(entra) => &entra.network,
-            Self::Aws(eks) => &eks.assume.network,
+            Self::Aws(eks) => &eks.network,
             Self::Github(github) => &github.network,
         }
     }
@@ -205,12 +225,12 @@ mod tests {
                 region: "eu-central-1".parse().unwrap(),
                 role: "arn:aws:iam::111122223333:role/deploy".parse().unwrap(),
                 chained_role: Some("arn:aws:iam::444455556666:role/a/b".parse().unwrap()),
-                role_session_name: "-run".parse().unwrap(),
+                role_session_name: Some("-run".parse().unwrap()),
                 session_duration: "15m".parse().unwrap(),
-                audience: "sts.amazonaws.com".to_owned(),
-                sts_url: "https://sts.eu-central-1.amazonaws.com".parse().unwrap(),
-                network: github.network.clone(),
+                audience: Some("sts.amazonaws.com".to_owned()),
+                sts_url: Some("https://sts.eu-central-1.amazonaws.com".parse().unwrap()),
             },
+            network: github.network.clone(),
         };
         let recipes = [
             Recipe::Azure(entra),

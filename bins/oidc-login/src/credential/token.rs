@@ -33,14 +33,23 @@ impl Token {
     /// When a client shall ask for another one: five minutes before the end, or after three quarters of
     /// the life of one that is short, as GitHub's own five minutes are.
     pub(crate) fn ask_again(&self) -> Timestamp {
+        self.until_margin(MARGIN)
+    }
+
+    fn until_margin(&self, margin: Duration) -> Timestamp {
         let life = Duration::try_from(self.until.duration_since(self.since)).unwrap_or_default();
-        let margin = MARGIN.min(life / 4);
+        let margin = margin.min(life / 4);
         self.until.checked_sub(margin).unwrap_or(self.until)
+    }
+
+    /// Whether so much of its life is left at `now`, or three quarters of it are not over.
+    pub(crate) fn lasts(&self, now: Timestamp, margin: Duration) -> bool {
+        self.since <= now && now < self.until_margin(margin)
     }
 
     /// Whether it can be given out at `now`.
     pub(crate) fn is_fresh(&self, now: Timestamp) -> bool {
-        self.since <= now && now < self.ask_again()
+        self.lasts(now, MARGIN)
     }
 
     /// Whether it still opens anything at `now`.

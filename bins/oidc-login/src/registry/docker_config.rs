@@ -7,9 +7,12 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 use switchyard_runner::Environment;
+use tokio::time::Instant;
 
+use super::entry::Way;
 use super::helper::SHORT_NAME;
 use super::name::RegistryName;
+use crate::lock::Lock;
 use crate::private::{self, Problem};
 
 const FILE: &str = "config.json";
@@ -42,14 +45,18 @@ pub(crate) struct DockerConfig {
 }
 
 impl DockerConfig {
+    fn path(environment: &Environment) -> Result<PathBuf, Untouched> {
+        let folder = environment.get("DOCKER_CONFIG").map(PathBuf::from);
+        let home = || Some(Path::new(environment.get("HOME")?).join(".docker"));
+        Ok(folder.or_else(home).ok_or(Untouched::Nowhere)?.join(FILE))
+    }
+
     /// Reads the file; one that is not there is empty.
     ///
     /// # Errors
     /// When it is something that must not be written over.
     pub(crate) fn read(environment: &Environment) -> Result<Self, Untouched> {
-        let folder = environment.get("DOCKER_CONFIG").map(PathBuf::from);
-        let home = || Some(Path::new(environment.get("HOME")?).join(".docker"));
-        let path = folder.or_else(home).ok_or(Untouched::Nowhere)?.join(FILE);
+        let path = Self::path(environment)?;
         let unusable = |what| Untouched::Unusable {
             path: path.clone(),
             what,
@@ -89,15 +96,29 @@ impl DockerConfig {
         Ok(())
     }
 
-    /// Writes the file in one step, for us alone.
+    /// Reads the file anew and enters these registries, while no other login does the same.
     ///
     /// # Errors
-    /// When it cannot be written.
-    pub(crate) fn write(&self) -> Result<(), Untouched> {
-        if let Some(folder) = self.path.parent() {
-            let mut builder = std::fs::DirBuilder::new();
-            builder.recursive(true).mode(0o700).create(folder)?;
+    /// When it cannot be locked until `deadline`, must not be written over by now, or cannot be written.
+    pub(crate) async fn update(
+        environment: &Environment,
+        registries: &[(RegistryName, Way)],
+        deadline: Instant,
+    ) -> Result<(), Untouched> {
+        let path = Self::path(environment)?;
+        let folder = path.parent().ok_or(Untouched::Nowhere)?;
+        let mut builder = std::fs::DirBuilder::new();
+        builder.recursive(true).mode(0o700).create(folder)?;
+        let _lock = Lock::of_folder(folder, deadline).await?;
+        let mut config = Self::read(environment)?;
+        for (registry, _) in registries {
+            config.enter(registry)?;
         }
+        config.write()
+    }
+
+    /// Writes the file in one step, for us alone.
+    fn write(&self) -> Result<(), Untouched> {
         let text = serde_json::to_string_pretty(&self.document).unwrap_or_default();
         Ok(private::replace(&self.path, &format!("{text}\n"))?)
     }

@@ -1,8 +1,9 @@
-//! A login's part for registries: each gives a password first, then the job remembers the way to it, and
-//! docker's configuration names our helper.
+//! A login's part for registries: each gives a password first, and takes it; then the following steps get at
+//! it, by our helper, which docker's configuration names, or by a file.
 
 use std::path::{Path, PathBuf};
 
+use clap::ValueEnum;
 use switchyard_http::{HeaderValue, Request, StatusCode, header};
 use switchyard_runner::{Context, Failure, Kind, Secret, file_command, program};
 
@@ -11,14 +12,42 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::docker_config::{DockerConfig, Untouched};
 use super::entry::Way;
+use super::file::{self, Password};
 use super::grant::password;
 use super::helper::PROGRAM;
 use super::name::RegistryName;
 use crate::explain::Expectations;
+use crate::inputs::RegistryArgs;
 use crate::private::{PrivateFolder, Problem};
 use crate::session::Session;
 
-/// Logs in to these registries, and enters the helper for them.
+/// How the following steps get at passwords.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Entering {
+    Helper,
+    File,
+}
+
+/// Registries, each with the way to its password.
+pub(crate) struct Registration {
+    pub(crate) registries: Vec<(RegistryName, Way)>,
+    pub(crate) entering: Entering,
+}
+
+impl Registration {
+    /// Registries whose passwords are all got in one way.
+    pub(crate) fn of(args: &RegistryArgs, way: &Way) -> Self {
+        let registries = args.registry.iter();
+        Self {
+            registries: registries
+                .map(|registry| (registry.clone(), way.clone()))
+                .collect(),
+            entering: args.registry_credentials,
+        }
+    }
+}
+
+/// Logs in to these registries, and lets the following steps get at their passwords.
 ///
 /// # Errors
 /// Before anything was entered, when docker's configuration must not be touched, or a registry gives no
@@ -26,30 +55,69 @@ use crate::session::Session;
 pub(crate) async fn enter(
     context: &Context,
     session: &Session,
-    registries: &[(RegistryName, Way)],
+    registration: &Registration,
     expectations: &Expectations,
 ) -> Result<(), Failure> {
+    let registries = &registration.registries;
     let Some((first, _)) = registries.first() else {
         return Ok(());
     };
     let runner_temp = runner_temp(context)?;
-    let mut config = DockerConfig::read(&context.environment).map_err(Untouched::into_failure)?;
-    for (registry, _) in registries {
-        config.enter(registry).map_err(Untouched::into_failure)?;
+    match registration.entering {
+        Entering::Helper => {
+            let config = DockerConfig::read(&context.environment);
+            let mut config = config.map_err(Untouched::into_failure)?;
+            for (registry, _) in registries {
+                config.enter(registry).map_err(Untouched::into_failure)?;
+            }
+            passwords(session, registries, expectations).await?;
+            by_helper(context, session, registries, &runner_temp).await?;
+        }
+        Entering::File => {
+            let passwords = passwords(session, registries, expectations).await?;
+            let written = file::write(session, &runner_temp, &passwords);
+            let folder = written.map_err(Failure::input)?;
+            context.outputs.set("docker-config", folder.display())?;
+        }
     }
+    context.outputs.set("registry", first)
+}
+
+/// A password of each registry, which takes it.
+async fn passwords<'a>(
+    session: &Session,
+    registries: &'a [(RegistryName, Way)],
+    expectations: &Expectations,
+) -> Result<Vec<Password<'a>>, Failure> {
+    let mut passwords = Vec::new();
     for (registry, way) in registries {
-        let password = password(session, registry, way, expectations).await?;
-        knock(session, registry, way, &password).await?;
+        let secret = password(session, registry, way, expectations).await?;
+        knock(session, registry, way, &secret).await?;
         session.progress(format!("registry `{registry}`: it takes our password"));
+        let user = way.user();
+        passwords.push(Password {
+            registry,
+            user,
+            secret,
+        });
     }
+    Ok(passwords)
+}
+
+async fn by_helper(
+    context: &Context,
+    session: &Session,
+    registries: &[(RegistryName, Way)],
+    runner_temp: &Path,
+) -> Result<(), Failure> {
     for (registry, way) in registries {
-        way.remember(&runner_temp, registry)
+        way.remember(runner_temp, registry)
             .map_err(Failure::input)?;
     }
-    let folder = link(&runner_temp).map_err(Failure::input)?;
+    let folder = link(runner_temp).map_err(Failure::input)?;
     find_on_path(context, &folder)?;
-    config.write().map_err(Untouched::into_failure)?;
-    context.outputs.set("registry", first)
+    let updated = DockerConfig::update(&context.environment, registries, session.deadline);
+    updated.await.map_err(Untouched::into_failure)
 }
 
 fn runner_temp(context: &Context) -> Result<PathBuf, Failure> {
@@ -119,9 +187,11 @@ fn link(runner_temp: &Path) -> Result<PathBuf, Problem> {
     if std::fs::read_link(&path).is_ok_and(|known| known == own) {
         return Ok(folder);
     }
-    // Another version of this program may have made it, earlier in the job.
-    let _ = std::fs::remove_file(&path);
-    std::os::unix::fs::symlink(own, &path).map_err(failed(&path))?;
+    // Another version of this program may have made it, earlier in the job. In one step: another login may
+    // be at the same.
+    let draft = folder.join(format!(".{PROGRAM}.{:016x}", rand::random::<u64>()));
+    std::os::unix::fs::symlink(own, &draft).map_err(failed(&path))?;
+    std::fs::rename(&draft, &path).map_err(failed(&path))?;
     Ok(folder)
 }
 

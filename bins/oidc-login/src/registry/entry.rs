@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use switchyard_runner::Secret;
 
 use super::name::RegistryName;
-use crate::credential::{Assume, Entra, Recipe};
+use crate::credential::{Assume, Entra, Network, Recipe};
 use crate::inputs::HttpsUrl;
 use crate::private::{self, PrivateFolder, Problem};
 
@@ -35,6 +35,9 @@ pub(crate) struct Ecr {
     /// How the session is got
     #[command(flatten)]
     pub(crate) assume: Assume,
+    /// How AWS is reached
+    #[command(flatten)]
+    pub(crate) network: Network,
 }
 
 /// A way as arguments: all that is not secret.
@@ -91,7 +94,7 @@ impl Way {
                     format!("--ecr-url={}", ecr.ecr_url.url().expose()),
                 ];
                 way.extend(ecr.assume.arguments());
-                way.extend(ecr.assume.network.arguments());
+                way.extend(ecr.network.arguments());
                 (way, None)
             }
         };
@@ -193,7 +196,6 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::credential::Network;
 
     fn ways() -> [Way; 3] {
         let network = Network {
@@ -216,12 +218,12 @@ mod tests {
                 region: "eu-central-1".parse().unwrap(),
                 role: "arn:aws:iam::111122223333:role/deploy".parse().unwrap(),
                 chained_role: None,
-                role_session_name: "run-1".parse().unwrap(),
+                role_session_name: Some("run-1".parse().unwrap()),
                 session_duration: "15m".parse().unwrap(),
-                audience: "sts.amazonaws.com".to_owned(),
-                sts_url: "https://sts.eu-central-1.amazonaws.com".parse().unwrap(),
-                network,
+                audience: Some("sts.amazonaws.com".to_owned()),
+                sts_url: Some("https://sts.eu-central-1.amazonaws.com".parse().unwrap()),
             },
+            network,
         };
         [
             Way::Ghcr(Secret::new("hunter2")),

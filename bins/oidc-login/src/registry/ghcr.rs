@@ -2,7 +2,7 @@
 
 use switchyard_runner::{Context, Failure, Kind};
 
-use super::enter::enter;
+use super::enter::{Registration, enter};
 use super::entry::Way;
 use crate::explain::Expectations;
 use crate::inputs::GhcrArgs;
@@ -24,10 +24,13 @@ pub(crate) async fn run(args: GhcrArgs, context: &mut Context) -> Result<(), Fai
     }
     let session = Session::without_tokens(&args.network, &context.environment, &context.console)?;
     let way = Way::Ghcr(args.github_token);
-    let registries: Vec<_> = args
-        .registry
-        .iter()
-        .map(|registry| (registry.clone(), way.clone()))
-        .collect();
-    enter(context, &session, &registries, &Expectations::default()).await
+    let registration = Registration {
+        registries: args
+            .registry
+            .iter()
+            .map(|registry| (registry.clone(), way.clone()))
+            .collect(),
+        entering: args.registry_credentials,
+    };
+    enter(context, &session, &registration, &Expectations::default()).await
 }

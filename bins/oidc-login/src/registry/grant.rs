@@ -47,14 +47,22 @@ async fn entra_token(
     expectations: &Expectations,
 ) -> Result<Secret, Failure> {
     let cache = session.cache(Kept::Token, &Recipe::Azure(entra.clone()).arguments());
-    let kept = cache.as_ref().and_then(|cache| cache.read().ok().flatten());
-    if let Some(token) = kept.filter(|token| token.is_fresh(Timestamp::now())) {
-        session.mask(&token.secret);
-        return Ok(token.secret);
+    let kept = || {
+        let token = cache.as_ref()?.read().ok()??;
+        token.is_fresh(Timestamp::now()).then_some(token.secret)
+    };
+    if let Some(secret) = kept() {
+        session.mask(&secret);
+        return Ok(secret);
+    }
+    let _lock = session.lock(cache.as_ref()).await;
+    if let Some(secret) = kept() {
+        session.mask(&secret);
+        return Ok(secret);
     }
     let obtained = azure::exchange(session, entra).await;
     let obtained = obtained.map_err(|refused| refused.into_failure(session, expectations))?;
-    if let Some(Err(problem)) = cache.map(|cache| cache.write(&obtained.token)) {
+    if let Some(Err(problem)) = cache.as_ref().map(|cache| cache.write(&obtained.token)) {
         session.progress(format!("the token is not kept: {problem}"));
     }
     Ok(obtained.token.secret)

@@ -96,7 +96,7 @@ async fn get(
     let network = match &way {
         Way::Ghcr(token) => return Ok(answer(registry, &way, token)),
         Way::Acr(entra) => &entra.network,
-        Way::Ecr(ecr) => &ecr.assume.network,
+        Way::Ecr(ecr) => &ecr.network,
     };
     let source = TokenSource::read(&context.environment).map_err(unavailable)?;
     let session = Session::new(network, source, &context.environment, &context.console)?;

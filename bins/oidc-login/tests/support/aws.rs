@@ -152,15 +152,14 @@ impl Aws {
 
     /// A step of the job that runs another program.
     pub(crate) fn step_of(&self, program: impl Into<PathBuf>) -> Step {
-        let github = self.github.service();
-        Step::new(program)
-            .variable("RUNNER_TEMP", self.temp.path().display().to_string())
-            .variable("GITHUB_RUN_ID", "4711")
-            .variable(
-                "ACTIONS_ID_TOKEN_REQUEST_URL",
-                github.request_url(self.github.base_url()),
-            )
-            .variable("ACTIONS_ID_TOKEN_REQUEST_TOKEN", &github.request_token)
+        let step = Step::new(program).variable("GITHUB_RUN_ID", "4711");
+        let variables = self.variables().into_iter();
+        variables.fold(step, |step, (name, value)| step.variable(name, value))
+    }
+
+    /// What the runner gives each step of the job.
+    pub(crate) fn variables(&self) -> [(&'static str, String); 3] {
+        super::variables(&self.github, self.temp.path())
     }
 
     /// The step that assumes the role, and logs in to no cluster.
@@ -182,6 +181,11 @@ impl Aws {
 
     /// A call of the exec plugin as a client of the current context makes it.
     pub(crate) fn plugin(&self, kubeconfig: &Path) -> Step {
+        self.plugin_for(kubeconfig, EKS_CLUSTER)
+    }
+
+    /// The same for another cluster of the role's.
+    pub(crate) fn plugin_for(&self, kubeconfig: &Path, cluster: &str) -> Step {
         let exec = read_json(kubeconfig)["users"][0]["user"]["exec"].clone();
         assert_eq!(exec["command"], plugin_path());
         let arguments = exec["args"].as_array().unwrap().iter();
@@ -189,7 +193,9 @@ impl Aws {
             .step()
             .variable("KUBERNETES_EXEC_INFO", exec_info("v1"));
         arguments.fold(step, |step, argument| {
-            step.argument(argument.as_str().unwrap())
+            let argument = argument.as_str().unwrap();
+            let own = format!("--cluster={EKS_CLUSTER}");
+            step.argument(argument.replace(&own, &format!("--cluster={cluster}")))
         })
     }
 

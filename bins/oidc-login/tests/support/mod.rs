@@ -8,6 +8,7 @@
 )]
 
 pub(crate) mod aws;
+pub(crate) mod registry;
 
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt as _;
@@ -212,14 +213,15 @@ impl World {
 
     /// A step of the job that runs another program.
     pub(crate) fn step_of(&self, program: impl Into<PathBuf>) -> Step {
-        let github = self.github.service();
-        Step::new(program)
-            .variable("RUNNER_TEMP", self.temp.path().display().to_string())
-            .variable(
-                "ACTIONS_ID_TOKEN_REQUEST_URL",
-                github.request_url(self.github.base_url()),
-            )
-            .variable("ACTIONS_ID_TOKEN_REQUEST_TOKEN", &github.request_token)
+        let variables = self.variables().into_iter();
+        variables.fold(Step::new(program), |step, (name, value)| {
+            step.variable(name, value)
+        })
+    }
+
+    /// What the runner gives each step of the job.
+    pub(crate) fn variables(&self) -> [(&'static str, String); 3] {
+        variables(&self.github, self.temp.path())
     }
 
     /// The step that logs in to Azure's cluster `shop`.
@@ -282,6 +284,25 @@ impl World {
             }
         }
     }
+}
+
+/// What the runner gives each step of a job with `id-token: write`.
+pub(crate) fn variables(
+    github: &StandIn<TokenService>,
+    runner_temp: &Path,
+) -> [(&'static str, String); 3] {
+    let service = github.service();
+    [
+        (
+            "ACTIONS_ID_TOKEN_REQUEST_URL",
+            service.request_url(github.base_url()),
+        ),
+        (
+            "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
+            service.request_token.clone(),
+        ),
+        ("RUNNER_TEMP", runner_temp.display().to_string()),
+    ]
 }
 
 pub(crate) fn start<S: Service>(service: S, authority: &TlsAuthority) -> StandIn<S> {
