@@ -10,5 +10,6 @@ export default defineConfig({
   experimental: { adapter: true },
   engine: "js",
   schema: "schema.prisma",
-  adapter: async () => new PrismaPg({ connectionString: url.toString() }, { schema }),
+  // Otherwise Prisma's process stays until its idle connection times out.
+  adapter: async () => new PrismaPg({ connectionString: url.toString(), allowExitOnIdle: true }, { schema }),
 });
