@@ -1,0 +1,312 @@
+//! What the statements so far have made: tables, their columns and constraints, indexes, types.
+//!
+//! Filled by replaying scripts, or by whoever asks a server. It knows no more than it was told, so
+//! everything that it does not have is unknown, not absent.
+
+mod apply;
+mod constraint_name;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::statement::ConstraintKind;
+use crate::{BaseType, DataType, Name};
+
+/// Relations and types by their names.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Catalog {
+    tables: BTreeMap<Name, Table>,
+    indexes: BTreeMap<Name, Index>,
+    types: BTreeMap<Name, UserType>,
+    /// First schema of `search_path`; `public` where nothing was set.
+    default_schema: Option<String>,
+    /// Counts migrations, so that what the current one made is told from what was there.
+    generation: usize,
+}
+
+/// A table, a partition, or a materialized view.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Table {
+    /// Its columns.
+    pub columns: BTreeMap<String, KnownColumn>,
+    /// Its constraints by name.
+    pub constraints: BTreeMap<String, KnownConstraint>,
+    /// The table that it is a partition of.
+    pub partition_of: Option<Name>,
+    /// The tables that it inherits from.
+    pub inherits: Vec<Name>,
+    /// Whether it is the partition for rows that belong to no other.
+    pub is_default_partition: bool,
+    /// Whether it has triggers for each row, which its partitions share.
+    pub has_row_triggers: bool,
+    /// Whether it has partitions instead of rows.
+    pub is_partitioned: bool,
+    /// Whether it is a materialized view.
+    pub is_materialized_view: bool,
+    /// Whether it vanishes with the session.
+    pub is_temporary: bool,
+    generation: usize,
+}
+
+/// A column.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownColumn {
+    /// Its type.
+    pub data_type: DataType,
+    /// `NOT NULL`
+    pub is_not_null: bool,
+    /// Whether a row that gives no value gets one: a default, an identity, a generated value.
+    pub has_value: bool,
+}
+
+/// A constraint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownConstraint {
+    /// What it demands.
+    pub kind: ConstraintKind,
+    /// Whether every row was checked.
+    pub is_valid: bool,
+}
+
+/// An index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Index {
+    /// Its table.
+    pub table: Name,
+    /// Its plain columns.
+    pub columns: Vec<String>,
+    /// `UNIQUE`
+    pub is_unique: bool,
+}
+
+/// A type of a user's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UserType {
+    /// An enum
+    Enum,
+    /// A composite, a range, a base type
+    Other,
+    /// A domain
+    Domain {
+        /// What it is made of.
+        base: DataType,
+        /// Whether values are checked.
+        has_constraints: bool,
+    },
+}
+
+impl Catalog {
+    /// Begins the next migration: what is there is old from now on.
+    pub fn begin_migration(&mut self) {
+        self.generation += 1;
+        // A session's own settings end with it.
+        self.default_schema = None;
+    }
+
+    /// Adds or replaces a table that was there before the current migration.
+    pub fn add_table(&mut self, name: &Name, table: Table) {
+        let name = self.resolve(name);
+        self.tables.insert(
+            name,
+            Table {
+                generation: 0,
+                ..table
+            },
+        );
+    }
+
+    /// Adds or replaces an index.
+    pub fn add_index(&mut self, name: &Name, index: Index) {
+        let name = self.resolve(name);
+        self.indexes.insert(name, index);
+    }
+
+    /// Adds or replaces a type.
+    pub fn add_type(&mut self, name: &Name, user_type: UserType) {
+        let name = self.resolve(name);
+        self.types.insert(name, user_type);
+    }
+
+    /// The name with its schema.
+    #[must_use]
+    pub fn resolve(&self, name: &Name) -> Name {
+        name.or_in(self.default_schema.as_deref().unwrap_or("public"))
+    }
+
+    /// A table, where it is known.
+    #[must_use]
+    pub fn table(&self, name: &Name) -> Option<&Table> {
+        self.tables.get(&self.resolve(name))
+    }
+
+    /// A column, where it is known.
+    #[must_use]
+    pub fn column(&self, table: &Name, column: &str) -> Option<&KnownColumn> {
+        self.table(table)?.columns.get(column)
+    }
+
+    /// An index, where it is known.
+    #[must_use]
+    pub fn index(&self, name: &Name) -> Option<&Index> {
+        self.indexes.get(&self.resolve(name))
+    }
+
+    /// Indexes of a table, those of its constraints included.
+    pub fn indexes_of(&self, table: &Name) -> impl Iterator<Item = &Index> {
+        let table = self.resolve(table);
+        let indexes = self.indexes.values();
+        indexes.filter(move |index| index.table == table)
+    }
+
+    /// Whether the current migration made a table, or it is a temporary one: nobody waits for it.
+    #[must_use]
+    pub fn is_new(&self, table: &Name) -> bool {
+        self.table(table)
+            .is_some_and(|table| table.generation == self.generation || table.is_temporary)
+    }
+
+    /// The partitions and children of a table, and theirs.
+    #[must_use]
+    pub fn descendants(&self, table: &Name) -> Vec<Name> {
+        let mut found = Vec::new();
+        let mut open = vec![self.resolve(table)];
+        while let Some(parent) = open.pop() {
+            for (name, child) in &self.tables {
+                let is_child = child.partition_of.as_ref() == Some(&parent)
+                    || child.inherits.contains(&parent);
+                if is_child && !found.contains(name) {
+                    found.push(name.clone());
+                    open.push(name.clone());
+                }
+            }
+        }
+        found
+    }
+
+    /// The tables whose foreign keys reference a column of a table.
+    #[must_use]
+    pub fn referencing_column(&self, table: &Name, column: &str) -> BTreeSet<Name> {
+        let own = self.resolve(table);
+        let primary_key = self.primary_key(table);
+        let is_meant = |referenced: &[String]| {
+            let referenced = if referenced.is_empty() {
+                primary_key
+            } else {
+                referenced
+            };
+            referenced.iter().any(|other| other == column)
+        };
+        let references = |other: &Table| {
+            other.constraints.values().any(|constraint| {
+                matches!(&constraint.kind, ConstraintKind::ForeignKey { references, referenced, .. }
+                    if *references == own && is_meant(referenced))
+            })
+        };
+        let tables = self.tables.iter();
+        tables
+            .filter(|(name, other)| **name != own && references(other))
+            .map(|(name, _)| name.clone())
+            .collect()
+    }
+
+    fn primary_key(&self, table: &Name) -> &[String] {
+        let constraints = self.table(table).into_iter();
+        let mut constraints = constraints.flat_map(|table| table.constraints.values());
+        constraints
+            .find_map(|constraint| match &constraint.kind {
+                ConstraintKind::PrimaryKey { columns, .. } => Some(columns.as_slice()),
+                ConstraintKind::Check { .. }
+                | ConstraintKind::Unique { .. }
+                | ConstraintKind::Exclude
+                | ConstraintKind::ForeignKey { .. }
+                | ConstraintKind::NotNull { .. } => None,
+            })
+            .unwrap_or_default()
+    }
+
+    /// The partition of a table for rows that belong to no other.
+    #[must_use]
+    pub fn default_partition(&self, table: &Name) -> Option<Name> {
+        let table = self.resolve(table);
+        let mut tables = self.tables.iter();
+        tables
+            .find(|(_, other)| {
+                other.is_default_partition && other.partition_of.as_ref() == Some(&table)
+            })
+            .map(|(name, _)| name.clone())
+    }
+
+    /// The tables whose foreign keys reference a table.
+    #[must_use]
+    pub fn referencing(&self, table: &Name) -> BTreeSet<Name> {
+        let table = self.resolve(table);
+        let references = |other: &Table| {
+            other.constraints.values().any(|constraint| {
+                matches!(&constraint.kind, ConstraintKind::ForeignKey { references, .. } if *references == table)
+            })
+        };
+        let tables = self.tables.iter();
+        tables
+            .filter(|(name, other)| **name != table && references(other))
+            .map(|(name, _)| name.clone())
+            .collect()
+    }
+
+    /// The tables that the foreign keys of a table reference.
+    #[must_use]
+    pub fn referenced_by(&self, table: &Name) -> BTreeSet<Name> {
+        let own = self.resolve(table);
+        let constraints = self.table(table).into_iter();
+        let constraints = constraints.flat_map(|table| table.constraints.values());
+        constraints
+            .filter_map(|constraint| match &constraint.kind {
+                ConstraintKind::ForeignKey { references, .. } => Some(references.clone()),
+                ConstraintKind::Check { .. }
+                | ConstraintKind::Unique { .. }
+                | ConstraintKind::PrimaryKey { .. }
+                | ConstraintKind::Exclude
+                | ConstraintKind::NotNull { .. } => None,
+            })
+            .filter(|references| *references != own)
+            .collect()
+    }
+
+    /// Tables that have a column of a type.
+    pub fn tables_with(&self, user_type: &Name) -> impl Iterator<Item = &Name> {
+        let user_type = self.resolve(user_type);
+        let tables = self.tables.iter();
+        tables
+            .filter(move |(_, table)| {
+                table.columns.values().any(|column| {
+                    matches!(&column.data_type.base, BaseType::Named(name) if self.resolve(name) == user_type)
+                })
+            })
+            .map(|(name, _)| name)
+    }
+
+    /// A type of a user's own, where it is known.
+    #[must_use]
+    pub fn user_type(&self, name: &Name) -> Option<&UserType> {
+        self.types.get(&self.resolve(name))
+    }
+
+    /// Whether a constraint that every row was checked against keeps a column from being null.
+    #[must_use]
+    pub fn is_proved_not_null(&self, table: &Name, column: &str) -> bool {
+        self.table(table).is_some_and(|table| {
+            table.constraints.values().any(|constraint| {
+                constraint.is_valid
+                    && matches!(&constraint.kind, ConstraintKind::Check { not_null, .. } if not_null.iter().any(|name| name == column))
+            })
+        })
+    }
+
+    /// Whether a column, or each of several, is a key: one of its values is one row.
+    #[must_use]
+    pub fn is_key(&self, table: &Name, columns: &[String]) -> bool {
+        self.indexes_of(table).any(|index| {
+            index.is_unique
+                && index.columns.iter().all(|column| columns.contains(column))
+                && !index.columns.is_empty()
+        })
+    }
+}
