@@ -9,6 +9,7 @@ use switchyard_sql::ServerVersion;
 
 use crate::plan::PlanArgs;
 use crate::project::{Schemas, Tool};
+use crate::run::RunArgs;
 
 /// What to do.
 #[derive(Debug, Subcommand)]
@@ -17,6 +18,8 @@ pub(crate) enum Command {
     Lint(LintArgs),
     /// Show what would run: pending migrations, the ledger's state, locks, and the digest to approve
     Plan(Box<PlanArgs>),
+    /// Apply what was approved, under limits, and prove it
+    Run(Box<RunArgs>),
 }
 
 /// Where the migrations are; every command takes these.
@@ -28,13 +31,24 @@ pub(crate) struct ProjectArgs {
     /// Tool that runs the migrations in `path`
     #[arg(long, value_enum, default_value = "prisma")]
     pub(crate) tool: Tool,
+    /// Configuration of Prisma, such as `prisma.config.ts`; then `path` only finds the migrations
+    #[arg(long)]
+    pub(crate) config: Option<PathBuf>,
+    /// Bash script that runs everything pending, where `tool` is `command`
+    ///
+    /// It has DATABASE_URL, and PGOPTIONS with the time limits.
+    #[arg(long)]
+    pub(crate) script: Option<String>,
+    /// Folder in which the tool is started, such as that of its `package.json`
+    #[arg(long)]
+    pub(crate) directory: Option<PathBuf>,
     /// Several schemas instead of `path`: a YAML list of `name`, `path`, `tool`, and what the tool needs
     ///
     /// `name` names the schema in reports and outputs, `path` is its folder, `tool` is `prisma` (when it
     /// is not given) or `command`. `transaction` says how a `command` runs a file: `file` (when it is
     /// not given: one transaction around it) or `none`; its own script is
-    /// `command`. `config` is Prisma's configuration, such as `prisma.config.ts`. `url-env` names the key
-    /// of the database's URL.
+    /// `command`. `config` is Prisma's configuration, such as `prisma.config.ts`. The tool is started in
+    /// `directory`. `url-env` names the key of the database's URL.
     #[arg(long)]
     pub(crate) schemas: Option<Schemas>,
 }

@@ -10,6 +10,7 @@ mod lint;
 mod outputs;
 mod plan;
 mod project;
+mod run;
 mod trusted;
 
 use switchyard_runner::{Action, Context, Failure, Output};
@@ -31,6 +32,7 @@ impl Action for MigrateGate {
         match self.command {
             Command::Lint(args) => lint::run(args, context).await,
             Command::Plan(args) => plan::run(*args, context).await,
+            Command::Run(args) => run::run(*args, context).await,
         }
     }
 }

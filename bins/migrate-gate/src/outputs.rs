@@ -21,6 +21,14 @@ pub(crate) const ALL: &[Output] = &[
         description: "What an approval is bound to: migrations, the live schema and the tool, without measurements (`plan`)",
     },
     Output {
+        name: "applied",
+        description: "Number of migrations that were applied (`run`)",
+    },
+    Output {
+        name: "verified",
+        description: "`true` when everything is applied and every proof held (`run`)",
+    },
+    Output {
         name: "report",
         description: "Path of the report",
     },

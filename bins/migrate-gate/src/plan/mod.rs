@@ -38,7 +38,7 @@ pub(crate) async fn run(args: PlanArgs, context: &mut Context) -> Result<(), Fai
     let schemas = project::read(&args.project)?;
     let groups = database::locate(&args.database, schemas, &context.console)?;
     let report_file = report_file(args.report_file.as_deref(), context)?;
-    let plan = make(&groups, context).await?;
+    let plan = make(&groups.iter().collect::<Vec<_>>(), context).await?;
     conclude(&plan, &report_file, context)
 }
 
@@ -46,7 +46,7 @@ pub(crate) async fn run(args: PlanArgs, context: &mut Context) -> Result<(), Fai
 ///
 /// # Errors
 /// Kind remote, naming the database that does not answer.
-pub(crate) async fn make(groups: &[DatabaseGroup], context: &Context) -> Result<Plan, Failure> {
+pub(crate) async fn make(groups: &[&DatabaseGroup], context: &Context) -> Result<Plan, Failure> {
     let mut schemas = Vec::new();
     for group in groups {
         context.console.info(format!("reading {}", group.url));

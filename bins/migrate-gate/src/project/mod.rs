@@ -8,6 +8,8 @@ mod forward;
 mod migration;
 mod schemas;
 
+use std::path::Path;
+
 use switchyard_runner::{Failure, Kind};
 
 pub(crate) use migration::Migration;
@@ -26,6 +28,29 @@ pub(crate) struct SchemaMigrations {
     pub(crate) migrations: Vec<Migration>,
 }
 
+/// The one schema of a project that names a folder.
+fn alone(path: &Path, args: &ProjectArgs) -> Result<Schema, Failure> {
+    let schema = Schema {
+        config: args.config.clone(),
+        command: args.script.clone(),
+        directory: args.directory.clone(),
+        ..Schema::alone(path, args.tool)
+    };
+    match args.tool {
+        Tool::Prisma if args.script.is_some() => Err(Failure::message(
+            Kind::Input,
+            "`script` is given with tool `prisma`",
+        )
+        .hint("give `tool: command` where a script runs the migrations")),
+        Tool::Command if args.config.is_some() => Err(Failure::message(
+            Kind::Input,
+            "`config` is given with tool `command`",
+        )
+        .hint("`config` is Prisma's")),
+        Tool::Prisma | Tool::Command => Ok(schema),
+    }
+}
+
 /// Reads all migrations of all schemas that the inputs name.
 ///
 /// # Errors
@@ -33,7 +58,7 @@ pub(crate) struct SchemaMigrations {
 /// holds some for another database, a file cannot be read.
 pub(crate) fn read(args: &ProjectArgs) -> Result<Vec<SchemaMigrations>, Failure> {
     let schemas = match (&args.path, &args.schemas) {
-        (Some(path), None) => vec![Schema::alone(path, args.tool)],
+        (Some(path), None) => vec![alone(path, args)?],
         (None, Some(schemas)) => schemas.to_vec(),
         (None, None) => {
             return Err(Failure::message(Kind::Input, "no migrations are named")
@@ -46,6 +71,14 @@ pub(crate) fn read(args: &ProjectArgs) -> Result<Vec<SchemaMigrations>, Failure>
             );
         }
     };
+    let of_one = args.config.is_some() || args.script.is_some() || args.directory.is_some();
+    if args.schemas.is_some() && of_one {
+        return Err(Failure::message(
+            Kind::Input,
+            "`config`, `script` or `directory` is given beside `schemas`",
+        )
+        .hint("give them in the schema they are for: `config`, `command`, `directory`"));
+    }
     let read = schemas.into_iter().map(|schema| {
         let migrations = folder::read(&schema).map_err(|error| {
             let hint = error.hint();

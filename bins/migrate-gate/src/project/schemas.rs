@@ -54,6 +54,8 @@ pub(crate) struct Schema {
     pub(crate) config: Option<PathBuf>,
     /// Script that runs everything pending, where the tool is `command`.
     pub(crate) command: Option<String>,
+    /// Folder in which the tool is started: where its `node_modules` are. Other paths are not relative to it.
+    pub(crate) directory: Option<PathBuf>,
     /// Key of the database's URL.
     pub(crate) url_env: Option<VariableName>,
 }
@@ -86,12 +88,22 @@ impl Schema {
             transaction: None,
             config: None,
             command: None,
+            directory: None,
             url_env: None,
         }
     }
 }
 
 impl Schema {
+    /// Whether its tool can be made to run one migration and no more: Prisma by a copy of the schema, unless
+    /// a configuration says where everything is.
+    pub(crate) fn runs_one_by_one(&self) -> bool {
+        match self.tool {
+            Tool::Prisma => self.config.is_none(),
+            Tool::Command => false,
+        }
+    }
+
     fn refuse_keys_of_other_tools(&self) -> Result<(), String> {
         let name = &self.name;
         match self.tool {

@@ -1,0 +1,77 @@
+//! The inputs of `run`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use switchyard_runner::{List, values};
+
+use super::assertions::Assertions;
+use crate::database::DatabaseArgs;
+use crate::inputs::ProjectArgs;
+
+/// How the time limits reach a tool's sessions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LimitsBy {
+    /// In the URL's `options` and in PGOPTIONS: known to libpq, Prisma and most clients
+    Connection,
+    /// Also as settings of the role in its database, taken back at the end: for clients that ignore those
+    Role,
+}
+
+/// Inputs of `run`.
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) project: ProjectArgs,
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
+    /// Digest of the plan that was approved; anything else than that plan is refused
+    #[arg(long)]
+    pub(crate) approved_digest: Option<String>,
+    /// How Prisma is started, words separated by spaces
+    #[arg(long, default_value = "npx --no-install prisma")]
+    pub(crate) prisma: String,
+    /// Names of variables that the tool is given besides, one per line
+    #[arg(long, default_value = "")]
+    pub(crate) variables: List<String>,
+    /// Longest wait of a statement for a lock
+    ///
+    /// Whoever comes after a waiting statement waits behind it: this is how long traffic may stand.
+    #[arg(long, default_value = "2s", value_parser = positive)]
+    pub(crate) lock_timeout: Duration,
+    /// Longest statement
+    #[arg(long, default_value = "15m", value_parser = positive)]
+    pub(crate) statement_timeout: Duration,
+    /// How the time limits reach the tool
+    #[arg(long, value_enum, default_value = "connection")]
+    pub(crate) limits: LimitsBy,
+    /// How often a migration whose lock did not come is tried in all, 1 to 20
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=20))]
+    pub(crate) attempts: u32,
+    /// Pause before the second attempt, doubled for each further one, up to a minute
+    #[arg(long, default_value = "5s", value_parser = values::duration)]
+    pub(crate) retry_pause: Duration,
+    /// How long to wait for another gate, or for what an earlier run left running
+    #[arg(long, default_value = "5m", value_parser = values::duration)]
+    pub(crate) gate_timeout: Duration,
+    /// Most time that one start of a tool may take
+    #[arg(long, default_value = "30m", value_parser = positive)]
+    pub(crate) tool_timeout: Duration,
+    /// File that says what a run has done, so that the next one goes on after a killed one
+    ///
+    /// In `RUNNER_TEMP` when it is not given. A file that outlives the runner is better.
+    #[arg(long)]
+    pub(crate) journal: Option<PathBuf>,
+    /// What has to hold afterwards: a YAML list of `name`, `sql` (one row, one boolean), `schema`
+    #[arg(long, default_value = "[]")]
+    pub(crate) assertions: Assertions,
+}
+
+/// A duration that bounds something: zero would mean never.
+fn positive(text: &str) -> Result<Duration, String> {
+    match values::duration(text)? {
+        Duration::ZERO => Err("zero would be no limit at all".to_owned()),
+        duration => Ok(duration),
+    }
+}

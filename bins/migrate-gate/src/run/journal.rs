@@ -1,0 +1,384 @@
+//! What a run has done, line by line in a file: written and synced before and after everything that
+//! changes a database, so that a killed run says where it was. It refuses to know servers.
+//!
+//! The file holds names, numbers and digests; no SQL, no output of tools, no URL.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// One line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Entry {
+    /// When it was written.
+    pub(crate) at: Timestamp,
+    /// Database and server, such as `shop on db.example:5432`.
+    pub(crate) database: String,
+    /// What happened.
+    #[serde(flatten)]
+    pub(crate) event: Event,
+}
+
+/// What happens in a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(
+    tag = "event",
+    rename_all = "kebab-case",
+    rename_all_fields = "kebab-case"
+)]
+pub(crate) enum Event {
+    /// The run has the database's lock and is about to change it.
+    Begun {
+        /// Digest of what was approved.
+        digest: String,
+        /// Digest of the migrations' files alone.
+        files: String,
+    },
+    /// The role's settings in the database are about to be changed.
+    LimitsSet,
+    /// They are as they were.
+    LimitsTakenBack,
+    /// A tool is about to be started.
+    Attempt {
+        /// The schema.
+        schema: String,
+        /// Number of the attempt, the first being 1.
+        number: u32,
+        /// The catalog's fingerprint before it.
+        fingerprint: String,
+        /// Migrations that are pending, in order.
+        pending: Vec<String>,
+    },
+    /// The tool has ended.
+    Ended {
+        /// The schema.
+        schema: String,
+        /// How, in words.
+        end: String,
+    },
+    /// A failed row of the ledger is about to be marked as rolled back.
+    Resolving {
+        /// The schema.
+        schema: String,
+        /// The migration.
+        migration: String,
+    },
+    /// Everything pending of the schema is applied and proved.
+    Verified {
+        /// The schema.
+        schema: String,
+    },
+    /// The schema stopped.
+    Stopped {
+        /// The schema.
+        schema: String,
+        /// Why, in words.
+        why: String,
+    },
+    /// Nothing is left to do in the database.
+    Done,
+}
+
+/// The journal of a run.
+#[derive(Debug)]
+pub(crate) struct Journal {
+    path: PathBuf,
+    file: Option<File>,
+    entries: Vec<Entry>,
+}
+
+/// Why the journal cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum JournalError {
+    #[error("read the journal `{}`", path.display())]
+    Unreadable {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("line {line} of the journal `{}` is not one of ours", path.display())]
+    Foreign {
+        path: PathBuf,
+        line: usize,
+        source: serde_json::Error,
+    },
+    #[error("write the journal `{}`", path.display())]
+    Unwritable {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+}
+
+impl JournalError {
+    /// What to do about it.
+    pub(crate) fn hint(&self) -> &'static str {
+        match self {
+            Self::Unreadable { .. } | Self::Unwritable { .. } => {
+                "give `journal` a file in a folder that this step may write"
+            }
+            Self::Foreign { .. } => {
+                "give `journal` a file of its own; what an earlier run did is also told by the databases' ledgers"
+            }
+        }
+    }
+}
+
+impl Journal {
+    /// Opens the journal; one that is not there is begun. A last line without its end was being written
+    /// when its process was killed: what it would have told had not begun yet, so it is cut off.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or holds something else.
+    pub(crate) fn open(path: &Path) -> Result<Self, JournalError> {
+        let entries = match File::open(path) {
+            Ok(file) => read(path, file)?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            Err(source) => return Err(unreadable(path, source)),
+        };
+        Ok(Self {
+            path: path.to_owned(),
+            file: None,
+            entries,
+        })
+    }
+
+    /// Writes down what is about to happen, or has happened, and waits until it is on the disk.
+    ///
+    /// # Errors
+    /// When it cannot be written: then what would follow must not be done.
+    pub(crate) fn write(
+        &mut self,
+        at: Timestamp,
+        database: &str,
+        event: Event,
+    ) -> Result<(), JournalError> {
+        let entry = Entry {
+            at,
+            database: database.to_owned(),
+            event,
+        };
+        self.append(&entry)
+            .map_err(|source| JournalError::Unwritable {
+                path: self.path.clone(),
+                source,
+            })?;
+        self.entries.push(entry);
+        Ok(())
+    }
+
+    /// Events of a database since its last `Done`, oldest first: empty when nothing was left open.
+    pub(crate) fn open_events(&self, database: &str) -> Vec<&Event> {
+        let mut open = Vec::new();
+        for entry in self
+            .entries
+            .iter()
+            .filter(|entry| entry.database == database)
+        {
+            match entry.event {
+                Event::Done => open.clear(),
+                Event::Begun { .. }
+                | Event::LimitsSet
+                | Event::LimitsTakenBack
+                | Event::Attempt { .. }
+                | Event::Ended { .. }
+                | Event::Resolving { .. }
+                | Event::Verified { .. }
+                | Event::Stopped { .. } => open.push(&entry.event),
+            }
+        }
+        open
+    }
+
+    /// Keeps what a tool wrote beside the journal, for its owner's eyes.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub(crate) fn keep(&self, name: &str, text: &str) -> std::io::Result<PathBuf> {
+        let mut file = self.path.file_name().unwrap_or_default().to_owned();
+        file.push(format!(".{name}"));
+        let path = self.path.with_file_name(file);
+        let mut file = OpenOptions::new()
+            .create(true)
+            .write(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&path)?;
+        file.write_all(text.as_bytes())?;
+        Ok(path)
+    }
+
+    fn append(&mut self, entry: &Entry) -> std::io::Result<()> {
+        if self.file.is_none() {
+            self.file = Some(self.start()?);
+        }
+        let Some(file) = &mut self.file else {
+            return Ok(());
+        };
+        let mut line = serde_json::to_string(entry)?;
+        line.push('\n');
+        file.write_all(line.as_bytes())?;
+        file.sync_data()
+    }
+
+    /// Opens the file for appending, after its last whole line.
+    fn start(&self) -> std::io::Result<File> {
+        if let Some(folder) = self.path.parent() {
+            std::fs::create_dir_all(folder)?;
+        }
+        let file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .open(&self.path)?;
+        let text = std::fs::read(&self.path)?;
+        let whole = text
+            .iter()
+            .rposition(|byte| *byte == b'\n')
+            .map_or(0, |at| at + 1);
+        if whole < text.len() {
+            file.set_len(u64::try_from(whole).unwrap_or(u64::MAX))?;
+        }
+        Ok(file)
+    }
+}
+
+/// The last attempt whose schema was not proved afterwards: its schema, the fingerprint before it, and what
+/// was pending.
+pub(crate) fn unfinished_attempt(open: &[&Event]) -> Option<(String, String, Vec<String>)> {
+    let mut unfinished = None;
+    for event in open {
+        match event {
+            Event::Attempt {
+                schema,
+                fingerprint,
+                pending,
+                number: _,
+            } => unfinished = Some((schema.clone(), fingerprint.clone(), pending.clone())),
+            Event::Verified { .. } => unfinished = None,
+            Event::Begun { .. }
+            | Event::LimitsSet
+            | Event::LimitsTakenBack
+            | Event::Ended { .. }
+            | Event::Resolving { .. }
+            | Event::Stopped { .. }
+            | Event::Done => {}
+        }
+    }
+    unfinished
+}
+
+fn read(path: &Path, file: File) -> Result<Vec<Entry>, JournalError> {
+    let mut entries = Vec::new();
+    let mut reader = BufReader::new(file);
+    let mut text = String::new();
+    for line in 1.. {
+        text.clear();
+        let length = reader
+            .read_line(&mut text)
+            .map_err(|source| unreadable(path, source))?;
+        if length == 0 || !text.ends_with('\n') {
+            break;
+        }
+        let entry = serde_json::from_str(&text).map_err(|source| JournalError::Foreign {
+            path: path.to_owned(),
+            line,
+            source,
+        })?;
+        entries.push(entry);
+    }
+    Ok(entries)
+}
+
+fn unreadable(path: &Path, source: std::io::Error) -> JournalError {
+    JournalError::Unreadable {
+        path: path.to_owned(),
+        source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHOP: &str = "shop on db:5432";
+
+    fn attempt(number: u32) -> Event {
+        Event::Attempt {
+            schema: "schema".to_owned(),
+            number,
+            fingerprint: "f".to_owned(),
+            pending: vec!["1_a".to_owned()],
+        }
+    }
+
+    fn path(folder: &tempfile::TempDir) -> PathBuf {
+        folder.path().join("runs/journal")
+    }
+
+    fn write(journal: &mut Journal, database: &str, event: Event) {
+        journal
+            .write(Timestamp::UNIX_EPOCH, database, event)
+            .unwrap();
+    }
+
+    #[test]
+    fn what_a_killed_run_left_open_is_read_by_the_next() {
+        let folder = tempfile::tempdir().unwrap();
+        let digest = "d".to_owned();
+        let mut journal = Journal::open(&path(&folder)).unwrap();
+        let files = "f".to_owned();
+        write(&mut journal, SHOP, Event::Begun { digest, files });
+        write(&mut journal, SHOP, attempt(1));
+        write(&mut journal, "other on db:5432", Event::Done);
+        drop(journal);
+        let journal = Journal::open(&path(&folder)).unwrap();
+        let open = journal.open_events(SHOP);
+        assert_eq!(open.len(), 2);
+        let expected = ("schema".to_owned(), "f".to_owned(), vec!["1_a".to_owned()]);
+        assert_eq!(unfinished_attempt(&open), Some(expected));
+        assert!(journal.open_events("other on db:5432").is_empty());
+    }
+
+    #[test]
+    fn nothing_is_open_after_the_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut journal = Journal::open(&path(&folder)).unwrap();
+        write(&mut journal, SHOP, attempt(1));
+        let schema = "schema".to_owned();
+        write(&mut journal, SHOP, Event::Verified { schema });
+        assert_eq!(unfinished_attempt(&journal.open_events(SHOP)), None);
+        write(&mut journal, SHOP, Event::Done);
+        assert!(journal.open_events(SHOP).is_empty());
+    }
+
+    #[test]
+    fn a_line_that_was_being_written_is_cut_off() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut journal = Journal::open(&path(&folder)).unwrap();
+        write(&mut journal, SHOP, attempt(1));
+        drop(journal);
+        let mut file = OpenOptions::new().append(true).open(path(&folder)).unwrap();
+        file.write_all(b"{\"at\":\"1970-01-01T0").unwrap();
+        let mut journal = Journal::open(&path(&folder)).unwrap();
+        assert_eq!(journal.open_events(SHOP), [&attempt(1)]);
+        write(&mut journal, SHOP, attempt(2));
+        drop(journal);
+        let journal = Journal::open(&path(&folder)).unwrap();
+        assert_eq!(journal.open_events(SHOP), [&attempt(1), &attempt(2)]);
+    }
+
+    #[test]
+    fn a_file_of_somebody_else_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("notes");
+        std::fs::write(&path, "buy milk\n").unwrap();
+        let error = Journal::open(&path).unwrap_err();
+        assert!(
+            matches!(error, JournalError::Foreign { line: 1, .. }),
+            "{error}"
+        );
+    }
+}

@@ -1,0 +1,450 @@
+//! `run` as a step: real servers, real Prisma, real commands.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use switchyard_harness::{Ended, Step};
+use switchyard_test_postgres::{Database, PASSWORD, Prisma, Server};
+
+const FIRST: &str = "20260101000000_first";
+const SECOND: &str = "20260102000000_second";
+const PRISMA: &str = "node node_modules/prisma/build/index.js";
+const ITEM: &str =
+    "CREATE TABLE item (id int PRIMARY KEY, name text);\nINSERT INTO item VALUES (1, 'one');\n";
+
+fn gate(command: &str) -> Step {
+    Step::new(env!("CARGO_BIN_EXE_migrate-gate")).input("command", command)
+}
+
+/// A run with real Prisma.
+fn run(project: &Prisma, database: &Database) -> Step {
+    let folder = project.folder().display().to_string();
+    let mut step = gate("run")
+        .input("path", &folder)
+        .input("directory", &folder)
+        .input("prisma", PRISMA)
+        .input("database-url", database.url())
+        .input("lock-timeout", "300ms")
+        .input("retry-pause", "100ms");
+    let variables = Prisma::variables();
+    let names: Vec<&str> = variables.iter().map(|(name, _)| *name).collect();
+    for (name, value) in variables {
+        step = step.variable(name, value);
+    }
+    step.input("variables", names.join("\n"))
+}
+
+/// A run with `psql`, as a tool whose ledger is its own.
+fn psql(folder: &Path, database: &Database) -> Step {
+    gate("run")
+        .input("path", folder.display().to_string())
+        .input("tool", "command")
+        .input(
+            "script",
+            "for file in *.sql; do psql -X -v ON_ERROR_STOP=1 -1 -f \"$file\" \"$DATABASE_URL\"; done",
+        )
+        .input("directory", folder.display().to_string())
+        .input("database-url", database.url())
+        .input("lock-timeout", "300ms")
+        .input("retry-pause", "100ms")
+}
+
+fn assert_code(ended: &Ended, code: i32) {
+    ended.assert_never_shows(PASSWORD);
+    assert_eq!(ended.code, Some(code), "{}", ended.log());
+}
+
+fn assert_said(ended: &Ended, texts: &[&str]) {
+    let log = ended.log();
+    for text in texts {
+        assert!(log.contains(text), "{text}: {log}");
+    }
+}
+
+fn applied(database: &Database) -> String {
+    database.read(
+        "SELECT string_agg(migration_name, ' ' ORDER BY migration_name) FROM _prisma_migrations WHERE finished_at IS NOT NULL",
+    )
+}
+
+/// Waits until a condition holds.
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !holds() {
+        assert!(Instant::now() < deadline, "{what} within 30 s");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn what_is_pending_is_applied_one_at_a_time_and_proved() {
+    let database = Server::shared().database();
+    let project = Prisma::new();
+    project.migration(FIRST, ITEM);
+    project.migration(SECOND, "ALTER TABLE item ADD COLUMN price int;\n");
+    let ended = run(&project, &database)
+        .input(
+            "assertions",
+            "[{name: an item is there, sql: SELECT count(*) = 1 FROM item}]",
+        )
+        .run();
+    assert_code(&ended, 0);
+    assert_eq!(applied(&database), format!("{FIRST} {SECOND}"));
+    assert_eq!(
+        [&ended.outputs["applied"], &ended.outputs["verified"]],
+        ["2", "true"]
+    );
+    assert_said(
+        &ended,
+        &[
+            &format!("{FIRST}, attempt 1"),
+            &format!("{SECOND}, attempt 1"),
+        ],
+    );
+    let again = run(&project, &database).run();
+    assert_code(&again, 0);
+    assert_eq!(again.outputs["applied"], "0");
+}
+
+#[test]
+fn only_the_approved_plan_runs() {
+    let database = Server::shared().database();
+    let project = Prisma::new();
+    project.migration(FIRST, ITEM);
+    let plan = |project: &Prisma| {
+        let folder = project.folder().display().to_string();
+        let step = gate("plan")
+            .input("path", &folder)
+            .input("directory", folder);
+        step.input("database-url", database.url()).run()
+    };
+    let approved = plan(&project).outputs["digest"].clone();
+    project.migration(SECOND, "DROP TABLE item;\n");
+    let refused = run(&project, &database)
+        .input("approved-digest", &approved)
+        .run();
+    assert_code(&refused, 1);
+    assert_said(
+        &refused,
+        &["the plan is not the approved one", "plan again"],
+    );
+    assert_eq!(database.read("SELECT to_regclass('item') IS NULL"), "t");
+    let approved = plan(&project).outputs["digest"].clone();
+    let ended = run(&project, &database)
+        .input("approved-digest", approved)
+        .run();
+    assert_code(&ended, 0);
+}
+
+#[test]
+fn a_lock_that_is_held_is_tried_again_and_had_when_its_holder_lets_go() {
+    let database = Server::shared().database();
+    let project = Prisma::new();
+    project.migration(FIRST, ITEM);
+    assert_code(&run(&project, &database).run(), 0);
+    project.migration(SECOND, "ALTER TABLE item ADD COLUMN price int;\n");
+    let mut holder = database.session();
+    let _ = holder.run("BEGIN; LOCK TABLE item IN ACCESS SHARE MODE;");
+    let step = run(&project, &database).input("attempts", "20").start();
+    until("a failed attempt is taken back", || {
+        database
+            .read("SELECT count(*) > 0 FROM _prisma_migrations WHERE rolled_back_at IS NOT NULL")
+            == "t"
+    });
+    let _ = holder.run("COMMIT;");
+    let ended = step.finish();
+    assert_code(&ended, 0);
+    assert_eq!(applied(&database), format!("{FIRST} {SECOND}"));
+    assert_said(&ended, &["a lock did not come and nothing was changed"]);
+}
+
+#[test]
+fn a_lock_that_never_comes_is_given_up_naming_its_holder_and_leaves_no_failed_row() {
+    let database = Server::shared().database();
+    let project = Prisma::new();
+    project.migration(FIRST, ITEM);
+    assert_code(&run(&project, &database).run(), 0);
+    project.migration(SECOND, "ALTER TABLE item ADD COLUMN price int;\n");
+    let mut holder = database.session();
+    let _ = holder.run("SET application_name = 'the long report'; BEGIN; SELECT * FROM item;");
+    let ended = run(&project, &database)
+        .input("attempts", "2")
+        .input("lock-timeout", "1500ms")
+        .run();
+    assert_code(&ended, 1);
+    assert_said(
+        &ended,
+        &[
+            "a lock was not had in 2 attempts",
+            "the long report",
+            "nothing was changed",
+        ],
+    );
+    assert!(
+        !ended.log().contains("SELECT * FROM item"),
+        "statements are not shown"
+    );
+    let _ = holder.run("COMMIT;");
+    let ended = run(&project, &database).run();
+    assert_code(&ended, 0);
+}
+
+#[test]
+fn a_failure_half_way_outside_of_a_transaction_is_told_with_what_it_left() {
+    let database = Server::shared().database();
+    let project = Prisma::new();
+    project.migration(FIRST, ITEM);
+    // The adapter runs each statement on its own.
+    project.migration(
+        SECOND,
+        "ALTER TABLE item ADD COLUMN price int;\nALTER TABLE nowhere ADD COLUMN x int;\n",
+    );
+    let ended = run(&project, &database).run();
+    assert_code(&ended, 1);
+    assert_said(
+        &ended,
+        &[
+            &format!("migration `{SECOND}` failed half-way"),
+            "restore the backup",
+        ],
+    );
+    assert!(ended.summary.contains("price"), "{}", ended.summary);
+    assert_eq!(applied(&database), FIRST);
+    let again = run(&project, &database).run();
+    assert_code(&again, 1);
+    assert_said(&again, &["nothing may run", "resolve"]);
+}
+
+#[test]
+fn a_failure_inside_of_a_transaction_leaves_nothing_and_says_so() {
+    let database = Server::shared().database();
+    let project = Prisma::new();
+    project.migration(FIRST, "ALTER TABLE nowhere ADD COLUMN x int;\n");
+    let ended = run(&project, &database).run();
+    assert_code(&ended, 1);
+    assert_said(
+        &ended,
+        &["the catalog is as it was before it", "migrate resolve"],
+    );
+    let command = tempfile::tempdir().unwrap();
+    std::fs::write(
+        command.path().join("1.sql"),
+        "CREATE TABLE half (id int); ALTER TABLE nowhere ADD COLUMN x int;",
+    )
+    .unwrap();
+    let ended = psql(command.path(), &database).run();
+    assert_code(&ended, 1);
+    assert_said(&ended, &["the tool failed; the catalog is as it was"]);
+}
+
+#[test]
+fn an_index_that_was_left_invalid_stops_even_a_tool_that_succeeds() {
+    let database = Server::shared().database();
+    database.run("CREATE TABLE item (id int); INSERT INTO item VALUES (1), (1);");
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("1.sql"), "SELECT 1;").unwrap();
+    let step = psql(folder.path(), &database).input(
+        "script",
+        "psql -X -c 'CREATE UNIQUE INDEX CONCURRENTLY item_id ON item (id)' \"$DATABASE_URL\" || true",
+    );
+    let ended = step.run();
+    assert_code(&ended, 1);
+    assert_said(
+        &ended,
+        &[
+            "left an index that no query uses",
+            "public.item_id",
+            "DROP INDEX CONCURRENTLY",
+        ],
+    );
+}
+
+#[test]
+fn a_proof_that_fails_is_no_success() {
+    let database = Server::shared().database();
+    database.run(ITEM);
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("1.sql"), "DELETE FROM item;").unwrap();
+    let assertions = "[
+        {name: it does not hold, sql: SELECT false},
+        {name: it is null, sql: 'SELECT NULL::boolean'},
+        {name: it is no boolean, sql: SELECT 1},
+        {name: it has no row, sql: SELECT true WHERE false},
+        {name: it is no SQL, sql: SELEKT},
+        {name: it writes, sql: \"WITH x AS (INSERT INTO item VALUES (9, 'x') RETURNING true) SELECT true FROM x\"},
+        {name: it holds, sql: SELECT true}
+    ]";
+    let ended = psql(folder.path(), &database)
+        .input("assertions", assertions)
+        .run();
+    assert_code(&ended, 1);
+    assert_said(
+        &ended,
+        &[
+            "table public.item had rows and has none now",
+            "`it does not hold` does not hold",
+            "`it is null` has no answer",
+            "`it is no boolean` answers with something else",
+            "`it has no row` has 0 rows",
+            "`it is no SQL` could not be asked",
+            "`it writes` could not be asked",
+        ],
+    );
+    assert!(!ended.log().contains("`it holds`"));
+    assert_eq!(ended.outputs["verified"], "false");
+}
+
+#[test]
+fn a_killed_run_is_gone_on_with_by_the_next() {
+    let database = Server::shared().database();
+    let project = Prisma::new();
+    project.migration(FIRST, ITEM);
+    assert_code(&run(&project, &database).run(), 0);
+    project.migration(SECOND, "ALTER TABLE item ADD COLUMN price int;\n");
+    let mut holder = database.session();
+    let _ = holder.run("BEGIN; LOCK TABLE item IN ACCESS SHARE MODE;");
+    let folder = tempfile::tempdir().unwrap();
+    let journal = folder.path().join("journal").display().to_string();
+    let with_journal = || run(&project, &database).input("journal", &journal);
+    let mut step = with_journal().input("lock-timeout", "20s").start();
+    until("the migration waits", || {
+        database.read("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name = 'switchyard migrate-gate run'") == "1"
+    });
+    step.child().kill().unwrap();
+    let _ = step.finish();
+    // The tool goes on by itself: the next run waits for it, and it is ended here as a dying machine ends it.
+    database.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'switchyard migrate-gate run'");
+    let _ = holder.run("COMMIT;");
+    until("the failed row is there", || {
+        database.read("SELECT count(*) FROM _prisma_migrations WHERE finished_at IS NULL") == "1"
+    });
+    let ended = with_journal().run();
+    assert_code(&ended, 0);
+    assert_said(
+        &ended,
+        &[
+            "an earlier run was killed or stopped",
+            "nothing of it is left",
+        ],
+    );
+    assert_eq!(applied(&database), format!("{FIRST} {SECOND}"));
+}
+
+#[test]
+fn two_gates_at_once_wait_for_each_other_and_the_second_says_for_whom() {
+    let database = Server::shared().database();
+    let project = Prisma::new();
+    project.migration(FIRST, "SELECT pg_sleep(2);\n");
+    let first = run(&project, &database).start();
+    until("the first one works", || {
+        database.read("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1")
+            != "0"
+    });
+    let impatient = run(&project, &database).input("gate-timeout", "0s").run();
+    assert_code(&impatient, 1);
+    assert_said(&impatient, &["another gate works on"]);
+    let second = run(&project, &database).run();
+    assert_code(&second, 0);
+    assert_eq!(second.outputs["applied"], "0");
+    assert_code(&first.finish(), 0);
+}
+
+#[test]
+fn limits_of_the_role_hold_for_a_tool_that_ignores_the_others_and_are_taken_back() {
+    let database = Server::shared().database();
+    let name = database.name();
+    database.run(&format!("ALTER ROLE postgres IN DATABASE {name} SET lock_timeout = '7s'; CREATE TABLE seen (value text);"));
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("1.sql"), "SELECT 1;").unwrap();
+    let step = psql(folder.path(), &database).input("limits", "role").input(
+        "script",
+        "url=${DATABASE_URL%%\\?*}; env -u PGOPTIONS psql -X -c \"INSERT INTO seen SELECT current_setting('lock_timeout')\" \"$url\"",
+    );
+    assert_code(&step.run(), 0);
+    assert_eq!(database.read("SELECT value FROM seen"), "300ms");
+    let settings = "SELECT array_to_string(setconfig, ' ') FROM pg_db_role_setting s JOIN pg_database d ON d.oid = setdatabase WHERE datname = current_database()";
+    assert_eq!(database.read(settings), "lock_timeout=7s");
+}
+
+#[test]
+fn of_four_schemas_one_fails_and_the_others_states_are_told() {
+    let server = Server::shared();
+    let (shop, privacy) = (server.database(), server.database());
+    shop.run("CREATE SCHEMA organization; CREATE SCHEMA dropshipping;");
+    let projects: Vec<Prisma> = (0..4).map(|_| Prisma::new()).collect();
+    for project in &projects {
+        project.migration(FIRST, "CREATE TABLE thing (id int PRIMARY KEY);\n");
+    }
+    projects[1].migration(SECOND, "ALTER TABLE nowhere ADD COLUMN x int;\n");
+    let names = [
+        "schema",
+        "schema-organization",
+        "schema-dropshipping",
+        "schema-privacy",
+    ];
+    let keys = ["MAIN", "ORGANIZATION", "DROPSHIPPING", "PRIVACY"];
+    let urls = [
+        shop.url(),
+        format!("{}?schema=organization", shop.url()),
+        format!("{}?schema=dropshipping", shop.url()),
+        privacy.url(),
+    ];
+    let schemas: String = (0..4)
+        .map(|at| {
+            let folder = projects[at].folder().display().to_string();
+            format!(
+                "- {{name: {}, path: {folder}, directory: {folder}, url-env: {}}}\n",
+                names[at], keys[at]
+            )
+        })
+        .collect();
+    let lines: String = (0..4)
+        .map(|at| format!("{}={}\n", keys[at], urls[at]))
+        .collect();
+    let mut step = gate("run")
+        .input("schemas", schemas)
+        .input("database-urls", lines)
+        .input("prisma", PRISMA)
+        .input(
+            "variables",
+            Prisma::variables().map(|(name, _)| name).join("\n"),
+        );
+    for (name, value) in Prisma::variables() {
+        step = step.variable(name, value);
+    }
+    let ended = step.run();
+    assert_code(&ended, 1);
+    assert_said(
+        &ended,
+        &[
+            "schema `schema-organization`: migration `20260102000000_second` failed",
+            "schema `schema-dropshipping` was not begun",
+        ],
+    );
+    assert_eq!(
+        shop.read("SELECT to_regclass('public.thing') IS NOT NULL"),
+        "t"
+    );
+    assert_eq!(
+        shop.read("SELECT to_regclass('dropshipping.thing') IS NULL"),
+        "t"
+    );
+    for name in names {
+        assert!(ended.summary.contains(name), "{name}: {}", ended.summary);
+    }
+}
+
+#[test]
+fn strangers_get_no_credentials() {
+    let database = Server::shared().database();
+    let project = Prisma::new();
+    project.migration(FIRST, ITEM);
+    let ended = run(&project, &database)
+        .variable("GITHUB_EVENT_NAME", "pull_request_target")
+        .run();
+    assert_ne!(ended.code, Some(0));
+    assert_said(&ended, &["pull_request_target"]);
+    assert_eq!(database.read("SELECT to_regclass('item') IS NULL"), "t");
+}
