@@ -12,6 +12,17 @@ use crate::{Environment, Failure, Secret, mask, workflow_command};
 /// The runner shows ten annotations of each level for a step; the rest is printed as plain text.
 const ANNOTATIONS_SHOWN: usize = 10;
 
+/// A line of a file that an annotation is shown at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Location<'a> {
+    /// Path of the file, relative to the workspace.
+    pub file: &'a str,
+    /// First line, from 1.
+    pub line: usize,
+    /// Last line.
+    pub end_line: usize,
+}
+
 /// The log of one step. Clones share it.
 #[derive(Clone)]
 pub struct Console {
@@ -153,6 +164,21 @@ impl Console {
         self.annotate(Level::Error, title, &text.to_string());
     }
 
+    /// A notice at a line of a file.
+    pub fn notice_at(&self, at: Location<'_>, title: &str, text: impl Display) {
+        self.annotate_at(Level::Notice, at, title, &text.to_string());
+    }
+
+    /// A warning at a line of a file.
+    pub fn warning_at(&self, at: Location<'_>, title: &str, text: impl Display) {
+        self.annotate_at(Level::Warning, at, title, &text.to_string());
+    }
+
+    /// An error at a line of a file. Does not end the step.
+    pub fn error_at(&self, at: Location<'_>, title: &str, text: impl Display) {
+        self.annotate_at(Level::Error, at, title, &text.to_string());
+    }
+
     /// Shows a failure: title, message with its causes, hints.
     pub fn failure(&self, name: &str, failure: &Failure) {
         let mut text = failure.chain();
@@ -205,15 +231,34 @@ impl Console {
         }
     }
 
+    /// Where no annotation is taken, the place stands in the text.
+    fn annotate_at(&self, level: Level, at: Location<'_>, title: &str, text: &str) {
+        if matches!(self.mode, Mode::Actions { .. }) && self.takes_annotation(level) {
+            let (line, end_line) = (at.line.to_string(), at.end_line.to_string());
+            let properties = [
+                ("file", at.file),
+                ("line", line.as_str()),
+                ("endLine", end_line.as_str()),
+                ("title", title),
+            ];
+            self.raw(&workflow_command::render(level.name(), &properties, text));
+        } else {
+            self.write(level, title, &format!("{}:{}: {text}", at.file, at.line));
+        }
+    }
+
     fn annotate(&self, level: Level, title: &str, text: &str) {
+        if matches!(self.mode, Mode::Actions { .. }) && self.takes_annotation(level) {
+            let properties = [("title", title)];
+            self.raw(&workflow_command::render(level.name(), &properties, text));
+        } else {
+            self.write(level, title, text);
+        }
+    }
+
+    /// What would be an annotation, as text.
+    fn write(&self, level: Level, title: &str, text: &str) {
         match self.mode {
-            Mode::Actions { .. } if self.takes_annotation(level) => {
-                self.raw(&workflow_command::render(
-                    level.name(),
-                    &[("title", title)],
-                    text,
-                ));
-            }
             Mode::Terminal => {
                 let (colour, name) = (level.colour(), level.name());
                 self.raw(&format!(
@@ -368,6 +413,29 @@ mod tests {
         });
         assert_eq!(log.matches("::warning title=notify::").count(), 10);
         assert!(log.ends_with("warning: notify: 10\n"), "{log}");
+    }
+
+    #[test]
+    fn an_annotation_at_a_line_names_its_file() {
+        let at = Location {
+            file: "prisma/migrations/1_a,b/migration.sql",
+            line: 3,
+            end_line: 4,
+        };
+        let log = under_actions(|console| console.warning_at(at, "lint", "x"));
+        assert_eq!(
+            log,
+            "::warning file=prisma/migrations/1_a%2Cb/migration.sql,line=3,endLine=4,title=lint::x\n"
+        );
+        let log = under_actions(|console| {
+            for _ in 0..11 {
+                console.warning_at(at, "lint", "x");
+            }
+        });
+        assert!(
+            log.ends_with("warning: lint: prisma/migrations/1_a,b/migration.sql:3: x\n"),
+            "{log}"
+        );
     }
 
     #[test]

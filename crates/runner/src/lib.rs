@@ -24,7 +24,7 @@ pub mod values;
 pub mod workflow_command;
 
 pub use cancel::{Cancel, Signal};
-pub use console::Console;
+pub use console::{Console, Location};
 pub use deployment::DeploymentArgs;
 pub use environment::{Environment, WorkflowRun};
 pub use failure::{Failure, Kind};

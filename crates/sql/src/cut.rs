@@ -32,11 +32,22 @@ pub fn cut(script: &str) -> Vec<Piece> {
     cutter.pieces
 }
 
+/// The comments of a script, each without the line end behind it.
+#[must_use]
+pub fn comments(script: &str) -> Vec<Range<usize>> {
+    let mut cutter = Cutter::new(script);
+    while cutter.at < script.len() {
+        cutter.step();
+    }
+    cutter.comments
+}
+
 struct Cutter<'a> {
     text: &'a str,
     bytes: &'a [u8],
     at: usize,
     pieces: Vec<Piece>,
+    comments: Vec<Range<usize>>,
     /// Where the current piece begins.
     start: usize,
     /// First and last byte (exclusive) of the statement seen in the current piece.
@@ -58,6 +69,7 @@ impl<'a> Cutter<'a> {
             bytes: text.as_bytes(),
             at: 0,
             pieces: Vec::new(),
+            comments: Vec::new(),
             start: 0,
             statement: None,
             parentheses: 0,
@@ -71,8 +83,8 @@ impl<'a> Cutter<'a> {
         let from = self.at;
         match self.bytes[from] {
             b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c => self.at += 1,
-            b'-' if self.is_next(b'-') => self.at = line_end(self.bytes, from),
-            b'/' if self.is_next(b'*') => self.at = comment_end(self.bytes, from),
+            b'-' if self.is_next(b'-') => self.comment(line_end(self.bytes, from)),
+            b'/' if self.is_next(b'*') => self.comment(comment_end(self.bytes, from)),
             b'\\' if self.statement.is_none() => self.psql_command(),
             b';' if self.parentheses == 0 && self.blocks == 0 => self.semicolon(),
             _ => {
@@ -103,6 +115,11 @@ impl<'a> Cutter<'a> {
             byte if byte.is_ascii_digit() => self.at = word_end(self.bytes, from),
             _ => self.at += 1,
         }
+    }
+
+    fn comment(&mut self, end: usize) {
+        self.comments.push(self.at..end);
+        self.at = end;
     }
 
     fn word(&mut self) {

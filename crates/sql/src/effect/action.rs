@@ -435,7 +435,8 @@ impl Found<'_> {
 }
 
 /// What changing a column to a type costs, where the type that it has now is known.
-pub(crate) fn column_change(
+#[must_use]
+pub fn column_change(
     catalog: &Catalog,
     table: &Name,
     column: &str,

@@ -6,6 +6,8 @@
 mod action;
 mod relation;
 
+pub use action::column_change;
+
 use crate::statement::{Change, ChangeVerb, MaintainKind, OnTableKind, ReindexTarget};
 use crate::{Catalog, LockMode, Name, ServerVersion, Statement};
 
