@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use switchyard_http::{Client, ClientIdentity, ClientSettings, ProxySettings};
 use switchyard_runner::{Console, Environment, Failure, Kind, Secret};
 use tokio::time::Instant;
@@ -84,6 +85,9 @@ impl Session {
         let source = self.source.as_ref().ok_or(RequestError::NotAsked)?;
         let jwt = source.token(&self.client, audience, self.deadline).await?;
         self.console.mask(jwt.token());
+        if let Some(difference) = jwt.claims().clock_difference(Timestamp::now()) {
+            self.progress(difference);
+        }
         Ok(jwt)
     }
 

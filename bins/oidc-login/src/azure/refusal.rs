@@ -111,7 +111,7 @@ fn words(code: u32) -> Option<(&'static str, &'static str)> {
         ),
         700_024 => (
             "the token that was shown has expired, or is not valid yet",
-            "GitHub's tokens live five minutes and each exchange fetches a fresh one: a clock is wrong by more than that, GitHub's or Entra's stand-in",
+            "GitHub's tokens live five minutes and each exchange fetches a fresh one: a clock is wrong by more than that; the log says it when GitHub's differs from this machine's",
         ),
         _ => return None,
     })

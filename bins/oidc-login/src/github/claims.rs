@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use switchyard_runner::Secret;
 
@@ -96,6 +97,9 @@ pub(crate) struct Claims {
 /// How long a token lives that does not say when it was issued; GitHub's live this long.
 const USUAL_LIFE: Duration = Duration::from_secs(300);
 
+/// Clocks that differ by less are not worth a word: this much the way from GitHub may take.
+const NOTABLE: SignedDuration = SignedDuration::from_secs(60);
+
 impl Claims {
     /// How long the token lives. Counted from its own two times, so that a runner whose clock is wrong
     /// still knows when to ask for another.
@@ -104,6 +108,24 @@ impl Claims {
         seconds.map_or(USUAL_LIFE, |seconds| {
             Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
         })
+    }
+
+    /// What there is to say of GitHub's clock when this token was issued at `now` by this machine's.
+    pub(crate) fn clock_difference(&self, now: Timestamp) -> Option<String> {
+        let issued = Timestamp::from_second(self.issued?).ok()?;
+        let ahead = issued.duration_since(now);
+        if ahead.abs() < NOTABLE {
+            return None;
+        }
+        let direction = if ahead.is_positive() {
+            "ahead of"
+        } else {
+            "behind"
+        };
+        Some(format!(
+            "GitHub's clock is about {} min {direction} this machine's; whoever checks the token goes by a third",
+            (ahead.abs().as_secs() + 30) / 60
+        ))
     }
 }
 
@@ -201,5 +223,26 @@ pub(crate) mod tests {
         let jwt = Jwt::parse(unsigned(&claims())).unwrap();
         let shown = format!("{jwt:?}");
         assert!(!shown.contains(jwt.token().expose()), "{shown}");
+    }
+
+    #[test]
+    fn a_clock_that_is_off_is_told_when_it_may_matter() {
+        let said = |issued: i64| {
+            let mut claims = claims();
+            claims["exp"] = (issued + 300).into();
+            claims["iat"] = issued.into();
+            let jwt = Jwt::parse(unsigned(&claims)).unwrap();
+            let now = Timestamp::from_second(10_000).unwrap();
+            jwt.claims().clock_difference(now)
+        };
+        assert_eq!(said(10_059), None);
+        assert_eq!(said(9_941), None);
+        let ahead = said(10_400).unwrap();
+        assert!(
+            ahead.contains("about 7 min ahead of this machine's"),
+            "{ahead}"
+        );
+        let behind = said(9_000).unwrap();
+        assert!(behind.contains("about 17 min behind"), "{behind}");
     }
 }

@@ -92,20 +92,32 @@ pub(crate) struct Aws {
 impl Aws {
     /// A role that trusts the job's subject and may describe clusters, and one cluster.
     pub(crate) fn new() -> Self {
-        Self::made(TlsAuthority::throw_away().unwrap(), "deploy", None)
+        Self::of_server(GITHUB_ISSUER)
+    }
+
+    /// The same with another server of GitHub's as issuer.
+    pub(crate) fn of_server(issuer: &str) -> Self {
+        let authority = TlsAuthority::throw_away().unwrap();
+        Self::made(authority, issuer, "deploy", None)
     }
 
     /// The same around the sandbox's real API server, with a role of its own.
     pub(crate) fn in_sandbox(sandbox: &Sandbox) -> Self {
         let role = format!("deploy-{:08x}", rand::random::<u32>());
         let server = sandbox.api_server().to_owned();
-        Self::made(sandbox.tls_authority().unwrap(), &role, Some(server))
+        Self::made(
+            sandbox.tls_authority().unwrap(),
+            GITHUB_ISSUER,
+            &role,
+            Some(server),
+        )
     }
 
-    fn made(authority: TlsAuthority, role: &str, server: Option<String>) -> Self {
+    fn made(authority: TlsAuthority, issuer: &str, role: &str, server: Option<String>) -> Self {
         let github = TokenService::new().unwrap();
         github.run(Job::default().in_environment("production"));
-        let account = Account::new().trusting(GITHUB_ISSUER, Arc::clone(&github.keys));
+        github.set_issuer(issuer);
+        let account = Account::new().trusting(issuer, Arc::clone(&github.keys));
         let role = Role::new(role, SUBJECT).allowing("eks:DescribeCluster");
         account.add(role.clone());
         let account = Arc::new(account);

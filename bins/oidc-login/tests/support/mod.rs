@@ -21,7 +21,7 @@ use switchyard_harness::{Ended, Step};
 use switchyard_sandbox::standins::arm::{ManagedCluster, SUBSCRIPTION, UserKind};
 use switchyard_sandbox::standins::entra::{AccessTokens, Application, Cloud, Resource, TENANT};
 use switchyard_sandbox::standins::{
-    Answer, Entra, GITHUB_ISSUER, Job, KeyRing, Received, ResourceManager, Service, StandIn,
+    Answer, Clock, Entra, GITHUB_ISSUER, Job, KeyRing, Received, ResourceManager, Service, StandIn,
     TokenService,
 };
 use switchyard_sandbox::{Sandbox, TlsAuthority};
@@ -37,6 +37,7 @@ pub(crate) const DIRECT: &str = "https://kubernetes.example.test";
 pub(crate) struct ApiServer {
     entra: Arc<AccessTokens>,
     github: Arc<KeyRing>,
+    clock: Clock,
     pub(crate) reviews: AtomicU32,
 }
 
@@ -75,7 +76,7 @@ impl Service for ApiServer {
 impl ApiServer {
     fn name(&self, token: &str) -> Option<String> {
         use switchyard_sandbox::standins::jwt::{Signature, Token};
-        let now = switchyard_sandbox::standins::Clock::default().now();
+        let now = self.clock.now();
         if let Ok(token) = self.entra.check(token, &Resource::KubernetesServer, now) {
             return Some(token.text("oid").to_owned());
         }
@@ -111,6 +112,7 @@ struct Parts {
     object: String,
     server: Option<String>,
     cloud: Cloud,
+    issuer: String,
     trusted: String,
 }
 
@@ -121,6 +123,15 @@ impl World {
     }
 
     pub(crate) fn of(cloud: Cloud, trusted: &str) -> Self {
+        Self::trusting(GITHUB_ISSUER, cloud, trusted)
+    }
+
+    /// The same with another server of GitHub's as issuer.
+    pub(crate) fn of_server(issuer: &str) -> Self {
+        Self::trusting(issuer, Cloud::Public, SUBJECT)
+    }
+
+    fn trusting(issuer: &str, cloud: Cloud, trusted: &str) -> Self {
         Self::made(Parts {
             authority: TlsAuthority::throw_away().unwrap(),
             github: KeyRing::generate().unwrap(),
@@ -128,6 +139,7 @@ impl World {
             object: OBJECT.to_owned(),
             server: None,
             cloud,
+            issuer: issuer.to_owned(),
             trusted: trusted.to_owned(),
         })
     }
@@ -141,6 +153,7 @@ impl World {
             object: format!("99999999-0000-4000-8000-{:012x}", rand::random::<u32>()),
             server: Some(sandbox.api_server().to_owned()),
             cloud: Cloud::Public,
+            issuer: GITHUB_ISSUER.to_owned(),
             trusted: SUBJECT.to_owned(),
         })
     }
@@ -152,18 +165,20 @@ impl World {
             object,
             ..
         } = parts;
-        let trusted = parts.trusted.as_str();
+        let (issuer, trusted) = (parts.issuer.as_str(), parts.trusted.as_str());
         let github = TokenService::with_keys(parts.github);
         github.run(Job::default().in_environment("production"));
+        github.set_issuer(issuer);
         let keys = Arc::clone(&github.keys);
         let entra = Entra::with_keys(cloud, parts.entra);
-        let entra = entra.reaching(GITHUB_ISSUER, Arc::clone(&keys));
+        let entra = entra.reaching(issuer, Arc::clone(&keys));
         let application = Application::new(CLIENT, "deployer", &object);
-        entra.register(application.trusting(GITHUB_ISSUER, trusted, cloud.assertion_audience()));
+        entra.register(application.trusting(issuer, trusted, cloud.assertion_audience()));
         let tokens = Arc::clone(&entra.tokens);
         let api = ApiServer {
             entra: Arc::clone(&tokens),
             github: keys,
+            clock: Clock::default(),
             reviews: AtomicU32::default(),
         };
         let world = Self {
@@ -194,6 +209,19 @@ impl World {
             ca: self.authority.certificate().to_owned(),
             user,
         });
+    }
+
+    /// Puts every clock but this machine's ahead by so many seconds.
+    pub(crate) fn skew(&self, seconds: i64) {
+        let clocks = [
+            &self.github.service().clock,
+            &self.entra.service().clock,
+            &self.arm.service().clock,
+            &self.cluster.service().clock,
+        ];
+        for clock in clocks {
+            clock.skew(seconds);
+        }
     }
 
     /// The API server's address: the real one's, else the stand-in's.
