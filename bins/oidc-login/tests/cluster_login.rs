@@ -9,30 +9,49 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use support::{World, cache_file, kubeconfig};
-use switchyard_harness::Step;
 use switchyard_sandbox::standins::arm::UserKind;
 use switchyard_sandbox::{DIRECT_AUDIENCE, Sandbox};
 
 /// What kubectl says in a later step of the job, with the kubeconfig of the login.
 fn kubectl(world: &World, config: &Path, arguments: &[&str]) -> Result<String, String> {
-    let github = world.github.service();
-    let output = Command::new(Sandbox::shared().kubectl())
+    client(&Sandbox::shared().kubectl(), world, config, arguments)
+}
+
+/// The same of helm, which keeps its releases where the deployer may write.
+fn helm(world: &World, config: &Path, arguments: &[&str]) -> Result<String, String> {
+    let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/tools");
+    let output = Command::new(tools).arg("helm").output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{errors}");
+    let folder = String::from_utf8(output.stdout).unwrap();
+    client(
+        &Path::new(folder.trim()).join("helm"),
+        world,
+        config,
+        arguments,
+    )
+}
+
+fn client(
+    program: &Path,
+    world: &World,
+    config: &Path,
+    arguments: &[&str],
+) -> Result<String, String> {
+    let output = Command::new(program)
         .args(arguments)
         .env("KUBECONFIG", config)
-        .env("RUNNER_TEMP", world.temp.path())
         .env("GITHUB_ACTIONS", "true")
-        .env("INPUT_EVENT", "of the step that runs kubectl")
-        .env(
-            "ACTIONS_ID_TOKEN_REQUEST_URL",
-            github.request_url(world.github.base_url()),
-        )
-        .env("ACTIONS_ID_TOKEN_REQUEST_TOKEN", &github.request_token)
+        .env("INPUT_EVENT", "of the step that runs the client")
+        .env("HELM_DRIVER", "configmap")
+        .env("HOME", world.own.path())
+        .envs(world.variables())
         .output()
         .unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let log = format!("{}{}", text(&output.stdout), text(&output.stderr));
     for token in world.tokens() {
-        assert!(!log.contains(&token), "kubectl shows a token");
+        assert!(!log.contains(&token), "the client shows a token");
     }
     output
         .status
@@ -111,6 +130,61 @@ async fn a_cluster_that_trusts_github_takes_the_jobs_own_token() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_cluster_refuses_a_token_from_the_future_or_the_past() {
+    let sandbox = Sandbox::shared();
+    for seconds in [4_000, -4_000] {
+        let world = World::in_sandbox(&sandbox);
+        world.github.service().clock.skew(seconds);
+        let ended = world.direct().input("audience", DIRECT_AUDIENCE).run();
+        assert_eq!(ended.code, Some(3), "{}", ended.log());
+        for words in ["401", "about 67 min"] {
+            assert!(ended.stdout.contains(words), "{words}: {}", ended.stdout);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn helm_installs_as_the_one_whom_the_login_said() {
+    let sandbox = Sandbox::shared();
+    let world = World::in_sandbox(&sandbox);
+    let ended = world.azure().run();
+    assert_eq!(ended.code, Some(0), "{}", ended.log());
+    let config = kubeconfig(&ended);
+    let (own, other) = (
+        sandbox.namespace("helm").await,
+        sandbox.namespace("helm").await,
+    );
+    own.grant_deployer(&world.object).unwrap();
+    let chart = world.own.path().join("chart");
+    std::fs::create_dir_all(chart.join("templates")).unwrap();
+    std::fs::write(
+        chart.join("Chart.yaml"),
+        "apiVersion: v2\nname: shop\nversion: 1.0.0\n",
+    )
+    .unwrap();
+    let template =
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: greeting}\ndata: {text: hello}\n";
+    std::fs::write(chart.join("templates/greeting.yaml"), template).unwrap();
+    let chart = chart.display().to_string();
+    let install = |namespace: &str| {
+        let arguments = ["install", "shop", &chart, "--namespace", namespace];
+        helm(&world, &config, &arguments)
+    };
+    install(own.name()).unwrap();
+    let text = own.kubectl(&[
+        "get",
+        "configmap",
+        "greeting",
+        "-o",
+        "jsonpath={.data.text}",
+    ]);
+    assert_eq!(text.unwrap(), "hello");
+    let refused = install(other.name()).unwrap_err();
+    let who = format!("User \"{}\" cannot", world.object);
+    assert!(refused.contains(&who), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_client_certificate_works_where_it_was_asked_for() {
     let sandbox = Sandbox::shared();
     let world = World::in_sandbox(&sandbox);
@@ -146,14 +220,8 @@ async fn our_programs_start_our_plugin_only_from_what_the_login_wrote() {
         "build `health-wait` first: cargo build -p health-wait"
     );
     let wait = |config: &Path| {
-        let github = world.github.service();
-        Step::new(&program)
-            .variable("RUNNER_TEMP", world.temp.path().display().to_string())
-            .variable(
-                "ACTIONS_ID_TOKEN_REQUEST_URL",
-                github.request_url(world.github.base_url()),
-            )
-            .variable("ACTIONS_ID_TOKEN_REQUEST_TOKEN", &github.request_token)
+        world
+            .step_of(&program)
             .input("command", "rollout")
             .input("kubeconfig", config.display().to_string())
             .input("namespace", namespace.name())

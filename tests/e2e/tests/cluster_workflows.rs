@@ -11,6 +11,7 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use switchyard_e2e::{Consumer, Death, Ended, Logins, Project, Settings};
+use switchyard_harness::CommandLines;
 use switchyard_sandbox::load::{KeepAlive, LoadPlan, LoadReport, RunningLoad};
 use switchyard_sandbox::standins::{Slack, StandIn};
 use switchyard_sandbox::{Sandbox, TestNamespace, User};
@@ -247,6 +248,7 @@ async fn stop(loads: [RunningLoad; 2]) -> [LoadReport; 2] {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_release_moves_all_traffic_and_a_rollback_brings_it_back_without_a_lost_request() {
     let shop = Shop::open("e2e-chain").await;
+    let watch = CommandLines::watch();
     let first = shop.release(OLD);
     assert_succeeded(&first);
     assert!(first.log.contains(shop.logins().object()), "{}", first.log);
@@ -302,6 +304,10 @@ async fn a_release_moves_all_traffic_and_a_rollback_brings_it_back_without_a_los
     );
     assert!(!summary.contains(&shop.deployer_token()), "{summary}");
     shop.assert_no_secret_in(&[&first, &second, &back]);
+    let mut secrets = shop.logins().secrets();
+    secrets.push(shop.slack.service().webhook_path.to_owned());
+    secrets.push(shop.deployer_token());
+    watch.end(&["act workflow_dispatch"], &secrets);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,12 +3,16 @@
 //!
 //! Knows how the runner starts a step; refuses to know what any binary does.
 
+mod command_lines;
+
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use tempfile::TempDir;
+
+pub use command_lines::CommandLines;
 
 /// A step to run: `Step::new(env!("CARGO_BIN_EXE_notify")).input("event", "success").run()`.
 #[derive(Debug)]
