@@ -448,3 +448,56 @@ fn strangers_get_no_credentials() {
     assert_said(&ended, &["pull_request_target"]);
     assert_eq!(database.read("SELECT to_regclass('item') IS NULL"), "t");
 }
+
+/// Lines of the journal that are whole.
+fn lines(journal: &Path) -> usize {
+    let text = std::fs::read_to_string(journal).unwrap_or_default();
+    text.matches('\n').count()
+}
+
+#[test]
+fn killed_at_any_point_of_its_journal_the_next_run_ends_with_everything_applied_once() {
+    for point in 1..=6 {
+        let database = Server::shared().database();
+        let project = Prisma::new();
+        project.migration(FIRST, "CREATE TABLE item (id int PRIMARY KEY);\n");
+        project.migration(SECOND, "ALTER TABLE item ADD COLUMN price int;\n");
+        let folder = tempfile::tempdir().unwrap();
+        let journal = folder.path().join("journal");
+        let step = || run(&project, &database).input("journal", journal.display().to_string());
+        let mut first = step().start();
+        until("the journal has come so far", || lines(&journal) >= point);
+        first.child().kill().unwrap();
+        let _ = first.finish();
+        let ended = step().run();
+        assert_code(&ended, 0);
+        assert_eq!(ended.outputs["verified"], "true", "killed at {point}");
+        assert_eq!(
+            applied(&database),
+            format!("{FIRST} {SECOND}"),
+            "killed at {point}"
+        );
+        let finished = "SELECT count(*) FROM _prisma_migrations WHERE finished_at IS NOT NULL";
+        assert_eq!(database.read(finished), "2", "killed at {point}");
+    }
+}
+
+#[test]
+fn a_cancelled_run_ends_its_tool_and_says_what_is_left() {
+    let database = Server::shared().database();
+    let project = Prisma::new();
+    project.migration(FIRST, "SELECT pg_sleep(60);\n");
+    let step = run(&project, &database).start();
+    until("the migration runs", || {
+        database.read("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'switchyard migrate-gate run' AND query LIKE '%pg_sleep%'") == "1"
+    });
+    let id = nix::unistd::Pid::from_raw(step.id().try_into().unwrap());
+    nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGTERM).unwrap();
+    let ended = step.finish();
+    assert_code(&ended, 143);
+    assert!(ended.summary.contains("first"), "{}", ended.summary);
+    assert_said(&ended, &["run this step again"]);
+    until("the tool's session is gone", || {
+        database.read("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'switchyard migrate-gate run'") == "0"
+    });
+}

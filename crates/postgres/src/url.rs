@@ -295,9 +295,10 @@ impl ConnectionUrl {
     }
 
     /// The URL for another program that is to have our time limits and our name: its `options` and its
-    /// `application_name` are those of the settings, after what the URL had itself. Holds the password.
+    /// `application_name` are those of the settings and the further ones, after what the URL had itself. Holds
+    /// the password.
     #[must_use]
-    pub fn with_settings(&self, settings: &ConnectionSettings) -> Secret {
+    pub fn with_settings(&self, settings: &ConnectionSettings, more: &[(&str, &str)]) -> Secret {
         let Ok(mut url) = Url::parse(self.text.expose().trim()) else {
             // It was parsed before.
             return self.text.clone();
@@ -316,15 +317,23 @@ impl ConnectionUrl {
             |text: &str| utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string();
         let name = escaped(&settings.application_name);
         pairs.push(format!("application_name={name}"));
-        pairs.push(format!("options={}", escaped(&self.options_with(settings))));
+        pairs.push(format!(
+            "options={}",
+            escaped(&self.options_with(settings, more))
+        ));
         url.set_query(Some(&pairs.join("&")));
         Secret::new(url.as_str())
     }
 
-    /// The `options` of a connection: those of the URL, then those of the settings, which count.
+    /// The `options` of a connection: those of the URL, then those of the settings and the further ones, which
+    /// count. Values of the further ones hold no spaces.
     #[must_use]
-    pub fn options_with(&self, settings: &ConnectionSettings) -> String {
-        settings.options(self.options.as_deref())
+    pub fn options_with(&self, settings: &ConnectionSettings, more: &[(&str, &str)]) -> String {
+        let mut options = settings.options(self.options.as_deref());
+        for (name, value) in more {
+            options.push_str(&format!(" -c {name}={value}"));
+        }
+        options
     }
 
     /// The connection as variables of libpq, for the environment of PostgreSQL's own programs. Holds the
@@ -501,12 +510,13 @@ mod tests {
             lock_timeout: Duration::from_secs(2),
             statement_timeout: Duration::ZERO,
         };
-        let text = url.with_settings(&settings);
+        let text = url.with_settings(&settings, &[("work_mem", "8MB")]);
         assert!(!text.expose().contains("web") && !text.expose().contains('+'));
         let again = ConnectionUrl::parse(&text).unwrap();
         assert_eq!(again.schema(), Some("privacy"));
         assert_eq!(again.password.as_ref().unwrap().expose(), "p@ss");
-        let options = "-c search_path=x -c lock_timeout=2000ms -c statement_timeout=0ms";
+        let options =
+            "-c search_path=x -c lock_timeout=2000ms -c statement_timeout=0ms -c work_mem=8MB";
         assert_eq!(again.options.as_deref(), Some(options));
     }
 

@@ -298,7 +298,7 @@ impl Run<'_> {
         progress: &mut Progress,
     ) -> Result<(ToolEnd, KeptOutput), Failure> {
         let name = located.name();
-        let tool_database = self.tool_database(located);
+        let tool_database = self.tool_database(session, located);
         let stage = self.stage(session, located, &progress.step).await?;
         let child = tool::apply(
             &located.schema.schema,
@@ -315,10 +315,19 @@ impl Run<'_> {
         ));
         let running = child.keep(&self.context.environment, &self.context.cancel);
         let watching = watch::watch(session, console, &mut progress.in_the_way);
-        let (ended, mut output) = tokio::select! {
-            ended = running => ended?,
+        let result = tokio::select! {
+            result = running => result,
             never = watching => match never {},
         };
+        // What a client leaves behind that is gone goes on in the server.
+        let is_left =
+            !matches!(&result, Ok((ended, _)) if matches!(ended.result, ChildResult::Exited(_)));
+        if is_left {
+            watch::end_sessions(session, console)
+                .await
+                .map_err(database::failure)?;
+        }
+        let (ended, mut output) = result?;
         let mut secrets = located.url.secrets();
         secrets.push(tool_database.url.clone());
         tool::redact(&mut output, &secrets);
@@ -365,18 +374,25 @@ impl Run<'_> {
         })
     }
 
-    fn tool_database(&self, located: &Located) -> ToolDatabase {
+    /// How the tool reaches the database. Its server is asked to look for it now and then: a statement whose
+    /// client is gone would otherwise run on, and be committed.
+    fn tool_database(&self, session: &Session, located: &Located) -> ToolDatabase {
         let settings = ConnectionSettings {
             application_name: tool::APPLICATION_NAME.to_owned(),
             lock_timeout: self.args.lock_timeout,
             statement_timeout: self.args.statement_timeout,
         };
-        let url = located.url.with_settings(&settings);
+        let more: &[(&str, &str)] = if session.version().major() >= 14 {
+            &[("client_connection_check_interval", "2s")]
+        } else {
+            &[]
+        };
+        let url = located.url.with_settings(&settings, more);
         // It is another text than the one that was given, with the same password in it.
         self.context.console.mask(&url);
         ToolDatabase {
             url,
-            options: located.url.options_with(&settings),
+            options: located.url.options_with(&settings, more),
         }
     }
 
@@ -388,7 +404,7 @@ impl Run<'_> {
     ) -> Result<(), Failure> {
         for migration in failed {
             let schema = &located.schema.schema;
-            let tool_database = self.tool_database(located);
+            let tool_database = self.tool_database(&database.session, located);
             let environment = &self.context.environment;
             let marking =
                 tool::mark_rolled_back(schema, migration, &self.tool, &tool_database, environment);
@@ -591,9 +607,13 @@ impl Locked {
 }
 
 fn failed(failure: &Failure) -> Conclusion {
+    let mut hints = failure.hints().to_vec();
+    if matches!(failure.kind(), Kind::Cancelled(_)) {
+        hints.push("run this step again: it goes on where this one was".to_owned());
+    }
     Conclusion::Failed {
         what: failure.chain(),
-        hints: failure.hints().to_vec(),
+        hints,
         kind: failure.kind(),
     }
 }

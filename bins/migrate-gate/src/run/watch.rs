@@ -13,6 +13,10 @@ use super::tool::APPLICATION_NAME;
 /// Time between two looks. A lock that is held for less is not worth a line.
 const EVERY: Duration = Duration::from_secs(1);
 
+/// How long the rollback of a session that was ended may take before a person is told. A cancelled step has
+/// seconds.
+const ENDING: Duration = Duration::from_secs(3);
+
 /// Sessions that were in the way of a tool, each in one line.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct InTheWay {
@@ -107,6 +111,31 @@ pub(crate) async fn wait_for_earlier(
         }
         tokio::time::sleep(EVERY).await;
     }
+}
+
+/// Ends the sessions of a tool that was ended, and waits until they are gone.
+///
+/// # Errors
+/// When the server does not answer.
+pub(crate) async fn end_sessions(
+    session: &Session,
+    console: &Console,
+) -> Result<(), PostgresError> {
+    let what = "end the sessions of the tool";
+    let sql = "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity
+               WHERE datname = pg_catalog.current_database() AND application_name = $1";
+    let ended = session.rows(what, sql, &[&APPLICATION_NAME]).await?.len();
+    if ended > 0 {
+        console.info(format!(
+            "{}: {ended} sessions of the tool are ended; what they had not committed is rolled back",
+            session.place()
+        ));
+    }
+    let left = wait_for_earlier(session, console, ENDING).await?;
+    if let Some(left) = left {
+        console.warning("migrate-gate", left);
+    }
+    Ok(())
 }
 
 async fn sessions_of_tools(session: &Session) -> Result<Vec<i32>, PostgresError> {
