@@ -9,6 +9,7 @@ use switchyard_sql::ServerVersion;
 
 use crate::plan::PlanArgs;
 use crate::project::{Schemas, Tool};
+use crate::rehearse::RehearseArgs;
 use crate::run::RunArgs;
 
 /// What to do.
@@ -18,6 +19,8 @@ pub(crate) enum Command {
     Lint(LintArgs),
     /// Show what would run: pending migrations, the ledger's state, locks, and the digest to approve
     Plan(Box<PlanArgs>),
+    /// Try the pending migrations on a restored copy: whom they block, and which statements of the running version break
+    Rehearse(Box<RehearseArgs>),
     /// Apply what was approved, under limits, and prove it
     Run(Box<RunArgs>),
 }

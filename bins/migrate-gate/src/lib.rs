@@ -10,6 +10,7 @@ mod lint;
 mod outputs;
 mod plan;
 mod project;
+mod rehearse;
 mod run;
 mod trusted;
 
@@ -32,6 +33,7 @@ impl Action for MigrateGate {
         match self.command {
             Command::Lint(args) => lint::run(args, context).await,
             Command::Plan(args) => plan::run(*args, context).await,
+            Command::Rehearse(args) => rehearse::run(*args, context).await,
             Command::Run(args) => run::run(*args, context).await,
         }
     }

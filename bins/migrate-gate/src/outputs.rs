@@ -10,7 +10,7 @@ pub(crate) const ALL: &[Output] = &[
     },
     Output {
         name: "safe",
-        description: "`true` when every statement is known and no finding is an error; `false` otherwise",
+        description: "`true` when everything was checked and nothing speaks against it; `false` otherwise",
     },
     Output {
         name: "pending",
@@ -31,5 +31,9 @@ pub(crate) const ALL: &[Output] = &[
     Output {
         name: "report",
         description: "Path of the report",
+    },
+    Output {
+        name: "rehearsal",
+        description: "Path of the rehearsal, JSON, which `run` compares with (`rehearse`)",
     },
 ];

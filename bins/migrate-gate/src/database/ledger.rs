@@ -14,8 +14,20 @@ pub(crate) async fn read_ledger(
     session: &Session,
     located: &Located,
 ) -> Result<Ledger, PostgresError> {
-    match located.schema.schema.tool {
-        Tool::Prisma => read_prisma(session, located.namespace()).await,
+    read_ledger_in(session, located.schema.schema.tool, located.namespace()).await
+}
+
+/// Reads the ledger of a tool in a schema of whatever database a session leads to, such as a copy.
+///
+/// # Errors
+/// As [`read_ledger`].
+pub(crate) async fn read_ledger_in(
+    session: &Session,
+    tool: Tool,
+    namespace: &str,
+) -> Result<Ledger, PostgresError> {
+    match tool {
+        Tool::Prisma => read_prisma(session, namespace).await,
         Tool::Command => Ok(Ledger::Untracked),
     }
 }

@@ -7,11 +7,12 @@ mod ledger;
 
 use clap::Args;
 use switchyard_postgres::{ConnectionSettings, ConnectionUrl, PostgresError, Session};
+use switchyard_runner::secret::SECRET;
 use switchyard_runner::{Console, Failure, Kind, Secret};
 
 use crate::project::{SchemaMigrations, Tool};
 pub(crate) use keys::UrlKeys;
-pub(crate) use ledger::read_ledger;
+pub(crate) use ledger::{read_ledger, read_ledger_in};
 
 /// Where the databases are.
 #[derive(Debug, Args)]
@@ -20,10 +21,10 @@ pub(crate) struct DatabaseArgs {
     ///
     /// `postgresql://role:password@host:5432/database?sslmode=verify-full&sslrootcert=FILE`. Prisma's parameters are
     /// known too: `schema` names the schema of its tables and its ledger.
-    #[arg(long)]
+    #[arg(long, value_name = SECRET)]
     pub(crate) database_url: Option<Secret>,
     /// URLs of several databases, one `KEY=URL` a line; `url-env` of a schema names the key
-    #[arg(long)]
+    #[arg(long, value_name = SECRET)]
     pub(crate) database_urls: Option<Secret>,
 }
 

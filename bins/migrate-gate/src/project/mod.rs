@@ -12,9 +12,7 @@ use std::path::Path;
 
 use switchyard_runner::{Failure, Kind};
 
-pub(crate) use migration::Migration;
-#[cfg(test)]
-pub(crate) use migration::Wrapping;
+pub(crate) use migration::{Migration, Wrapping};
 pub(crate) use schemas::{Schema, Schemas, Tool};
 
 use crate::inputs::ProjectArgs;

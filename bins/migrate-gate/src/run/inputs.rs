@@ -69,7 +69,7 @@ pub(crate) struct RunArgs {
 }
 
 /// A duration that bounds something: zero would mean never.
-fn positive(text: &str) -> Result<Duration, String> {
+pub(crate) fn positive(text: &str) -> Result<Duration, String> {
     match values::duration(text)? {
         Duration::ZERO => Err("zero would be no limit at all".to_owned()),
         duration => Ok(duration),

@@ -26,7 +26,7 @@ use futures::future::join_all;
 use switchyard_postgres::{AdvisoryLock, ConnectionSettings, GATE_LOCK, LockWait, Session};
 use switchyard_runner::{Context, Failure, Kind};
 
-pub(crate) use inputs::RunArgs;
+pub(crate) use inputs::{RunArgs, positive};
 
 use crate::database::{self, DatabaseGroup};
 use crate::plan::{self, Plan};
