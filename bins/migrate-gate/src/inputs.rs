@@ -10,7 +10,7 @@ use switchyard_sql::ServerVersion;
 use crate::plan::PlanArgs;
 use crate::project::{Schemas, Tool};
 use crate::rehearse::RehearseArgs;
-use crate::run::RunArgs;
+use crate::run::{GenerateArgs, RunArgs};
 
 /// What to do.
 #[derive(Debug, Subcommand)]
@@ -23,6 +23,8 @@ pub(crate) enum Command {
     Rehearse(Box<RehearseArgs>),
     /// Apply what was approved, under limits, and prove it
     Run(Box<RunArgs>),
+    /// Run the generators of Prisma schemas
+    Generate(GenerateArgs),
 }
 
 /// Where the migrations are; every command takes these.

@@ -35,6 +35,7 @@ impl Action for MigrateGate {
             Command::Plan(args) => plan::run(*args, context).await,
             Command::Rehearse(args) => rehearse::run(*args, context).await,
             Command::Run(args) => run::run(*args, context).await,
+            Command::Generate(args) => run::generate(args, context).await,
         }
     }
 }

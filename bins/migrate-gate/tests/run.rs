@@ -501,3 +501,48 @@ fn a_cancelled_run_ends_its_tool_and_says_what_is_left() {
         database.read("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'switchyard migrate-gate run'") == "0"
     });
 }
+
+#[test]
+fn generators_run_without_any_database() {
+    let project = Prisma::new();
+    project.migration(FIRST, ITEM);
+    let folder = project.folder().display().to_string();
+    let generator = "generator seen {\n  provider = \"node seen.js\"\n}\n";
+    let schema = project.folder().join("schema.prisma");
+    let text = std::fs::read_to_string(&schema).unwrap();
+    std::fs::write(&schema, text + generator).unwrap();
+    // A generator speaks JSON lines on its standard error.
+    std::fs::write(
+        project.folder().join("seen.js"),
+        "const rl = require('readline').createInterface({input: process.stdin});
+         rl.on('line', (line) => {
+           const request = JSON.parse(line);
+           if (request.method === 'generate') require('fs').writeFileSync('seen', 'seen');
+           const result = request.method === 'getManifest' ? {manifest: {prettyName: 'seen', defaultOutput: '.'}} : null;
+           process.stderr.write(JSON.stringify({jsonrpc: '2.0', result, id: request.id}) + '\\n');
+         });",
+    )
+    .unwrap();
+    let generate = || {
+        let mut step = gate("generate")
+            .input("path", &folder)
+            .input("directory", &folder)
+            .input("prisma", PRISMA)
+            .input(
+                "variables",
+                "DATABASE_URL\nPRISMA_SCHEMA_ENGINE_BINARY\nPRISMA_QUERY_ENGINE_LIBRARY",
+            )
+            .variable("DATABASE_URL", "postgresql://nobody@localhost/nothing");
+        for (name, value) in Prisma::variables() {
+            step = step.variable(name, value);
+        }
+        step.run()
+    };
+    let ended = generate();
+    assert_code(&ended, 0);
+    assert!(project.folder().join("seen").is_file(), "{}", ended.log());
+    std::fs::write(&schema, "nonsense").unwrap();
+    let ended = generate();
+    assert_code(&ended, 1);
+    assert_said(&ended, &["schema `schema`: its generators failed"]);
+}

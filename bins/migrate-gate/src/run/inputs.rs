@@ -19,6 +19,29 @@ pub(crate) enum LimitsBy {
     Role,
 }
 
+/// How a tool is started.
+#[derive(Debug, Args)]
+pub(crate) struct ToolArgs {
+    /// How Prisma is started, words separated by spaces
+    #[arg(long, default_value = "npx --no-install prisma")]
+    pub(crate) prisma: String,
+    /// Names of variables that the tool is given besides, one per line
+    #[arg(long, default_value = "")]
+    pub(crate) variables: List<String>,
+    /// Most time that one start of a tool may take
+    #[arg(long, default_value = "30m", value_parser = positive)]
+    pub(crate) tool_timeout: Duration,
+}
+
+/// Inputs of `generate`.
+#[derive(Debug, Args)]
+pub(crate) struct GenerateArgs {
+    #[command(flatten)]
+    pub(crate) project: ProjectArgs,
+    #[command(flatten)]
+    pub(crate) tool: ToolArgs,
+}
+
 /// Inputs of `run`.
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
@@ -26,15 +49,11 @@ pub(crate) struct RunArgs {
     pub(crate) project: ProjectArgs,
     #[command(flatten)]
     pub(crate) database: DatabaseArgs,
+    #[command(flatten)]
+    pub(crate) tool: ToolArgs,
     /// Digest of the plan that was approved; anything else than that plan is refused
     #[arg(long)]
     pub(crate) approved_digest: Option<String>,
-    /// How Prisma is started, words separated by spaces
-    #[arg(long, default_value = "npx --no-install prisma")]
-    pub(crate) prisma: String,
-    /// Names of variables that the tool is given besides, one per line
-    #[arg(long, default_value = "")]
-    pub(crate) variables: List<String>,
     /// Longest wait of a statement for a lock
     ///
     /// Whoever comes after a waiting statement waits behind it: this is how long traffic may stand.
@@ -55,9 +74,6 @@ pub(crate) struct RunArgs {
     /// How long to wait for another gate, or for what an earlier run left running
     #[arg(long, default_value = "5m", value_parser = values::duration)]
     pub(crate) gate_timeout: Duration,
-    /// Most time that one start of a tool may take
-    #[arg(long, default_value = "30m", value_parser = positive)]
-    pub(crate) tool_timeout: Duration,
     /// File that says what a run has done, so that the next one goes on after a killed one
     ///
     /// In `RUNNER_TEMP` when it is not given. A file that outlives the runner is better.

@@ -7,6 +7,7 @@ mod assertions;
 mod attempt;
 mod catalog;
 mod emptied;
+mod generate;
 mod inputs;
 mod journal;
 mod one;
@@ -26,7 +27,9 @@ use futures::future::join_all;
 use switchyard_postgres::{AdvisoryLock, ConnectionSettings, GATE_LOCK, LockWait, Session};
 use switchyard_runner::{Context, Failure, Kind};
 
-pub(crate) use inputs::{RunArgs, positive};
+pub(crate) use generate::run as generate;
+use inputs::ToolArgs;
+pub(crate) use inputs::{GenerateArgs, RunArgs, positive};
 
 use crate::database::{self, DatabaseGroup};
 use crate::plan::{self, Plan};
@@ -67,7 +70,8 @@ struct Locked {
 pub(crate) async fn run(args: RunArgs, context: &mut Context) -> Result<(), Failure> {
     trusted::require(&context.environment, "run")?;
     let schemas = project::read(&args.project)?;
-    let tool = tool_inputs(&args, &schemas)?;
+    require_scripts(&schemas)?;
+    let tool = tool_inputs(&args.tool)?;
     let names: Vec<String> = schemas
         .iter()
         .map(|one| one.schema.name.to_string())
@@ -196,23 +200,24 @@ impl Run<'_> {
     }
 }
 
-fn tool_inputs(args: &RunArgs, schemas: &[SchemaMigrations]) -> Result<ToolInputs, Failure> {
+fn require_scripts(schemas: &[SchemaMigrations]) -> Result<(), Failure> {
+    let mut schemas = schemas.iter().map(|one| &one.schema);
+    let without = schemas.find(|one| one.tool == Tool::Command && one.command.is_none());
+    let Some(schema) = without else {
+        return Ok(());
+    };
+    let text = format!(
+        "schema `{}` has tool `command`, and there is none",
+        schema.name
+    );
+    Err(Failure::message(Kind::Input, text)
+        .hint("give `script`, or `command` in the schema: the script that runs everything pending"))
+}
+
+fn tool_inputs(args: &ToolArgs) -> Result<ToolInputs, Failure> {
     let prisma: Vec<String> = args.prisma.split_whitespace().map(str::to_owned).collect();
     if prisma.is_empty() {
         return Err(Failure::message(Kind::Input, "input `prisma` has no word"));
-    }
-    let without_command = schemas
-        .iter()
-        .map(|one| &one.schema)
-        .find(|schema| schema.tool == Tool::Command && schema.command.is_none());
-    if let Some(schema) = without_command {
-        let text = format!(
-            "schema `{}` has tool `command`, and there is none",
-            schema.name
-        );
-        return Err(Failure::message(Kind::Input, text).hint(
-            "give `script`, or `command` in the schema: the script that runs everything pending",
-        ));
     }
     Ok(ToolInputs {
         prisma,

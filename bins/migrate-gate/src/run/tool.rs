@@ -85,6 +85,28 @@ pub(crate) fn mark_rolled_back(
     ))
 }
 
+/// The child that runs the generators of a schema, which need no database; none for tools without any.
+pub(crate) fn generate(
+    schema: &Schema,
+    inputs: &ToolInputs,
+    environment: &Environment,
+) -> Option<Child> {
+    match schema.tool {
+        Tool::Prisma => {
+            let words = prisma::words(inputs, (schema, None), &["generate"]);
+            let child = Child::program(words, inputs.time_limit);
+            Some(with_variables(
+                child,
+                schema,
+                inputs,
+                environment,
+                BTreeMap::new(),
+            ))
+        }
+        Tool::Command => None,
+    }
+}
+
 /// What marks a failed migration as rolled back, without its name, for a person to type.
 pub(crate) fn resolve_words(schema: &Schema, inputs: &ToolInputs) -> Option<String> {
     match schema.tool {
@@ -127,25 +149,39 @@ fn with_environment(
     database: &ToolDatabase,
     environment: &Environment,
 ) -> Child {
+    let url = database.url.expose();
     let mut variables = BTreeMap::from([
-        ("CHECKPOINT_DISABLE".to_owned(), "1".to_owned()),
-        ("NO_COLOR".to_owned(), "1".to_owned()),
+        ("DATABASE_URL".to_owned(), url.to_owned()),
         ("PGAPPNAME".to_owned(), APPLICATION_NAME.to_owned()),
         ("PGOPTIONS".to_owned(), database.options.clone()),
-        ("PRISMA_HIDE_UPDATE_MESSAGE".to_owned(), "1".to_owned()),
     ]);
-    for name in &inputs.variables {
-        if let Some(value) = environment.get(name) {
-            variables.insert(name.clone(), value.to_owned());
-        }
-    }
-    let url = database.url.expose();
-    variables.insert("DATABASE_URL".to_owned(), url.to_owned());
     if let Some(name) = &schema.url_env {
         variables.insert(name.as_str().to_owned(), url.to_owned());
     }
-    let mut child = child;
-    child.variables.extend(variables);
+    with_variables(child, schema, inputs, environment, variables)
+}
+
+/// Those of the user, then ours, which count.
+fn with_variables(
+    mut child: Child,
+    schema: &Schema,
+    inputs: &ToolInputs,
+    environment: &Environment,
+    ours: BTreeMap<String, String>,
+) -> Child {
+    for name in &inputs.variables {
+        if let Some(value) = environment.get(name) {
+            child = child.variable(name, value);
+        }
+    }
+    for name in [
+        "CHECKPOINT_DISABLE",
+        "NO_COLOR",
+        "PRISMA_HIDE_UPDATE_MESSAGE",
+    ] {
+        child = child.variable(name, "1");
+    }
+    child.variables.extend(ours);
     match &schema.directory {
         Some(directory) => child.directory(directory),
         None => child,
