@@ -546,3 +546,78 @@ fn generators_run_without_any_database() {
     assert_code(&ended, 1);
     assert_said(&ended, &["schema `schema`: its generators failed"]);
 }
+
+/// Rehearses on a copy that an unprivileged role owns, and gives the report.
+fn rehearse(project: &Prisma, database: &Database, copy: &Database) -> String {
+    let folder = project.folder().display().to_string();
+    let owner = format!("owner_of_{}", copy.name());
+    copy.run(&format!(
+        "CREATE ROLE {owner} LOGIN PASSWORD 'rehearsal-4411'; ALTER DATABASE {} OWNER TO {owner}; GRANT ALL ON SCHEMA public TO {owner};",
+        copy.name()
+    ));
+    let step = gate("rehearse")
+        .input("path", folder)
+        .input("database-url", database.url())
+        .input("scratch-url", copy.url_as(&owner, "rehearsal-4411"))
+        .input("unverifiable", "warn");
+    let ended = step.run();
+    assert_code(&ended, 0);
+    std::fs::read_to_string(&ended.outputs["rehearsal"]).unwrap()
+}
+
+#[test]
+fn what_runs_is_what_was_rehearsed_and_makes_the_schema_that_it_made_there() {
+    let (database, copy) = (Server::shared().database(), Server::shared().database());
+    let project = Prisma::new();
+    project.migration(FIRST, "CREATE TABLE item (id int PRIMARY KEY);\n");
+    let rehearsal = rehearse(&project, &database, &copy);
+    let kept = tempfile::tempdir().unwrap();
+    let path = kept.path().join("rehearsal.json").display().to_string();
+    std::fs::write(&path, rehearsal).unwrap();
+    // Somebody was faster.
+    database.run("CREATE SEQUENCE other;");
+    let refused = run(&project, &database).input("rehearsal", &path).run();
+    assert_code(&refused, 1);
+    assert_said(
+        &refused,
+        &["its schema has changed since", "rehearse again"],
+    );
+    database.run("DROP SEQUENCE other;");
+    project.migration(SECOND, "DROP TABLE item;\n");
+    let refused = run(&project, &database).input("rehearsal", &path).run();
+    assert_code(&refused, 1);
+    assert_said(&refused, &["not rehearsed: `20260102000000_second`"]);
+    project.remove(SECOND);
+    let ended = run(&project, &database).input("rehearsal", &path).run();
+    assert_code(&ended, 0);
+    project.migration(FIRST, "CREATE TABLE item (id bigint PRIMARY KEY);\n");
+    let refused = run(&project, &database).input("rehearsal", &path).run();
+    assert_code(&refused, 1);
+    assert_said(&refused, &["was changed after its rehearsal"]);
+}
+
+#[test]
+fn a_migration_that_makes_another_schema_than_in_its_rehearsal_is_told() {
+    let (database, copy) = (Server::shared().database(), Server::shared().database());
+    let project = Prisma::new();
+    let depends = "DO $$ BEGIN IF current_database() = 'NAME' THEN CREATE TABLE extra (id int); END IF; END $$;\n";
+    project.migration(FIRST, &depends.replace("NAME", database.name()));
+    let rehearsal = rehearse(&project, &database, &copy);
+    let kept = tempfile::tempdir().unwrap();
+    let path = kept.path().join("rehearsal.json").display().to_string();
+    std::fs::write(&path, rehearsal).unwrap();
+    // The adapter cuts at semicolons, so a command runs the file.
+    let folder = project.folder().join("migrations").display().to_string();
+    let script = format!(
+        "psql -X -v ON_ERROR_STOP=1 -f {FIRST}/migration.sql \"$DATABASE_URL\" && psql -X -c \"INSERT INTO _prisma_migrations (id, checksum, migration_name, finished_at, applied_steps_count) VALUES ('1', '$(sha256sum {FIRST}/migration.sql | cut -d' ' -f1)', '{FIRST}', now(), 1)\" \"$DATABASE_URL\""
+    );
+    let wrapper = project.folder().join("deploy.sh");
+    std::fs::write(&wrapper, format!("cd {folder}\n{script}\n")).unwrap();
+    database.run("CREATE TABLE _prisma_migrations (id varchar(36) PRIMARY KEY, checksum varchar(64) NOT NULL, finished_at timestamptz, migration_name varchar(255) NOT NULL, logs text, rolled_back_at timestamptz, started_at timestamptz NOT NULL DEFAULT now(), applied_steps_count int NOT NULL DEFAULT 0);");
+    let ended = run(&project, &database)
+        .input("prisma", format!("bash {}", wrapper.display()))
+        .input("rehearsal", &path)
+        .run();
+    assert_code(&ended, 1);
+    assert_said(&ended, &["made another schema than in its rehearsal"]);
+}

@@ -1,26 +1,27 @@
-//! What the catalog was before an attempt and is after it, without the ledger's own table, and what a
+//! What the catalog was before an attempt and is after it, without the ledgers' own tables, and what a
 //! migration may do that the catalog does not show.
 
 use switchyard_postgres::{PostgresError, SchemaDescription, Session};
 
 use super::attempt::Catalog;
-use crate::database::Located;
+use crate::database::{DatabaseGroup, Located};
 use crate::project::Migration;
+use crate::rehearse::report::comparable;
 
 /// Lines of a difference that a report shows.
 const SHOWN: usize = 20;
 
-/// Reads the schema of the database without the table of the schema's ledger.
+/// Reads what of the schema migrations change: everything but the ledgers of the database.
 ///
 /// # Errors
 /// As the server's.
 pub(crate) async fn read(
     session: &Session,
-    located: &Located,
+    group: &DatabaseGroup,
 ) -> Result<SchemaDescription, PostgresError> {
-    let ledger = format!("{}._prisma_migrations", located.namespace());
     let description = session.describe_schema().await?;
-    Ok(description.without_relations(&[ledger]))
+    let namespaces = group.schemas.iter().map(Located::namespace);
+    Ok(comparable(&description, namespaces))
 }
 
 /// Compares, where only one migration can have changed something.

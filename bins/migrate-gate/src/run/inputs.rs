@@ -54,6 +54,9 @@ pub(crate) struct RunArgs {
     /// Digest of the plan that was approved; anything else than that plan is refused
     #[arg(long)]
     pub(crate) approved_digest: Option<String>,
+    /// Report of `rehearse`: what was not rehearsed, or makes another schema than there, is refused
+    #[arg(long)]
+    pub(crate) rehearsal: Option<PathBuf>,
     /// Longest wait of a statement for a lock
     ///
     /// Whoever comes after a waiting statement waits behind it: this is how long traffic may stand.

@@ -11,6 +11,7 @@ mod generate;
 mod inputs;
 mod journal;
 mod one;
+mod rehearsed;
 mod report;
 mod resume;
 mod role_limits;
@@ -37,6 +38,7 @@ use crate::project::{SchemaMigrations, Tool};
 use crate::{project, trusted};
 use attempt::Patience;
 use journal::Journal;
+use rehearsed::Rehearsed;
 use report::{Ending, Report};
 use tool::ToolInputs;
 
@@ -50,6 +52,7 @@ struct Run<'a> {
     context: &'a Context,
     tool: ToolInputs,
     patience: Patience,
+    rehearsed: Option<Rehearsed>,
     journal: Mutex<Journal>,
     /// Set when a schema has stopped: then no further one is begun.
     has_stopped: AtomicBool,
@@ -81,7 +84,12 @@ pub(crate) async fn run(args: RunArgs, context: &mut Context) -> Result<(), Fail
         .map_err(|cause| Failure::message(Kind::Input, format!("input `assertions`: {cause}")))?;
     let journal = Journal::open(&journal_path(&args, context)).map_err(unusable)?;
     let groups = database::locate(&args.database, schemas, &context.console)?;
+    let rehearsal = args.rehearsal.as_deref();
+    let rehearsed = rehearsal
+        .map(|path| Rehearsed::read(path, &groups, &context.console))
+        .transpose()?;
     let run = Run {
+        rehearsed,
         patience: Patience {
             attempts: args.attempts,
             pause: args.retry_pause,
@@ -126,6 +134,9 @@ impl Run<'_> {
         let plan = plan::make(&groups, self.context).await?;
         let broken = plan.broken();
         if broken.is_empty() {
+            if let Some(rehearsed) = &self.rehearsed {
+                rehearsed.require_all(&plan)?;
+            }
             return Ok(plan);
         }
         let failure = Failure::message(

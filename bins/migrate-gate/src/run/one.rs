@@ -35,6 +35,8 @@ struct Progress {
     in_the_way: InTheWay,
     output: Option<PathBuf>,
     differences: Vec<String>,
+    /// What differs from the rehearsal.
+    faults: Vec<String>,
 }
 
 /// One start of a tool: what came of it, and the catalog before and after.
@@ -64,6 +66,7 @@ impl Run<'_> {
                 in_the_way: InTheWay::default(),
                 output: None,
                 differences: Vec::new(),
+                faults: Vec::new(),
             };
             let conclusion = match &begun {
                 Err(failure) => failed(failure),
@@ -161,7 +164,8 @@ impl Run<'_> {
             &self.args.assertions,
             &reading,
         );
-        let faults = faults.await.map_err(database::failure)?;
+        let mut faults = faults.await.map_err(database::failure)?;
+        faults.append(&mut progress.faults);
         let schema = located.name();
         if !faults.is_empty() {
             let why = faults.join("; ");
@@ -194,14 +198,62 @@ impl Run<'_> {
                 pending
             };
             progress.attempts = 0;
+            self.refuse_unlike_rehearsed(database, located, progress)
+                .await?;
             if let Some(stopped) = self.apply_step(database, located, before, progress).await? {
                 return Ok(Some(stopped));
+            }
+            if self
+                .differs_from_rehearsed(database, located, progress)
+                .await?
+            {
+                return Ok(None);
             }
             pending = self.pending(database, located).await?;
             if !one_by_one || pending.is_empty() {
                 return Ok(None);
             }
         }
+    }
+
+    /// Refuses to let a migration loose on another schema than the one it was rehearsed on.
+    async fn refuse_unlike_rehearsed(
+        &self,
+        database: &Locked,
+        located: &Located,
+        progress: &Progress,
+    ) -> Result<(), Failure> {
+        let (Some(rehearsed), Some(first)) = (&self.rehearsed, progress.step.first()) else {
+            return Ok(());
+        };
+        let now = catalog::read(&database.session, &database.group);
+        let now = now.await.map_err(database::failure)?.fingerprint();
+        match rehearsed.wrong_before(&located.name(), first, &now) {
+            Some(wrong) => Err(Failure::message(
+                Kind::Gate,
+                format!("schema `{}`: {wrong}", located.name()),
+            )
+            .hint("rehearse again on a copy of what is there now")),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether what was applied made another schema than in the rehearsal.
+    async fn differs_from_rehearsed(
+        &self,
+        database: &Locked,
+        located: &Located,
+        progress: &mut Progress,
+    ) -> Result<bool, Failure> {
+        let (Some(rehearsed), Some(last)) = (&self.rehearsed, progress.step.last()) else {
+            return Ok(false);
+        };
+        let now = catalog::read(&database.session, &database.group);
+        let now = now.await.map_err(database::failure)?.fingerprint();
+        let wrong = rehearsed.wrong_after(&located.name(), last, &now);
+        let differs = wrong.is_some();
+        progress.faults.extend(wrong);
+        Ok(differs)
     }
 
     /// Starts the tool until the step is applied.
@@ -247,7 +299,7 @@ impl Run<'_> {
         progress: &mut Progress,
     ) -> Result<Attempted, Failure> {
         let session = &database.session;
-        let was = catalog::read(session, located)
+        let was = catalog::read(session, &database.group)
             .await
             .map_err(database::failure)?;
         self.confirm_lock(database).await?;
@@ -268,7 +320,7 @@ impl Run<'_> {
                 end: shown(end),
             },
         )?;
-        let is = catalog::read(session, located)
+        let is = catalog::read(session, &database.group)
             .await
             .map_err(database::failure)?;
         let migrations = self.outcomes(database, located, &progress.step).await?;

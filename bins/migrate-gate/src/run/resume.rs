@@ -87,7 +87,7 @@ impl Run<'_> {
         if failed.is_empty() {
             return Ok(());
         }
-        let now = catalog::read(&database.session, located)
+        let now = catalog::read(&database.session, &database.group)
             .await
             .map_err(database::failure)?;
         let is_as_before = now.fingerprint().as_str() == fingerprint;
