@@ -5,8 +5,8 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use switchyard_sql::ServerVersion;
 
+use crate::lint::LintArgs;
 use crate::plan::PlanArgs;
 use crate::project::{Schemas, Tool};
 use crate::rehearse::RehearseArgs;
@@ -16,7 +16,7 @@ use crate::run::{GenerateArgs, RunArgs};
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Judge migrations by their files alone: no database is needed
-    Lint(LintArgs),
+    Lint(Box<LintArgs>),
     /// Show what would run: pending migrations, the ledger's state, locks, and the digest to approve
     Plan(Box<PlanArgs>),
     /// Try the pending migrations on a restored copy: whom they block, and which statements of the running version break
@@ -56,14 +56,4 @@ pub(crate) struct ProjectArgs {
     /// `directory`. `url-env` names the key of the database's URL.
     #[arg(long)]
     pub(crate) schemas: Option<Schemas>,
-}
-
-/// Inputs of `lint`.
-#[derive(Debug, Args)]
-pub(crate) struct LintArgs {
-    #[command(flatten)]
-    pub(crate) project: ProjectArgs,
-    /// Major version of the server that the migrations are for, 11 to 17
-    #[arg(long, default_value_t = ServerVersion::DEFAULT)]
-    pub(crate) postgres_version: ServerVersion,
 }

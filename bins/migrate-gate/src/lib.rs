@@ -17,6 +17,7 @@ mod trusted;
 use switchyard_runner::{Action, Context, Failure, Output};
 
 use inputs::Command;
+pub use lint::{Page, pages as rule_pages};
 
 /// Checks database migrations before they run in front of production
 #[derive(Debug, clap::Parser)]
@@ -31,7 +32,7 @@ impl Action for MigrateGate {
 
     async fn run(self, context: &mut Context) -> Result<(), Failure> {
         match self.command {
-            Command::Lint(args) => lint::run(args, context).await,
+            Command::Lint(args) => lint::run(*args, context).await,
             Command::Plan(args) => plan::run(*args, context).await,
             Command::Rehearse(args) => rehearse::run(*args, context).await,
             Command::Run(args) => run::run(*args, context).await,
