@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use crate::lint::LintArgs;
+use crate::phases::PhasesArgs;
 use crate::plan::PlanArgs;
 use crate::project::{Schemas, Tool};
 use crate::rehearse::RehearseArgs;
@@ -19,6 +20,8 @@ pub(crate) enum Command {
     Lint(Box<LintArgs>),
     /// Show what would run: pending migrations, the ledger's state, locks, and the digest to approve
     Plan(Box<PlanArgs>),
+    /// Sort the statements into expand, migrate and contract, and refuse to contract while the old version still runs
+    Phases(Box<PhasesArgs>),
     /// Try the pending migrations on a restored copy: whom they block, and which statements of the running version break
     Rehearse(Box<RehearseArgs>),
     /// Apply what was approved, under limits, and prove it

@@ -8,8 +8,10 @@ mod inputs;
 mod ledger;
 mod lint;
 mod outputs;
+mod phases;
 mod plan;
 mod project;
+mod queries;
 mod rehearse;
 mod run;
 mod trusted;
@@ -34,6 +36,7 @@ impl Action for MigrateGate {
         match self.command {
             Command::Lint(args) => lint::run(*args, context).await,
             Command::Plan(args) => plan::run(*args, context).await,
+            Command::Phases(args) => phases::run(*args, context).await,
             Command::Rehearse(args) => rehearse::run(*args, context).await,
             Command::Run(args) => run::run(*args, context).await,
             Command::Generate(args) => run::generate(args, context).await,

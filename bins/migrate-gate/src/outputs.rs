@@ -33,6 +33,10 @@ pub(crate) const ALL: &[Output] = &[
         description: "Path of the report",
     },
     Output {
+        name: "phase",
+        description: "Latest phase of what would run: `none`, `neutral`, `expand`, `migrate`, `contract` or `unknown` (`phases`)",
+    },
+    Output {
         name: "rehearsal",
         description: "Path of the rehearsal, JSON, which `run` compares with (`rehearse`)",
     },

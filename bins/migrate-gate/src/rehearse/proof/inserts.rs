@@ -1,27 +1,7 @@
 //! Whether an `INSERT` leaves a column out: the server takes such a statement when it is prepared, and refuses its rows.
 
 use super::required::Column;
-
-/// A piece of SQL: names folded as the server folds them, and signs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Token {
-    Word(String),
-    Quoted(String),
-    Sign(char),
-}
-
-impl Token {
-    fn name(&self) -> Option<&str> {
-        match self {
-            Self::Word(name) | Self::Quoted(name) => Some(name),
-            Self::Sign(_) => None,
-        }
-    }
-
-    fn is_word(&self, word: &str) -> bool {
-        matches!(self, Self::Word(found) if found == word)
-    }
-}
+use crate::queries::{Token, tokens};
 
 /// Whether a statement inserts into the column's table without naming the column. One that names no columns at all
 /// gives values for those that were there when it was written.
@@ -68,52 +48,6 @@ fn inserts_without(tokens: &[Token], column: &Column, namespaces: &[&str]) -> bo
             .any(|word| token.is_word(word))
     });
     is_query || !list.iter().any(|token| token.name() == Some(&column.name))
-}
-
-fn tokens(text: &str) -> Vec<Token> {
-    let mut tokens = Vec::new();
-    let mut rest = text;
-    while let Some(c) = rest.chars().next() {
-        let length = match c {
-            '"' => {
-                let (name, length) = quoted(rest, '"');
-                tokens.push(Token::Quoted(name));
-                length
-            }
-            '\'' => quoted(rest, '\'').1,
-            '-' if rest.starts_with("--") => rest.find('\n').unwrap_or(rest.len()),
-            '/' if rest.starts_with("/*") => rest.find("*/").map_or(rest.len(), |end| end + 2),
-            c if c.is_alphabetic() || c == '_' => {
-                let is_of_word = |c: char| c.is_alphanumeric() || matches!(c, '_' | '$');
-                let end = rest.find(|c| !is_of_word(c)).unwrap_or(rest.len());
-                tokens.push(Token::Word(rest[..end].to_lowercase()));
-                end
-            }
-            c if c.is_whitespace() => c.len_utf8(),
-            c => {
-                tokens.push(Token::Sign(c));
-                c.len_utf8()
-            }
-        };
-        rest = &rest[length..];
-    }
-    tokens
-}
-
-/// The text between quotes, where two of them stand for one, and the length of all of it.
-fn quoted(text: &str, quote: char) -> (String, usize) {
-    let mut inner = String::new();
-    let mut characters = text.char_indices().skip(1).peekable();
-    while let Some((at, c)) = characters.next() {
-        if c != quote {
-            inner.push(c);
-        } else if characters.next_if(|(_, next)| *next == quote).is_some() {
-            inner.push(quote);
-        } else {
-            return (inner, at + c.len_utf8());
-        }
-    }
-    (inner, text.len())
 }
 
 #[cfg(test)]

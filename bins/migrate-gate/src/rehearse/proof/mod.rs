@@ -5,17 +5,16 @@ mod compare;
 mod file;
 mod inserts;
 mod required;
-mod statement;
 
 use serde::{Deserialize, Serialize};
 use switchyard_postgres::{ConnectionUrl, PostgresError, Session, StatisticsAnswer};
 
 use super::inputs::Percent;
 use super::report::Evidence;
+pub(super) use crate::queries::{Sort, Statement};
 pub(super) use compare::Baseline;
 pub(super) use file::read as read_file;
 pub(super) use required::{Column, Columns};
-pub(super) use statement::{Sort, Statement};
 
 /// Most statements of each sort that are told.
 const TOLD: usize = 50;

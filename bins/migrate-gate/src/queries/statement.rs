@@ -50,7 +50,7 @@ const OF_CATALOG: [&str; 4] = [
 
 impl Statement {
     /// From what a server counted.
-    pub(super) fn counted(one: StatementStatistics) -> Self {
+    pub(crate) fn counted(one: StatementStatistics) -> Self {
         Self {
             text: one.text,
             calls: u64::try_from(one.calls).unwrap_or(0),
@@ -59,7 +59,7 @@ impl Statement {
     }
 
     /// Whether it was sent to this database, as far as that is known.
-    pub(super) fn is_of(&self, database: &str) -> bool {
+    pub(crate) fn is_of(&self, database: &str) -> bool {
         self.database.as_deref().is_none_or(|name| name == database)
     }
 

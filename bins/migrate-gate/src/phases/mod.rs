@@ -1,0 +1,190 @@
+//! `phases`: sorts the statements of pending migrations into expand, migrate and contract, and refuses a contract while
+//! the old version still runs. It reads databases and changes nothing in them.
+
+mod classify;
+mod growth;
+mod inputs;
+mod observe;
+mod report;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use switchyard_runner::{Context, Failure, Kind};
+
+use crate::database::{self, DatabaseGroup, Located, read_ledger};
+use crate::ledger::{Verdict as LedgerVerdict, standings};
+use crate::project::SchemaMigrations;
+use crate::{project, trusted};
+use classify::{ClassifiedStatement, classify};
+use inputs::OldVersion;
+pub(crate) use inputs::PhasesArgs;
+use observe::{Observed, observe};
+use report::{Judged, Phases, SchemaPhases, judge};
+
+/// A schema with the statements that would run.
+struct Classified {
+    name: String,
+    statements: Vec<ClassifiedStatement>,
+}
+
+/// Classifies, looks whether the old version runs where that matters, and fails when a statement is refused.
+///
+/// # Errors
+/// Kind gate when one is refused or a ledger is broken; kind remote when a database does not answer.
+pub(crate) async fn run(args: PhasesArgs, context: &mut Context) -> Result<(), Failure> {
+    let schemas = project::read(&args.project)?;
+    let has_database =
+        args.database.database_url.is_some() || args.database.database_urls.is_some();
+    let mut judged = Vec::new();
+    if has_database {
+        trusted::require(&context.environment, "phases")?;
+        for group in database::locate(&args.database, schemas, &context.console)? {
+            judged.extend(of_database(&args, &group, context).await?);
+        }
+    } else {
+        for schema in &schemas {
+            let all = schema
+                .migrations
+                .iter()
+                .map(|one| one.name.clone())
+                .collect();
+            let classified = classified(&args, schema, &all, "public");
+            judged.push(judged_by(&args, classified, None));
+        }
+    }
+    conclude(&args, &Phases::of(judged), context)
+}
+
+async fn of_database(
+    args: &PhasesArgs,
+    group: &DatabaseGroup,
+    context: &Context,
+) -> Result<Vec<SchemaPhases>, Failure> {
+    let mut schemas = Vec::new();
+    for located in &group.schemas {
+        let pending = pending(located).await?;
+        schemas.push(classified(
+            args,
+            &located.schema,
+            &pending,
+            located.namespace(),
+        ));
+    }
+    let all = schemas.iter().flat_map(|schema| &schema.statements);
+    let matters = all
+        .into_iter()
+        .any(ClassifiedStatement::needs_old_version_gone);
+    let observed = match args.old_version {
+        OldVersion::Observe if matters => Some(observed(args, group, context).await?),
+        OldVersion::Observe | OldVersion::Gone | OldVersion::Runs => None,
+    };
+    let judged = schemas.into_iter();
+    Ok(judged
+        .map(|schema| judged_by(args, schema, observed.as_ref()))
+        .collect())
+}
+
+async fn observed(
+    args: &PhasesArgs,
+    group: &DatabaseGroup,
+    context: &Context,
+) -> Result<Observed, Failure> {
+    let session = database::open_for_reading(&group.url).await?;
+    tokio::select! {
+        observed = observe(&session, args.sample, &context.console) => observed.map_err(database::failure),
+        signal = context.cancel.cancelled() => Err(Failure::message(
+            Kind::Cancelled(signal),
+            format!("{} ended the look at the statements; nothing was changed", signal.name()),
+        )),
+    }
+}
+
+/// Names of what the tool would run; all migrations where the tool alone knows.
+async fn pending(located: &Located) -> Result<BTreeSet<String>, Failure> {
+    let session = database::open_for_reading(&located.url).await?;
+    let ledger = read_ledger(&session, located)
+        .await
+        .map_err(database::failure)?;
+    let standings = standings(&ledger, &located.schema.migrations);
+    let broken = standings
+        .iter()
+        .find(|one| one.state.verdict() == LedgerVerdict::Broken);
+    if let Some(broken) = broken {
+        let text = format!(
+            "nothing may run: schema `{}`: `{}` is {}",
+            located.name(),
+            broken.name,
+            broken.state
+        );
+        return Err(Failure::message(Kind::Gate, text).maybe_hint(broken.state.hint()));
+    }
+    let will_run = standings.into_iter().filter(|one| one.state.will_run());
+    Ok(will_run.map(|one| one.name).collect())
+}
+
+fn classified(
+    args: &PhasesArgs,
+    schema: &SchemaMigrations,
+    pending: &BTreeSet<String>,
+    namespace: &str,
+) -> Classified {
+    let version = args.postgres_version;
+    Classified {
+        name: schema.schema.name.to_string(),
+        statements: classify(&schema.migrations, pending, namespace, version),
+    }
+}
+
+fn judged_by(args: &PhasesArgs, schema: Classified, observed: Option<&Observed>) -> SchemaPhases {
+    let statements = schema.statements.into_iter();
+    SchemaPhases {
+        name: schema.name,
+        statements: statements
+            .map(|statement| Judged {
+                verdict: judge(&statement, args.old_version, observed),
+                statement,
+            })
+            .collect(),
+    }
+}
+
+fn conclude(args: &PhasesArgs, phases: &Phases, context: &mut Context) -> Result<(), Failure> {
+    let file = report_file(args.report_file.as_deref(), context);
+    let text = serde_json::to_string_pretty(phases)
+        .map_err(|cause| Failure::bug(anyhow::Error::new(cause).context("write the report")))?;
+    std::fs::write(&file, text + "\n").map_err(|cause| {
+        let text = format!("write the report `{}`", file.display());
+        Failure::input(anyhow::Error::new(cause).context(text))
+    })?;
+    report::annotate(phases, &context.console);
+    let markdown = report::markdown(phases);
+    context.console.info(&markdown);
+    if let Err(cause) = context.summary.markdown(&markdown) {
+        let text = format!("the summary was not written: {cause}");
+        context.console.warning("migrate-gate", text);
+    }
+    context.outputs.set("phase", &phases.phase)?;
+    context.outputs.set("safe", phases.safe)?;
+    context.outputs.set("report", file.display())?;
+    let refused = phases.refused();
+    let Some(first) = refused.first() else {
+        return Ok(());
+    };
+    let more = match refused.len() {
+        1 => String::new(),
+        count => format!(" (and {} more, see the report)", count - 1),
+    };
+    Err(Failure::message(Kind::Gate, format!("{first}{more}"))
+        .hint("deploy the version that does without it first, and run this migration in a later release")
+        .hint("where the old version is gone and cannot be seen to be, say `old-version: gone`"))
+}
+
+fn report_file(asked: Option<&Path>, context: &Context) -> PathBuf {
+    let in_temp = || {
+        let folder = context.environment.get("RUNNER_TEMP").map(PathBuf::from);
+        let folder = folder.unwrap_or_else(std::env::temp_dir);
+        folder.join("migrate-gate-phases.json")
+    };
+    asked.map_or_else(in_temp, Path::to_owned)
+}
