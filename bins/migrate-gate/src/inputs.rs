@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use crate::backup::{BackupArgs, VerifyArgs};
 use crate::lint::LintArgs;
 use crate::phases::PhasesArgs;
 use crate::plan::PlanArgs;
@@ -28,6 +29,10 @@ pub(crate) enum Command {
     Run(Box<RunArgs>),
     /// Run the generators of Prisma schemas
     Generate(GenerateArgs),
+    /// Back up every database, and prove each backup by restoring it
+    Backup(Box<BackupArgs>),
+    /// Show whether a backup is still what it was
+    Verify(Box<VerifyArgs>),
 }
 
 /// Where the migrations are; every command takes these.

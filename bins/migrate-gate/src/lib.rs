@@ -3,6 +3,7 @@
 //! It owns migrations: which there are, what they would do, whether they may run. It refuses to know
 //! clusters and deployments' records.
 
+mod backup;
 mod database;
 mod inputs;
 mod ledger;
@@ -35,6 +36,8 @@ impl Action for MigrateGate {
     async fn run(self, context: &mut Context) -> Result<(), Failure> {
         match self.command {
             Command::Lint(args) => lint::run(*args, context).await,
+            Command::Backup(args) => backup::run(*args, context).await,
+            Command::Verify(args) => backup::verify(*args, context).await,
             Command::Plan(args) => plan::run(*args, context).await,
             Command::Phases(args) => phases::run(*args, context).await,
             Command::Rehearse(args) => rehearse::run(*args, context).await,

@@ -25,8 +25,12 @@ pub(crate) const ALL: &[Output] = &[
         description: "Number of migrations that were applied (`run`)",
     },
     Output {
+        name: "backup",
+        description: "What names the backup, with the digest of its manifest; one a line for several databases (`backup`, `verify`)",
+    },
+    Output {
         name: "verified",
-        description: "`true` when everything is applied and every proof held (`run`)",
+        description: "`true` when everything is applied and every proof held (`run`), when the backup was restored and compared (`backup`, `verify`); `unverifiable` when it was not, `false` when it differs",
     },
     Output {
         name: "report",

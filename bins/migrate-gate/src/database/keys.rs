@@ -43,6 +43,11 @@ impl UrlKeys {
         self.0.get(key)
     }
 
+    /// All of them, by key.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &Secret)> {
+        self.0.iter().map(|(key, url)| (key.as_str(), url))
+    }
+
     /// The keys, for a hint.
     pub(crate) fn names(&self) -> String {
         if self.0.is_empty() {

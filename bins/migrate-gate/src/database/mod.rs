@@ -67,11 +67,7 @@ pub(crate) fn locate(
     schemas: Vec<SchemaMigrations>,
     console: &Console,
 ) -> Result<Vec<DatabaseGroup>, Failure> {
-    let keys = args.database_urls.as_ref().map(UrlKeys::parse).transpose();
-    let keys = keys.map_err(|cause| {
-        Failure::message(Kind::Input, format!("input `database-urls`: {cause}"))
-    })?;
-    let keys = keys.unwrap_or_default();
+    let keys = keys_of(args)?;
     let mut groups: Vec<DatabaseGroup> = Vec::new();
     for schema in schemas {
         let url = url_of(args, &keys, &schema, console)?;
@@ -91,6 +87,46 @@ pub(crate) fn locate(
         }
     }
     Ok(groups)
+}
+
+/// Every database that the inputs name, each once, for commands that know no schemas.
+///
+/// # Errors
+/// A failure of kind input: none is named, or one is not a URL.
+pub(crate) fn distinct(
+    args: &DatabaseArgs,
+    console: &Console,
+) -> Result<Vec<ConnectionUrl>, Failure> {
+    let keys = keys_of(args)?;
+    let mut urls: Vec<ConnectionUrl> = Vec::new();
+    let mut add = |url: ConnectionUrl| {
+        if !urls.iter().any(|known| known.is_same_database(&url)) {
+            urls.push(url);
+        }
+    };
+    if let Some(text) = &args.database_url {
+        add(parse_url("input `database-url`", text, console)?);
+    }
+    for (key, text) in keys.iter() {
+        add(parse_url(
+            &format!("key `{key}` of `database-urls`"),
+            text,
+            console,
+        )?);
+    }
+    if urls.is_empty() {
+        return Err(Failure::message(Kind::Input, "no database is named")
+            .hint("give `database-url` or `database-urls`"));
+    }
+    Ok(urls)
+}
+
+fn keys_of(args: &DatabaseArgs) -> Result<UrlKeys, Failure> {
+    let keys = args.database_urls.as_ref().map(UrlKeys::parse).transpose();
+    let keys = keys.map_err(|cause| {
+        Failure::message(Kind::Input, format!("input `database-urls`: {cause}"))
+    })?;
+    Ok(keys.unwrap_or_default())
 }
 
 /// Parses one URL that is no schema's, such as that of a scratch server, and masks it.

@@ -1,0 +1,173 @@
+//! What a step says about backups: as outputs, as a file, as a summary, and as an exit code.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+use switchyard_postgres::ConnectionUrl;
+use switchyard_runner::summary::cell;
+use switchyard_runner::{Context, Failure, Kind};
+
+use super::manifest::Manifest;
+use super::proof::Proof;
+use super::reference::BackupReference;
+use super::runner_folder;
+
+/// One backup and what is known of it.
+#[derive(Debug, Serialize)]
+pub(crate) struct BackupReport {
+    /// Name of the database.
+    database: String,
+    /// Where it came from.
+    server: String,
+    /// What names it.
+    backup: String,
+    /// Bytes that are kept; absent where others keep them.
+    bytes: Option<u64>,
+    /// What is known of it.
+    proof: Proof,
+    /// Whether it is the provider's: then nobody can verify it here.
+    is_external: bool,
+}
+
+impl BackupReport {
+    pub(super) fn of_dump(url: &ConnectionUrl, backup: String, bytes: u64, proof: Proof) -> Self {
+        Self {
+            database: url.database().to_owned(),
+            server: url.server(),
+            backup,
+            bytes: Some(bytes),
+            proof,
+            is_external: false,
+        }
+    }
+
+    pub(super) fn of_external(url: &ConnectionUrl, backup: String, proof: Proof) -> Self {
+        Self {
+            bytes: None,
+            is_external: true,
+            ..Self::of_dump(url, backup, 0, proof)
+        }
+    }
+
+    pub(super) fn of_verification(
+        reference: &BackupReference,
+        manifest: Option<&Manifest>,
+        proof: Proof,
+    ) -> Self {
+        let unknown = || "unknown".to_owned();
+        Self {
+            database: manifest.map_or_else(unknown, |one| one.database.clone()),
+            server: manifest.map_or_else(unknown, |one| one.server.clone()),
+            backup: reference.to_string(),
+            bytes: manifest.map(Manifest::bytes),
+            proof,
+            is_external: false,
+        }
+    }
+
+    fn told(&self) -> String {
+        match &self.proof {
+            Proof::Verified { tables, rows } => {
+                format!("restored and compared: {tables} tables, {rows} rows")
+            }
+            Proof::Unverifiable { reason, .. } => reason.clone(),
+            Proof::Damaged { differences } => differences.join("; "),
+        }
+    }
+}
+
+/// All backups of a step.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Report {
+    /// In the order of the inputs.
+    pub(crate) backups: Vec<BackupReport>,
+}
+
+impl Report {
+    /// Writes outputs, summary and the file.
+    ///
+    /// # Errors
+    /// When outputs or file cannot be written.
+    pub(super) fn write(&self, context: &Context) -> Result<(), Failure> {
+        let text = serde_json::to_string_pretty(self).map_err(Failure::bug)?;
+        let path: PathBuf = runner_folder(context).join("migrate-gate-backup.json");
+        std::fs::write(&path, text + "\n").map_err(|cause| {
+            let text = format!("write the report `{}`", path.display());
+            Failure::input(anyhow::Error::new(cause).context(text))
+        })?;
+        let names: Vec<&str> = self.backups.iter().map(|one| one.backup.as_str()).collect();
+        context.outputs.set("backup", names.join("\n"))?;
+        context.outputs.set("verified", self.verified())?;
+        context.outputs.set("report", path.display())?;
+        for one in &self.backups {
+            context
+                .console
+                .info(format!("{}: {}", one.database, one.told()));
+        }
+        if let Err(cause) = context.summary.markdown(&self.markdown()) {
+            context.console.warning(
+                "migrate-gate",
+                format!("the summary was not written: {cause}"),
+            );
+        }
+        Ok(())
+    }
+
+    /// The worst that is known: one damaged backup makes all of them so. Nothing at all is not verified.
+    fn verified(&self) -> &'static str {
+        let has = |name: &str| self.backups.iter().any(|one| one.proof.name() == name);
+        if has("false") {
+            "false"
+        } else if has("unverifiable") || self.backups.is_empty() {
+            "unverifiable"
+        } else {
+            "true"
+        }
+    }
+
+    fn markdown(&self) -> String {
+        let row = |one: &BackupReport| {
+            let kept = one
+                .bytes
+                .map_or_else(|| "elsewhere".to_owned(), |bytes| format!("{bytes} bytes"));
+            format!(
+                "| {} | {} | {} | {}: {} |",
+                cell(&one.database),
+                cell(&one.backup),
+                kept,
+                one.proof.word(),
+                cell(&one.told())
+            )
+        };
+        let rows: Vec<String> = self.backups.iter().map(row).collect();
+        format!(
+            "### Backups\n\n| database | backup | kept | proof |\n| --- | --- | --- | --- |\n{}\n",
+            rows.join("\n")
+        )
+    }
+
+    /// The answer of the gate. External backups are nobody's to verify here, so they pass, and say so.
+    ///
+    /// # Errors
+    /// Kind gate for a damaged backup, and for one that had to be verified and was not.
+    pub(super) fn judge(&self, requires_verified: bool) -> Result<(), Failure> {
+        for one in &self.backups {
+            let text = format!("backup of `{}`: {}", one.database, one.told());
+            match &one.proof {
+                Proof::Verified { .. } => {}
+                Proof::Damaged { .. } => {
+                    return Err(Failure::message(Kind::Gate, format!("{text} (damaged)"))
+                        .hint("make another one before anything runs"));
+                }
+                Proof::Unverifiable { hint, .. } if requires_verified && !one.is_external => {
+                    return Err(
+                        Failure::message(Kind::Gate, format!("{text} (not verified)"))
+                            .maybe_hint(hint.clone()),
+                    );
+                }
+                Proof::Unverifiable { .. } => {}
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,195 @@
+//! A scratch database: made from `template0` for one restoration, never one that was there before, and taken away
+//! afterwards.
+
+use std::path::Path;
+use std::time::Duration;
+
+use switchyard_postgres::{
+    ConnectionSettings, ConnectionUrl, PostgresError, ServerSettings, Session, pin_output,
+};
+use switchyard_runner::Failure;
+
+use super::count::{Counted, count};
+use super::dump::counting;
+use super::programs::Programs;
+use crate::database;
+
+/// How long a database may take to be made or taken away: a server may write a checkpoint first.
+const MAKING_LIMIT: Duration = Duration::from_secs(300);
+
+/// A database for one restoration.
+#[derive(Debug)]
+pub(crate) struct Scratch {
+    admin: ConnectionUrl,
+    url: ConnectionUrl,
+}
+
+/// Why there is no scratch database.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ScratchError {
+    /// The role may not make any.
+    #[error("role `{role}` may not create databases on {server}")]
+    NoRight { role: String, server: String },
+    /// There is one of that name, which is somebody's.
+    #[error("database `{name}` exists already on {server}")]
+    Exists { name: String, server: String },
+    /// The server failed.
+    #[error(transparent)]
+    Postgres(#[from] PostgresError),
+}
+
+impl ScratchError {
+    /// What to do about it.
+    pub(crate) fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoRight { .. } => Some(
+                "give `verify-url` the URL of a server where the role has CREATEDB".to_owned(),
+            ),
+            Self::Exists { .. } => Some(
+                "nothing of yours is written over: give another `scratch-database`, or drop that one".to_owned(),
+            ),
+            Self::Postgres(cause) => cause.hint(),
+        }
+    }
+}
+
+impl Scratch {
+    /// Makes a database as the original was made. `admin` leads to any database of the server.
+    ///
+    /// # Errors
+    /// [`ScratchError`]; nothing is left then.
+    pub(crate) async fn create(
+        admin: &ConnectionUrl,
+        name: &str,
+        settings: &ServerSettings,
+    ) -> Result<Self, ScratchError> {
+        let session = open(admin).await?;
+        if !session.rights().await?.can_create_databases {
+            return Err(ScratchError::NoRight {
+                role: admin.role().to_owned(),
+                server: admin.server(),
+            });
+        }
+        let sql = format!(
+            "CREATE DATABASE {} TEMPLATE template0 ENCODING {} LC_COLLATE {} LC_CTYPE {}",
+            identifier(name),
+            literal(&settings.encoding),
+            literal(&settings.collate),
+            literal(&settings.ctype)
+        );
+        match session.script("make the scratch database", &sql).await {
+            Ok(()) => Ok(Self {
+                admin: admin.clone(),
+                url: admin.with_database(name),
+            }),
+            // duplicate_database, or its unique index where two make it at once.
+            Err(cause) if matches!(cause.sql_state(), Some("42P04" | "23505")) => {
+                Err(ScratchError::Exists {
+                    name: name.to_owned(),
+                    server: admin.server(),
+                })
+            }
+            Err(cause) => Err(cause.into()),
+        }
+    }
+
+    /// Takes it away with whatever is connected to it.
+    ///
+    /// # Errors
+    /// When the server does not; its name is in the text.
+    pub(crate) async fn drop(self) -> Result<(), PostgresError> {
+        let session = open(&self.admin).await?;
+        let force = if session.version().major() >= 13 {
+            " WITH (FORCE)"
+        } else {
+            ""
+        };
+        let name = identifier(self.url.database());
+        let what = format!("drop the scratch database {name}");
+        session
+            .script(&what, &format!("DROP DATABASE IF EXISTS {name}{force}"))
+            .await
+    }
+
+    /// Restores a dump into it: the first error ends it, owners and grants are left out.
+    ///
+    /// # Errors
+    /// Kind remote with the last lines of `pg_restore`.
+    pub(crate) async fn restore(
+        &self,
+        dump: &Path,
+        jobs: u8,
+        programs: &Programs,
+    ) -> Result<(), Failure> {
+        let arguments = [
+            "--exit-on-error".to_owned(),
+            "--no-owner".to_owned(),
+            "--no-privileges".to_owned(),
+            "--no-password".to_owned(),
+            format!("--jobs={jobs}"),
+            format!("--dbname={}", connection_text(self.url.database())),
+            dump.display().to_string(),
+        ];
+        programs.run("pg_restore", &arguments, &self.url).await
+    }
+
+    /// Counts what is in it, and describes its schema.
+    ///
+    /// # Errors
+    /// Kind remote when the server fails.
+    pub(crate) async fn look(
+        &self,
+        jobs: u8,
+    ) -> Result<(switchyard_postgres::SchemaDescription, Counted), Failure> {
+        let looked = async {
+            let mut sessions = Vec::new();
+            for _ in 0..=jobs {
+                let session = Session::open(&self.url, &counting()).await?;
+                session.script("begin to count", "BEGIN READ ONLY").await?;
+                pin_output(&session).await?;
+                sessions.push(session);
+            }
+            let large_objects = Session::open(&self.url, &counting()).await?;
+            let mut counted = count(&sessions, &large_objects).await?;
+            counted.contents.sequences = large_objects.sequence_positions().await?;
+            Ok((large_objects.describe_schema().await?, counted))
+        };
+        looked.await.map_err(database::failure)
+    }
+}
+
+async fn open(url: &ConnectionUrl) -> Result<Session, PostgresError> {
+    let settings = ConnectionSettings {
+        statement_timeout: MAKING_LIMIT,
+        ..ConnectionSettings::reading("switchyard migrate-gate")
+    };
+    Session::open(url, &settings).await
+}
+
+fn identifier(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+/// `--dbname` is read as a connection text where it looks like one, so it always is one.
+fn connection_text(database: &str) -> String {
+    format!(
+        "dbname='{}'",
+        database.replace('\\', "\\\\").replace('\'', "\\'")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_stay_names() {
+        assert_eq!(identifier("a\"b"), "\"a\"\"b\"");
+        assert_eq!(literal("a'b"), "'a''b'");
+        assert_eq!(connection_text("host=x' y\\"), "dbname='host=x\\' y\\\\'");
+    }
+}

@@ -1,0 +1,148 @@
+//! Backups as objects of S3 or Azure, through the crate `object_store`: parts of large ones, signatures, repeats.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::TryStreamExt as _;
+use object_store::buffered::BufWriter;
+use object_store::path::Path as Key;
+use object_store::{BackoffConfig, ClientOptions, ObjectStore, ObjectStoreExt as _, RetryConfig};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use super::{PIECE, Sink, StoreError};
+use crate::backup::reference::Location;
+
+/// Bytes of a part of a large object; S3 takes 10,000 of them.
+const PART: usize = 16 * 1024 * 1024;
+
+/// Parts sent at once. Each is held in memory.
+const PARTS_AT_ONCE: usize = 2;
+
+/// Objects below a prefix.
+#[derive(Debug)]
+pub(crate) struct Objects {
+    store: Arc<dyn ObjectStore>,
+    name: String,
+    prefix: String,
+}
+
+impl Objects {
+    pub(super) fn new(store: Arc<dyn ObjectStore>, location: &Location, prefix: &str) -> Self {
+        Self {
+            store,
+            name: location.to_string(),
+            prefix: prefix.to_owned(),
+        }
+    }
+
+    pub(super) async fn put(&self, key: &str, file: &Path) -> Result<(), StoreError> {
+        let read_failed = |cause: std::io::Error| self.error("read the file for", key, cause);
+        let failed = |cause: std::io::Error| self.error("write", key, cause);
+        let mut source = tokio::fs::File::open(file).await.map_err(read_failed)?;
+        let mut writer = BufWriter::with_capacity(self.store.clone(), self.key(key), PART)
+            .with_max_concurrency(PARTS_AT_ONCE);
+        let mut piece = vec![0; PIECE];
+        loop {
+            let length = source.read(&mut piece).await.map_err(read_failed)?;
+            if length == 0 {
+                break;
+            }
+            if let Err(cause) = writer.write_all(&piece[..length]).await {
+                // Parts that were sent would be kept and paid for.
+                let _ = writer.abort().await;
+                return Err(failed(cause));
+            }
+        }
+        writer.shutdown().await.map_err(failed)
+    }
+
+    pub(super) async fn put_text(&self, key: &str, text: &str) -> Result<(), StoreError> {
+        let put = self.store.put(&self.key(key), text.to_owned().into()).await;
+        put.map(|_| ())
+            .map_err(|cause| self.error("write", key, cause))
+    }
+
+    pub(super) async fn read(&self, key: &str, sink: Sink<'_>) -> Result<Option<u64>, StoreError> {
+        let answer = match self.store.get(&self.key(key)).await {
+            Ok(answer) => answer,
+            Err(object_store::Error::NotFound { .. }) => return Ok(None),
+            Err(cause) => return Err(self.error("read", key, cause)),
+        };
+        let mut pieces = answer.into_stream();
+        let mut total = 0;
+        while let Some(piece) = pieces
+            .try_next()
+            .await
+            .map_err(|cause| self.error("read", key, cause))?
+        {
+            sink(&piece).map_err(|cause| self.error("read", key, cause))?;
+            total += piece.len() as u64;
+        }
+        Ok(Some(total))
+    }
+
+    pub(super) async fn names(&self, key: &str) -> Result<Vec<String>, StoreError> {
+        let folder = self.key(key);
+        let listed = self.store.list_with_delimiter(Some(&folder)).await;
+        let listed = listed.map_err(|cause| self.error("list", key, cause))?;
+        let objects = listed.objects.iter().map(|object| &object.location);
+        let all = objects.chain(&listed.common_prefixes);
+        let names = all.filter_map(|path| path.filename().map(str::to_owned));
+        let mut names: Vec<String> = names.collect();
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    pub(super) async fn delete(&self, key: &str, last: &str) -> Result<(), StoreError> {
+        let failed = |cause| self.error("delete", key, cause);
+        match self.store.delete(&self.key(&format!("{key}/{last}"))).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
+            Err(cause) => return Err(failed(cause)),
+        }
+        let mut objects = self.store.list(Some(&self.key(key)));
+        while let Some(object) = objects.try_next().await.map_err(failed)? {
+            self.store.delete(&object.location).await.map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    fn key(&self, key: &str) -> Key {
+        if self.prefix.is_empty() {
+            Key::from(key)
+        } else if key.is_empty() {
+            Key::from(self.prefix.as_str())
+        } else {
+            Key::from(format!("{}/{key}", self.prefix))
+        }
+    }
+
+    fn error(
+        &self,
+        what: &'static str,
+        key: &str,
+        cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> StoreError {
+        StoreError::new(what, key, &self.name, cause)
+    }
+}
+
+/// How servers are reached: every answer has a time limit, a server in trouble is asked again for two minutes.
+pub(super) fn client_options(allows_http: bool) -> ClientOptions {
+    // rustls keeps its provider per process; a second installation fails and is not needed.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    ClientOptions::new()
+        .with_allow_http(allows_http)
+        .with_connect_timeout(Duration::from_secs(10))
+        .with_read_timeout(Duration::from_secs(60))
+        .with_timeout(Duration::from_secs(600))
+}
+
+/// See [`client_options`].
+pub(super) fn retries() -> RetryConfig {
+    RetryConfig {
+        backoff: BackoffConfig::default(),
+        max_retries: 5,
+        retry_timeout: Duration::from_secs(120),
+    }
+}
