@@ -10,7 +10,12 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use switchyard_contracts::{Repository, check};
 
-const CALLED: [&str; 3] = ["deploy-blue-green.yml", "deploy-dev.yml", "rollback.yml"];
+const CALLED: [&str; 4] = [
+    "deploy-blue-green.yml",
+    "deploy-dev.yml",
+    "migrate.yml",
+    "rollback.yml",
+];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")

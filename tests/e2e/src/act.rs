@@ -240,6 +240,7 @@ impl<'a> Run<'a> {
                 settings.slack_webhook_url.clone(),
             ),
             ("SLACK_TOKEN".to_owned(), settings.slack_token.clone()),
+            ("DATABASE_URL".to_owned(), settings.database_url.clone()),
         ]);
         write_variables(&folder.join("secrets"), &secrets)
     }

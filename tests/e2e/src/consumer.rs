@@ -45,6 +45,10 @@ pub struct Settings {
     pub slack_webhook_url: String,
     /// The token of the shop's Slack bot.
     pub slack_token: String,
+    /// The URL of the shop's database; empty where no workflow migrates one.
+    pub database_url: String,
+    /// What installs Prisma, for `npm ci`: the cluster's network has no registry.
+    pub install: String,
 }
 
 /// The consumer's repository, checked out.
@@ -87,6 +91,18 @@ impl Consumer {
             return Err(format!("`{from}` is not in {file}"));
         }
         std::fs::write(&path, text.replace(from, to)).doing(|| format!("write {file}"))?;
+        self.commit(file)
+    }
+
+    /// Writes a file of the checkout and commits it.
+    ///
+    /// # Errors
+    /// It cannot be written, or git fails.
+    pub fn add(&self, file: &str, text: &str) -> Result<()> {
+        let path = self.checkout.join(file);
+        let folder = path.parent().unwrap_or(&self.checkout);
+        std::fs::create_dir_all(folder).doing(|| format!("make the folder of {file}"))?;
+        std::fs::write(&path, text).doing(|| format!("write {file}"))?;
         self.commit(file)
     }
 
@@ -156,6 +172,7 @@ impl Consumer {
                 Some(("namespace", "shop")) => line.replace("shop", &settings.namespace),
                 Some(("watch", "2m")) => line.replace("2m", &settings.watch),
                 Some(("watch-interval", "5s")) => line.replace("5s", &settings.watch_interval),
+                Some(("install", "npm ci")) => line.replace("npm ci", &settings.install),
                 Some(("longest-request", "30s")) => line.replace("30s", &settings.longest_request),
                 Some(("safety-period", "10m")) => line.replace("10m", &settings.safety_period),
                 _ => line.to_owned(),

@@ -255,6 +255,8 @@ impl Settings {
             request_tokens: logins.map(Logins::request_tokens).unwrap_or_default(),
             slack_webhook_url: format!("{}{}", slack.base_url(), slack.service().webhook_path),
             slack_token: slack.service().bot_token.to_owned(),
+            database_url: String::new(),
+            install: String::new(),
         }
     }
 }

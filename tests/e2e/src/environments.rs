@@ -15,17 +15,27 @@ const GIVEN: &str = "${{ inputs.environment }}";
 const RESCUE: &str =
     "${{ inputs.rescue-environment || format('{0}-rollback', inputs.environment) }}";
 
-/// The environment of each job that has one, of the workflow of ours that a caller's workflow calls.
+/// The environment of each job that has one, of the workflows of ours that a caller's workflow calls.
 ///
 /// # Errors
-/// The caller calls more or less than one, or names an environment in a form that is not known here.
+/// The caller has a job that calls none of ours, two called jobs of one name are in different environments, or
+/// one is named in a form that is not known here.
 pub(crate) fn of_jobs(caller: &Path, archive: &Path) -> Result<BTreeMap<String, String>> {
     let caller = read(caller)?;
     let calls = caller["jobs"].as_object().into_iter().flatten();
-    let calls: Vec<&Value> = calls.map(|(_, job)| job).collect();
-    let [call] = calls.as_slice() else {
-        return Err(format!("the workflow has {} jobs, not one", calls.len()));
-    };
+    let mut environments = BTreeMap::new();
+    for (_, call) in calls {
+        for (job, environment) in of_call(call, archive)? {
+            let known = environments.insert(job.clone(), environment.clone());
+            if known.is_some_and(|known| known != environment) {
+                return Err(format!("two jobs `{job}` are in different environments"));
+            }
+        }
+    }
+    Ok(environments)
+}
+
+fn of_call(call: &Value, archive: &Path) -> Result<BTreeMap<String, String>> {
     let uses = call["uses"].as_str().unwrap_or_default();
     let path = uses
         .strip_prefix(OURS)

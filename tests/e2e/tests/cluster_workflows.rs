@@ -15,6 +15,7 @@ use switchyard_harness::CommandLines;
 use switchyard_sandbox::load::{KeepAlive, LoadPlan, LoadReport, RunningLoad};
 use switchyard_sandbox::standins::{Slack, StandIn};
 use switchyard_sandbox::{Sandbox, TestNamespace, User};
+use switchyard_test_postgres::{PASSWORD, Prisma, Server, tool};
 use tempfile::TempDir;
 
 const OLD: &str = "v1.0.0";
@@ -77,6 +78,11 @@ impl Shop {
     }
 
     async fn opened(prefix: &str, access: Access) -> Self {
+        Self::filled_in(prefix, access, |_| {}).await
+    }
+
+    /// A shop whose developers fill in more than most.
+    async fn filled_in(prefix: &str, access: Access, fill_in: impl FnOnce(&mut Settings)) -> Self {
         let sandbox = Sandbox::shared();
         let namespace = sandbox.namespace(prefix).await;
         let host = format!("{}.example.com", namespace.name());
@@ -88,7 +94,8 @@ impl Shop {
             Access::StoredKubeconfig => None,
         };
         let (name, logs_in) = (namespace.name(), logins.as_ref());
-        let settings = Settings::for_sandbox(&sandbox, name, &host, &slack, logs_in);
+        let mut settings = Settings::for_sandbox(&sandbox, name, &host, &slack, logs_in);
+        fill_in(&mut settings);
         let consumer = Consumer::check_out(folder.path(), project(), settings).unwrap();
         Self {
             sandbox,
@@ -644,4 +651,83 @@ async fn a_deployment_in_place_updates_and_undoes_itself() {
         "jsonpath={.spec.template.spec.containers[0].image}",
     ]);
     assert!(image.ends_with(NEW), "{image}");
+}
+
+const PRICES: &str = "20260201090000_prices";
+
+/// What installs Prisma where no registry is: the one that is cached, started as the tests start it.
+fn install_prisma(folder: &Path) -> String {
+    let cached = tool("prisma");
+    let script = folder.join("install.sh");
+    let variables = Prisma::variables().map(|(name, value)| format!("{name}={value} "));
+    let text = format!(
+        "mkdir -p node_modules/.bin\ncp {0}/prisma.config.ts .\nln -sf {0}/node_modules/* {0}/node_modules/@* node_modules/\n\
+         printf '#!/bin/sh\\n{1} exec node {0}/node_modules/prisma/build/index.js \"$@\"\\n' >node_modules/.bin/prisma\n\
+         chmod +x node_modules/.bin/prisma\n",
+        cached.display(),
+        variables.concat(),
+    );
+    std::fs::write(&script, text).unwrap();
+    format!("bash {}", script.display())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_is_migrated_before_green_and_a_migration_that_fails_leaves_blue_serving() {
+    let server = Server::start();
+    let database = server.database();
+    let tools = TempDir::with_prefix("switchyard-tools").unwrap();
+    let shop = Shop::filled_in("e2e-migrate", Access::Login, |settings| {
+        settings.database_url = database.url();
+        settings.install = install_prisma(tools.path());
+    })
+    .await;
+    let release = |version: &str| {
+        let run = shop.consumer.workflow("migrate-and-release.yml");
+        run.input("version", version).wait().unwrap()
+    };
+    let first = release(OLD);
+    assert_succeeded(&first);
+    shop.becomes("/", OLD).await;
+    assert_eq!(
+        database.read("SELECT to_regclass('\"Order\"') IS NOT NULL"),
+        "t"
+    );
+
+    let file = format!("prisma/migrations/{PRICES}/migration.sql");
+    let add = |sql: &str| shop.consumer.add(&file, sql).unwrap();
+    add("ALTER TABLE \"Orders\" ADD COLUMN \"price\" INTEGER;\n");
+    let loads = [
+        shop.load("/", KeepAlive::On),
+        shop.load("/api", KeepAlive::Off),
+    ];
+    let records = shop.kubectl(&["get", "configmaps", "-o", "name"]);
+    let failed = release(NEW);
+    assert_failed(&failed);
+    assert!(failed.log.contains(PRICES), "{}", failed.log);
+    let after = shop.kubectl(&["get", "configmaps", "-o", "name"]);
+    assert_eq!(after, records, "no deployment was begun");
+    let told = shop.told();
+    let last = told.last().unwrap();
+    assert!(last.contains("failed"), "{told:?}");
+    assert_eq!(shop.live("/").await, OLD);
+
+    // The developers correct the migration, and say that nothing of it ran.
+    add("ALTER TABLE \"Order\" ADD COLUMN \"price\" INTEGER;\n");
+    let prisma = Prisma::new();
+    prisma.migration(PRICES, "SELECT 1;\n");
+    let resolved = prisma.run(
+        &database.url(),
+        &["migrate", "resolve", "--rolled-back", PRICES],
+    );
+    assert_eq!(resolved.code, Some(0), "{}", resolved.log);
+    let second = release(NEW);
+    assert_succeeded(&second);
+    let price = "SELECT count(*) FROM information_schema.columns WHERE column_name = 'price'";
+    assert_eq!(database.read(price), "1");
+    assert_eq!(shop.live("/").await, NEW);
+    assert_nothing_lost(&stop(loads).await);
+    for ended in [&first, &failed, &second] {
+        assert!(!ended.log.contains(PASSWORD), "{}", ended.log);
+    }
+    shop.assert_no_secret_in(&[&first, &second]);
 }
