@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use crate::backup::{BackupArgs, VerifyArgs};
+use crate::backup::{BackupArgs, RestoreArgs, VerifyArgs};
 use crate::lint::LintArgs;
 use crate::phases::PhasesArgs;
 use crate::plan::PlanArgs;
@@ -33,6 +33,8 @@ pub(crate) enum Command {
     Backup(Box<BackupArgs>),
     /// Show whether a backup is still what it was
     Verify(Box<VerifyArgs>),
+    /// Put a backup in the place of a database, with its owner, settings and grants
+    Restore(Box<RestoreArgs>),
 }
 
 /// Where the migrations are; every command takes these.

@@ -38,6 +38,7 @@ impl Action for MigrateGate {
             Command::Lint(args) => lint::run(*args, context).await,
             Command::Backup(args) => backup::run(*args, context).await,
             Command::Verify(args) => backup::verify(*args, context).await,
+            Command::Restore(args) => backup::restore(*args, context).await,
             Command::Plan(args) => plan::run(*args, context).await,
             Command::Phases(args) => phases::run(*args, context).await,
             Command::Rehearse(args) => rehearse::run(*args, context).await,

@@ -33,6 +33,10 @@ pub(crate) const ALL: &[Output] = &[
         description: "`true` when everything is applied and every proof held (`run`), when the backup was restored and compared (`backup`, `verify`); `unverifiable` when it was not, `false` when it differs",
     },
     Output {
+        name: "restored",
+        description: "`true` when a backup is in the place of the database (`restore`, `run`)",
+    },
+    Output {
         name: "report",
         description: "Path of the report",
     },

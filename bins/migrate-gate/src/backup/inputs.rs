@@ -87,6 +87,13 @@ pub(crate) struct ScratchArgs {
     /// It is made and taken away. A database that is there already is refused, never written over.
     #[arg(long)]
     pub(crate) scratch_database: Option<String>,
+    #[command(flatten)]
+    pub(crate) programs: ProgramArgs,
+}
+
+/// How PostgreSQL's programs are run.
+#[derive(Debug, Args)]
+pub(crate) struct ProgramArgs {
     /// Sessions and processes at once
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=32))]
     pub(crate) jobs: u8,
@@ -108,4 +115,21 @@ pub(crate) struct VerifyArgs {
     pub(crate) backup: BackupReference,
     #[command(flatten)]
     pub(crate) scratch: ScratchArgs,
+}
+
+/// Inputs of `restore`.
+#[derive(Debug, Args)]
+pub(crate) struct RestoreArgs {
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
+    /// Backup to put in the place of the database, as the output `backup` names it
+    #[arg(long)]
+    pub(crate) backup: BackupReference,
+    /// Restore although something was written since the backup
+    ///
+    /// What is replaced is kept as a database of another name. The running version writes until its sessions are cut.
+    #[arg(long, value_parser = values::boolean, default_value = "false", num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
+    pub(crate) accept_lost_writes: bool,
+    #[command(flatten)]
+    pub(crate) programs: ProgramArgs,
 }

@@ -14,6 +14,7 @@ mod programs;
 mod proof;
 mod reference;
 mod report;
+mod restore;
 mod scratch;
 mod store;
 mod verify;
@@ -26,13 +27,14 @@ use switchyard_runner::{Context, Failure, Kind};
 
 use crate::{database, trusted};
 use dump::{Dump, DumpOptions, dump};
-pub(crate) use inputs::{BackupArgs, VerifyArgs};
-use inputs::{BackupKind, PlaceArgs, ScratchArgs};
+pub(crate) use inputs::{BackupArgs, RestoreArgs, VerifyArgs};
+use inputs::{BackupKind, PlaceArgs, ProgramArgs, ScratchArgs};
 use manifest::{Manifest, sha256};
 use programs::Programs;
 use proof::{Proof, Proving};
 use reference::BackupReference;
 use report::{BackupReport, Report};
+pub(crate) use restore::run as restore;
 use store::Store;
 pub(crate) use verify::run as verify;
 
@@ -78,9 +80,9 @@ async fn back_up(
         );
     };
     let store = args.place.open(location, context)?;
-    let programs = args.scratch.programs(context);
+    let programs = args.scratch.programs.programs(context);
     let options = DumpOptions {
-        jobs: args.scratch.jobs,
+        jobs: args.scratch.programs.jobs,
         compression: args.compression,
         staging: staging(&store, context),
     };
@@ -101,7 +103,7 @@ async fn back_up(
     let proving = Proving {
         admin: scratch.unwrap_or(url),
         name: args.scratch.database_name(url.database()),
-        jobs: args.scratch.jobs,
+        jobs: args.scratch.programs.jobs,
         programs: &programs,
         console: &context.console,
         cancel: &context.cancel,
@@ -200,17 +202,19 @@ const SECRET_VARIABLES: [&str; 5] = [
     "AZURE_CLIENT_SECRET",
 ];
 
+impl ProgramArgs {
+    fn programs(&self, context: &Context) -> Programs {
+        let folder: Option<&Path> = self.pg_programs.as_deref();
+        Programs::new(folder, context, self.time_limit)
+    }
+}
+
 impl ScratchArgs {
     /// The server that restores, where it is another one.
     fn url(&self, console: &switchyard_runner::Console) -> Result<Option<ConnectionUrl>, Failure> {
         let text = self.verify_url.as_ref();
         text.map(|text| database::parse_url("input `verify-url`", text, console))
             .transpose()
-    }
-
-    fn programs(&self, context: &Context) -> Programs {
-        let folder: Option<&Path> = self.pg_programs.as_deref();
-        Programs::new(folder, context, self.time_limit)
     }
 
     fn database_name(&self, original: &str) -> String {

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use switchyard_postgres::{
-    ConnectionSettings, ConnectionUrl, PostgresError, ServerSettings, Session, pin_output,
+    ConnectionSettings, ConnectionUrl, PostgresError, SchemaDescription, ServerSettings, Session,
+    pin_output,
 };
 use switchyard_runner::Failure;
 
@@ -137,25 +138,33 @@ impl Scratch {
     ///
     /// # Errors
     /// Kind remote when the server fails.
-    pub(crate) async fn look(
-        &self,
-        jobs: u8,
-    ) -> Result<(switchyard_postgres::SchemaDescription, Counted), Failure> {
-        let looked = async {
-            let mut sessions = Vec::new();
-            for _ in 0..=jobs {
-                let session = Session::open(&self.url, &counting()).await?;
-                session.script("begin to count", "BEGIN READ ONLY").await?;
-                pin_output(&session).await?;
-                sessions.push(session);
-            }
-            let large_objects = Session::open(&self.url, &counting()).await?;
-            let mut counted = count(&sessions, &large_objects).await?;
-            counted.contents.sequences = large_objects.sequence_positions().await?;
-            Ok((large_objects.describe_schema().await?, counted))
-        };
-        looked.await.map_err(database::failure)
+    pub(crate) async fn look(&self, jobs: u8) -> Result<(SchemaDescription, Counted), Failure> {
+        look(&self.url, jobs).await
     }
+}
+
+/// Counts what is in a database, and describes its schema.
+///
+/// # Errors
+/// Kind remote when the server fails.
+pub(crate) async fn look(
+    url: &ConnectionUrl,
+    jobs: u8,
+) -> Result<(SchemaDescription, Counted), Failure> {
+    let looked = async {
+        let mut sessions = Vec::new();
+        for _ in 0..=jobs {
+            let session = Session::open(url, &counting()).await?;
+            session.script("begin to count", "BEGIN READ ONLY").await?;
+            pin_output(&session).await?;
+            sessions.push(session);
+        }
+        let large_objects = Session::open(url, &counting()).await?;
+        let mut counted = count(&sessions, &large_objects).await?;
+        counted.contents.sequences = large_objects.sequence_positions().await?;
+        Ok((large_objects.describe_schema().await?, counted))
+    };
+    looked.await.map_err(database::failure)
 }
 
 async fn open(url: &ConnectionUrl) -> Result<Session, PostgresError> {
@@ -175,7 +184,7 @@ fn literal(text: &str) -> String {
 }
 
 /// `--dbname` is read as a connection text where it looks like one, so it always is one.
-fn connection_text(database: &str) -> String {
+pub(crate) fn connection_text(database: &str) -> String {
     format!(
         "dbname='{}'",
         database.replace('\\', "\\\\").replace('\'', "\\'")

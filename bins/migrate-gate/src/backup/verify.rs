@@ -27,12 +27,12 @@ pub(crate) async fn run(args: VerifyArgs, context: &mut Context) -> Result<(), F
             Failure::input(anyhow::Error::new(cause).context("make a folder for the backup"))
         })?;
         until_cancelled(context, keep::download(&store, "", manifest, folder.path())).await?;
-        let programs = args.scratch.programs(context);
+        let programs = args.scratch.programs.programs(context);
         programs.require(manifest.server_version).await?;
         let proving = Proving {
             admin,
             name: args.scratch.database_name(&manifest.database),
-            jobs: args.scratch.jobs,
+            jobs: args.scratch.programs.jobs,
             programs: &programs,
             console: &context.console,
             cancel: &context.cancel,
@@ -54,7 +54,7 @@ pub(crate) async fn run(args: VerifyArgs, context: &mut Context) -> Result<(), F
 }
 
 /// Compares manifest and files; the proof is open then, because nothing was restored.
-async fn files(
+pub(super) async fn files(
     store: &Store,
     reference: &BackupReference,
 ) -> Result<(Option<Manifest>, Proof), Failure> {

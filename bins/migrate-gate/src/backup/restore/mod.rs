@@ -1,0 +1,359 @@
+//! `restore`: puts a backup in the place of a database, with its owner, settings and grants. What was replaced is
+//! kept under another name.
+//!
+//! The order: backup compared with its manifest → writes since then counted, and consented to → copy restored beside
+//! the database → copy compared → copy dressed → sessions cut and names exchanged → looked at. Before the exchange
+//! nothing of the database is changed.
+
+mod shell;
+mod swap;
+
+use switchyard_postgres::{ConnectionSettings, ConnectionUrl, Session};
+use switchyard_runner::{Context, Failure, Kind};
+
+use super::inputs::{PlaceArgs, ProgramArgs, RestoreArgs};
+use super::manifest::{DUMP, Manifest, sha256};
+use super::proof::Proof;
+use super::reference::BackupReference;
+use super::scratch::{connection_text, look};
+use super::{keep, runner_folder, until_cancelled, verify};
+use crate::{database, trusted};
+use shell::{Shell, identifier};
+use swap::{Names, Next};
+
+/// Databases in which nobody works, for statements that cannot be run from within a database.
+const MAINTENANCE: [&str; 2] = ["postgres", "template1"];
+
+/// What is to be put in the place of what.
+#[derive(Debug)]
+pub(crate) struct Restoring<'a> {
+    /// The database that is replaced.
+    pub(crate) url: &'a ConnectionUrl,
+    /// The backup.
+    pub(crate) backup: &'a BackupReference,
+    /// Whether what was written since the backup may be lost.
+    pub(crate) accept_lost_writes: bool,
+    /// How PostgreSQL's programs are run.
+    pub(crate) programs: &'a ProgramArgs,
+    pub(crate) context: &'a Context,
+}
+
+/// What was done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Restored {
+    /// Name of the database that was replaced.
+    pub(crate) kept_as: String,
+    /// What was written since the backup and is only there.
+    pub(crate) lost: Vec<String>,
+}
+
+/// Restores a backup.
+///
+/// # Errors
+/// Kind gate when the backup is damaged, or writes would be lost without consent; kind input for bad inputs; kind
+/// remote when a server or a store fails.
+pub(crate) async fn run(args: RestoreArgs, context: &mut Context) -> Result<(), Failure> {
+    trusted::require(&context.environment, "restore")?;
+    let urls = database::distinct(&args.database, &context.console)?;
+    let [url] = urls.as_slice() else {
+        let text = format!(
+            "{} databases are named, and a backup is one of one",
+            urls.len()
+        );
+        return Err(Failure::message(Kind::Input, text).hint("give `database-url` alone"));
+    };
+    let restoring = Restoring {
+        url,
+        backup: &args.backup,
+        accept_lost_writes: args.accept_lost_writes,
+        programs: &args.programs,
+        context,
+    };
+    let restored = restoring.restore().await?;
+    let text = restored.markdown(url);
+    context.console.info(&text);
+    if let Err(cause) = context.summary.markdown(&text) {
+        let text = format!("the summary was not written: {cause}");
+        context.console.warning("migrate-gate", text);
+    }
+    context.outputs.set("restored", true)
+}
+
+impl Restoring<'_> {
+    /// Restores, and says what is kept and what is lost.
+    ///
+    /// # Errors
+    /// As [`run`].
+    pub(crate) async fn restore(&self) -> Result<Restored, Failure> {
+        let store = PlaceArgs { backup_to: None }.open(&self.backup.location, self.context)?;
+        let (manifest, proof) =
+            until_cancelled(self.context, verify::files(&store, self.backup)).await?;
+        let manifest = match (manifest, proof) {
+            (Some(manifest), Proof::Verified { .. } | Proof::Unverifiable { .. }) => manifest,
+            (_, Proof::Damaged { differences }) => {
+                let text = format!("the backup is damaged: {}", differences.join("; "));
+                return Err(Failure::message(Kind::Gate, text)
+                    .hint("nothing was changed; give an older backup"));
+            }
+            (None, Proof::Verified { .. } | Proof::Unverifiable { .. }) => {
+                return Err(Failure::message(
+                    Kind::Bug,
+                    "a backup without a manifest was proved",
+                ));
+            }
+        };
+        self.refuse_another_database(&manifest)?;
+        let text = manifest.text().map_err(Failure::bug)?;
+        let names = Names::of(self.url.database(), &sha256(text.as_bytes()));
+        let session = self.maintenance().await?;
+        let present = swap::look(&session, &names)
+            .await
+            .map_err(database::failure)?;
+        let lost = match swap::next(present) {
+            Next::InPlace => {
+                self.say(format!(
+                    "the backup is in place already; what it replaced is `{}`",
+                    names.replaced
+                ));
+                Vec::new()
+            }
+            Next::Finish => {
+                self.say(format!(
+                    "an exchange that was cut off is ended: `{}` takes its name",
+                    names.restored
+                ));
+                swap::finish(&session, &names)
+                    .await
+                    .map_err(database::failure)?;
+                Vec::new()
+            }
+            Next::Absent => return Err(self.absent(&names)),
+            Next::Restore => {
+                let work = self.replace(&session, &names, &manifest, &store);
+                until_cancelled(self.context, work).await?
+            }
+        };
+        self.look_at(&manifest).await?;
+        Ok(Restored {
+            kept_as: names.replaced,
+            lost,
+        })
+    }
+
+    async fn replace(
+        &self,
+        session: &Session,
+        names: &Names,
+        manifest: &Manifest,
+        store: &super::store::Store,
+    ) -> Result<Vec<String>, Failure> {
+        let live = identifier(&names.live);
+        let copy = self.url.with_database(&names.restored);
+        let script = async |what: &str, sql: String| {
+            session.script(what, &sql).await.map_err(database::failure)
+        };
+        // One that was killed between closing and renaming left it closed.
+        script(
+            "open the database",
+            format!("ALTER DATABASE {live} ALLOW_CONNECTIONS true"),
+        )
+        .await?;
+        let shell = Shell::read(session, &names.live)
+            .await
+            .map_err(database::failure)?;
+        let lost = self.writes_since(manifest).await?;
+        let restored = identifier(&names.restored);
+        script(
+            "drop an unfinished copy",
+            format!("DROP DATABASE IF EXISTS {restored}"),
+        )
+        .await?;
+        script("make the copy", shell.create(&names.restored)).await?;
+        let restored = async {
+            self.fill(&copy, manifest, store).await?;
+            self.compare(&copy, manifest).await
+        };
+        if let Err(failure) = restored.await {
+            let dropped = script(
+                "drop the copy",
+                format!("DROP DATABASE {}", identifier(&names.restored)),
+            );
+            if let Err(cause) = dropped.await {
+                self.context.console.warning("migrate-gate", cause.chain());
+            }
+            return Err(failure);
+        }
+        for statement in shell.dress(&names.restored) {
+            script("give the copy its settings and grants", statement).await?;
+        }
+        self.say(format!(
+            "`{}` takes the place of `{}`",
+            names.restored, names.live
+        ));
+        swap::exchange(session, names, &self.context.console)
+            .await
+            .map_err(database::failure)?;
+        Ok(lost)
+    }
+
+    /// What is in the database and not in the backup. Refused without consent.
+    async fn writes_since(&self, manifest: &Manifest) -> Result<Vec<String>, Failure> {
+        self.say("counting what was written since the backup".to_owned());
+        let (_, counted) = look(self.url, self.programs.jobs).await?;
+        let mut since = manifest.contents.differences(&counted.contents);
+        // The ledger's rows are what the restoration takes back.
+        since.retain(|one| !one.contains("._prisma_migrations "));
+        since.extend(
+            counted
+                .uncounted
+                .iter()
+                .map(|one| format!("not counted: {one}")),
+        );
+        if since.is_empty() || self.accept_lost_writes {
+            return Ok(since);
+        }
+        let taken_at = manifest.taken_at;
+        let text = format!(
+            "{} has changed since the backup of {taken_at} in {} places, and that would be lost: {}",
+            self.url,
+            since.len(),
+            shown(&since)
+        );
+        Err(Failure::message(Kind::Gate, text).hint(
+            "nothing was changed; give `accept-lost-writes: true` to restore nevertheless, what is replaced is kept under another name",
+        ))
+    }
+
+    async fn fill(
+        &self,
+        copy: &ConnectionUrl,
+        manifest: &Manifest,
+        store: &super::store::Store,
+    ) -> Result<(), Failure> {
+        let folder = tempfile::tempdir_in(runner_folder(self.context)).map_err(|cause| {
+            Failure::input(anyhow::Error::new(cause).context("make a folder for the backup"))
+        })?;
+        keep::download(store, "", manifest, folder.path()).await?;
+        let programs = self.programs.programs(self.context);
+        programs.require(manifest.server_version).await?;
+        self.say(format!("restoring into {copy}"));
+        let arguments = [
+            "--exit-on-error".to_owned(),
+            "--no-password".to_owned(),
+            format!("--jobs={}", self.programs.jobs),
+            format!("--dbname={}", connection_text(copy.database())),
+            folder.path().join(DUMP).display().to_string(),
+        ];
+        let ran = programs.run("pg_restore", &arguments, copy).await;
+        ran.map_err(|failure| {
+            failure.hint(
+                "owners and grants are restored as well: the role has to be a member of the owners",
+            )
+        })
+    }
+
+    async fn compare(&self, copy: &ConnectionUrl, manifest: &Manifest) -> Result<(), Failure> {
+        let (schema, counted) = look(copy, self.programs.jobs).await?;
+        let mut differences = manifest.contents.differences(&counted.contents);
+        if schema.fingerprint() != manifest.fingerprint {
+            differences.push("the schema is another one".to_owned());
+        }
+        if differences.is_empty() {
+            return Ok(());
+        }
+        let text = format!(
+            "the restored copy is not what was backed up: {}",
+            shown(&differences)
+        );
+        Err(Failure::message(Kind::Gate, text).hint("nothing was changed; give an older backup"))
+    }
+
+    /// The database is reachable under its own name and has the backup's schema.
+    async fn look_at(&self, manifest: &Manifest) -> Result<(), Failure> {
+        let session = database::open_for_reading(self.url).await?;
+        let schema = session.describe_schema().await.map_err(database::failure)?;
+        if schema.fingerprint() == manifest.fingerprint {
+            return Ok(());
+        }
+        let text = format!("{} has not the schema of the backup", self.url);
+        Err(Failure::message(Kind::Gate, text)
+            .hint("something changes it already, or an earlier exchange is from another day"))
+    }
+
+    fn refuse_another_database(&self, manifest: &Manifest) -> Result<(), Failure> {
+        if manifest.database == self.url.database() {
+            return Ok(());
+        }
+        let text = format!(
+            "the backup is one of `{}`, and the database is `{}`",
+            manifest.database,
+            self.url.database()
+        );
+        Err(Failure::message(Kind::Input, text)
+            .hint("give the URL of the database that was backed up"))
+    }
+
+    fn absent(&self, names: &Names) -> Failure {
+        let text = format!(
+            "there is no database `{}` on {}, and no finished copy of the backup",
+            names.live,
+            self.url.server()
+        );
+        Failure::message(Kind::Gate, text).hint(format!(
+            "if `{}` is there, give it its name back: ALTER DATABASE … RENAME TO …",
+            names.replaced
+        ))
+    }
+
+    async fn maintenance(&self) -> Result<Session, Failure> {
+        let settings =
+            ConnectionSettings::reading("switchyard migrate-gate").without_statement_timeout();
+        let mut first = None;
+        for name in MAINTENANCE {
+            match Session::open(&self.url.with_database(name), &settings).await {
+                Ok(session) => return Ok(session),
+                Err(error) => first = first.or(Some(error)),
+            }
+        }
+        Err(match first {
+            Some(error) => database::failure(error).hint(
+                "a database is exchanged from another one: the role has to be let into `postgres`",
+            ),
+            None => Failure::message(Kind::Bug, "no database was tried"),
+        })
+    }
+
+    fn say(&self, text: String) {
+        self.context.console.progress(text);
+    }
+}
+
+impl Restored {
+    fn markdown(&self, url: &ConnectionUrl) -> String {
+        let mut text = format!(
+            "### Restored: {url}\n\nThe backup is in place. What it replaced is the database `{}`: look at it, then drop it.\n",
+            self.kept_as
+        );
+        if !self.lost.is_empty() {
+            text.push_str("\nWritten since the backup, and only there:\n\n");
+            for line in &self.lost {
+                text.push_str(&format!("- {line}\n"));
+            }
+        }
+        text
+    }
+}
+
+fn shown(lines: &[String]) -> String {
+    const SHOWN: usize = 10;
+    let mut text = lines
+        .iter()
+        .take(SHOWN)
+        .cloned()
+        .collect::<Vec<_>>()
+        .join("; ");
+    if lines.len() > SHOWN {
+        text.push_str(&format!("; and {} more", lines.len() - SHOWN));
+    }
+    text
+}

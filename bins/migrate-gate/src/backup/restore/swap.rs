@@ -1,0 +1,230 @@
+//! The exchange of a database for its restored copy. Which of the names are there says how far it is, so a
+//! killed exchange is gone on with by looking.
+
+use std::time::Duration;
+
+use switchyard_postgres::{PostgresError, Session};
+use switchyard_runner::Console;
+use tokio::time::Instant;
+
+use super::shell::identifier;
+
+/// How long sessions may take to end after they were told to.
+const ENDING: Duration = Duration::from_secs(30);
+
+/// Longest name of a database, in bytes (`NAMEDATALEN` − 1).
+const LONGEST_NAME: usize = 63;
+
+/// The names that an exchange needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Names {
+    /// The database as everybody calls it.
+    pub(super) live: String,
+    /// The restored copy until it takes that name.
+    pub(super) restored: String,
+    /// What the replaced database is called afterwards.
+    pub(super) replaced: String,
+}
+
+impl Names {
+    /// The names for a backup: the same backup has the same names, also after a crash.
+    pub(super) fn of(live: &str, backup: &str) -> Self {
+        let mark: String = backup
+            .chars()
+            .filter(char::is_ascii_alphanumeric)
+            .take(8)
+            .collect();
+        Self {
+            live: live.to_owned(),
+            restored: named(live, &format!("_restored_{mark}")),
+            replaced: named(live, &format!("_replaced_{mark}")),
+        }
+    }
+}
+
+fn named(live: &str, suffix: &str) -> String {
+    let mut end = live.len().min(LONGEST_NAME - suffix.len());
+    while !live.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}{suffix}", &live[..end])
+}
+
+/// Which of the names are there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Present {
+    pub(super) live: bool,
+    pub(super) restored: bool,
+    pub(super) replaced: bool,
+}
+
+/// What is to be done next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Make the copy, anew where an earlier one was not finished.
+    Restore,
+    /// The old one has its new name, the copy has not: rename the copy.
+    Finish,
+    /// The backup is in place since an earlier exchange.
+    InPlace,
+    /// The database is not there and neither is a copy.
+    Absent,
+}
+
+/// Decides by what is there.
+pub(super) fn next(present: Present) -> Next {
+    match present {
+        Present {
+            live: true,
+            replaced: false,
+            ..
+        } => Next::Restore,
+        Present {
+            live: false,
+            restored: true,
+            replaced: true,
+        } => Next::Finish,
+        Present {
+            live: true,
+            replaced: true,
+            ..
+        } => Next::InPlace,
+        Present { live: false, .. } => Next::Absent,
+    }
+}
+
+/// Looks which of the names are there.
+///
+/// # Errors
+/// As the server's.
+pub(super) async fn look(session: &Session, names: &Names) -> Result<Present, PostgresError> {
+    let what = "look for the databases of the exchange";
+    let sql = "SELECT datname::text AS name FROM pg_catalog.pg_database WHERE datname = ANY ($1)";
+    let all = vec![
+        names.live.clone(),
+        names.restored.clone(),
+        names.replaced.clone(),
+    ];
+    let mut there = Vec::new();
+    for row in session.rows(what, sql, &[&all]).await? {
+        there.push(session.column::<String>(what, &row, "name")?);
+    }
+    Ok(Present {
+        live: there.contains(&names.live),
+        restored: there.contains(&names.restored),
+        replaced: there.contains(&names.replaced),
+    })
+}
+
+/// Cuts every session of the database and gives its name to the copy. Between the two renames nobody finds the
+/// database, for as long as one statement takes.
+///
+/// # Errors
+/// As the server's; the database takes connections under its own name again, unless the server is gone.
+pub(super) async fn exchange(
+    session: &Session,
+    names: &Names,
+    console: &Console,
+) -> Result<(), PostgresError> {
+    let live = identifier(&names.live);
+    let closed = close_and_rename(session, names, console).await;
+    if let Err(error) = closed {
+        // What failed is told; that the way back fails as well is told by the next look.
+        let _ = session
+            .script(
+                "open the database again",
+                &format!("ALTER DATABASE {live} ALLOW_CONNECTIONS true"),
+            )
+            .await;
+        return Err(error);
+    }
+    finish(session, names).await
+}
+
+/// Gives the copy the name, and opens the replaced one for who wants to look.
+///
+/// # Errors
+/// As the server's.
+pub(super) async fn finish(session: &Session, names: &Names) -> Result<(), PostgresError> {
+    rename(session, &names.restored, &names.live).await?;
+    let replaced = identifier(&names.replaced);
+    let sql = format!("ALTER DATABASE {replaced} ALLOW_CONNECTIONS true");
+    session.script("open the replaced database", &sql).await
+}
+
+async fn close_and_rename(
+    session: &Session,
+    names: &Names,
+    console: &Console,
+) -> Result<(), PostgresError> {
+    let live = identifier(&names.live);
+    let sql = format!("ALTER DATABASE {live} ALLOW_CONNECTIONS false");
+    session.script("close the database", &sql).await?;
+    let begin = Instant::now();
+    loop {
+        let ended = end_sessions(session, &names.live).await?;
+        if ended > 0 {
+            console.info(format!("{ended} sessions of `{}` are ended", names.live));
+        }
+        match rename(session, &names.live, &names.replaced).await {
+            // object_in_use: a session has not ended yet.
+            Err(error) if error.sql_state() == Some("55006") && begin.elapsed() < ENDING => {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            renamed => return renamed,
+        }
+    }
+}
+
+async fn end_sessions(session: &Session, database: &str) -> Result<usize, PostgresError> {
+    let sql = "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity
+               WHERE datname = $1 AND pid <> pg_catalog.pg_backend_pid()";
+    let rows = session
+        .rows("end the sessions of the database", sql, &[&database])
+        .await?;
+    Ok(rows.len())
+}
+
+async fn rename(session: &Session, from: &str, to: &str) -> Result<(), PostgresError> {
+    let sql = format!(
+        "ALTER DATABASE {} RENAME TO {}",
+        identifier(from),
+        identifier(to)
+    );
+    session.script("rename the database", &sql).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backup_has_its_names_and_they_are_short_enough() {
+        let names = Names::of("shop", "0123abcd4567");
+        assert_eq!(names.restored, "shop_restored_0123abcd");
+        assert_eq!(names.replaced, "shop_replaced_0123abcd");
+        let long = Names::of(&"ü".repeat(40), "0123abcd");
+        assert!(long.restored.len() <= 63 && long.restored.ends_with("_restored_0123abcd"));
+    }
+
+    #[test]
+    fn what_is_there_says_how_far_an_exchange_is() {
+        let present = |live, restored, replaced| Present {
+            live,
+            restored,
+            replaced,
+        };
+        for (seen, expected) in [
+            (present(true, false, false), Next::Restore),
+            (present(true, true, false), Next::Restore),
+            (present(false, true, true), Next::Finish),
+            (present(true, false, true), Next::InPlace),
+            (present(true, true, true), Next::InPlace),
+            (present(false, false, false), Next::Absent),
+            (present(false, true, false), Next::Absent),
+            (present(false, false, true), Next::Absent),
+        ] {
+            assert_eq!(next(seen), expected, "{seen:?}");
+        }
+    }
+}

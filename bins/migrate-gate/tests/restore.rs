@@ -1,0 +1,250 @@
+//! `restore` as a step on real servers: what comes back, what is kept, what is refused.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
+use std::path::{Path, PathBuf};
+
+use switchyard_harness::{Ended, Step};
+use switchyard_test_postgres::{Database, PASSWORD, Server, programs};
+
+const WEB_PASSWORD: &str = "web-password-5521";
+
+fn step(command: &str) -> Step {
+    Step::new(env!("CARGO_BIN_EXE_migrate-gate"))
+        .input("command", command)
+        .input("pg-programs", programs().display().to_string())
+}
+
+/// A shop whose tables belong to one role and are used by another, with settings and grants of its own.
+struct Shop {
+    database: Database,
+    folder: tempfile::TempDir,
+}
+
+impl Shop {
+    fn open() -> Self {
+        let database = Server::shared().database();
+        let name = database.name();
+        database.run(&format!(
+            "CREATE ROLE owner_{name} LOGIN; CREATE ROLE web_{name} LOGIN PASSWORD '{WEB_PASSWORD}';
+             ALTER DATABASE {name} OWNER TO owner_{name};
+             ALTER DATABASE {name} SET statement_timeout = '71s';
+             ALTER DATABASE {name} SET search_path = \"$user\", public, shop;
+             ALTER ROLE web_{name} IN DATABASE {name} SET lock_timeout = '3s';
+             REVOKE ALL ON DATABASE {name} FROM PUBLIC;
+             GRANT CONNECT ON DATABASE {name} TO web_{name};
+             CREATE TABLE item (id int PRIMARY KEY, name text);
+             INSERT INTO item VALUES (1, 'one'), (2, 'two');
+             ALTER TABLE item OWNER TO owner_{name};
+             GRANT SELECT, INSERT ON item TO web_{name};"
+        ));
+        let folder = tempfile::tempdir().unwrap();
+        Self { database, folder }
+    }
+
+    fn backup(&self) -> String {
+        let ended = step("backup")
+            .input("database-url", self.database.url())
+            .input("backup-to", self.folder.path().display().to_string())
+            .run();
+        assert_code(&ended, 0);
+        ended.outputs["backup"].clone()
+    }
+
+    fn restore(&self, backup: &str) -> Step {
+        step("restore")
+            .input("database-url", self.database.url())
+            .input("backup", backup)
+    }
+
+    /// What the application reads.
+    fn web(&self, sql: &str) -> String {
+        let name = self.database.name();
+        let url = self.database.url_as(&format!("web_{name}"), WEB_PASSWORD);
+        let output = std::process::Command::new(switchyard_test_postgres::program("psql"))
+            .args(["-XAt", "-v", "ON_ERROR_STOP=1", "-c", sql, &url])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    fn databases(&self) -> String {
+        let name = self.database.name();
+        let postgres = Server::shared().existing_database("postgres");
+        postgres.read(&format!(
+            "SELECT string_agg(datname, ' ' ORDER BY datname) FROM pg_database WHERE datname ~ '^{name}(_r|$)'"
+        ))
+    }
+
+    fn replaced(&self, backup: &str) -> String {
+        format!("{}_replaced_{}", self.database.name(), mark(backup))
+    }
+}
+
+/// The first digits of a backup's digest, which its names carry.
+fn mark(backup: &str) -> &str {
+    let (_, digest) = backup.split_once("#sha256=").unwrap();
+    &digest[..8]
+}
+
+fn assert_code(ended: &Ended, code: i32) {
+    ended.assert_never_shows(PASSWORD);
+    assert_eq!(ended.code, Some(code), "{}", ended.log());
+}
+
+fn assert_said(ended: &Ended, texts: &[&str]) {
+    let log = ended.log();
+    for text in texts {
+        assert!(log.contains(text), "{text}: {log}");
+    }
+}
+
+#[test]
+fn a_restored_database_has_its_rows_owners_grants_and_settings_and_the_other_is_kept() {
+    let shop = Shop::open();
+    let backup = shop.backup();
+    shop.database
+        .run("ALTER TABLE item DROP COLUMN name; INSERT INTO item VALUES (3);");
+    // A session of the application is in the way.
+    let mut busy = shop.database.session();
+    let _ = busy.run("BEGIN; SELECT * FROM item;");
+    let ended = shop
+        .restore(&backup)
+        .input("accept-lost-writes", "true")
+        .run();
+    assert_code(&ended, 0);
+    assert_eq!(ended.outputs["restored"], "true");
+    assert_said(
+        &ended,
+        &[
+            "table public.item has 3 rows instead of 2",
+            &shop.replaced(&backup),
+        ],
+    );
+    let name = shop.database.name();
+    assert_eq!(
+        shop.web("SELECT string_agg(name, ' ' ORDER BY id) FROM item"),
+        "one two"
+    );
+    assert_eq!(
+        shop.web("INSERT INTO item VALUES (4, 'four') RETURNING id")
+            .lines()
+            .next(),
+        Some("4")
+    );
+    let settings = "SELECT current_setting('statement_timeout') || ' ' || current_setting('lock_timeout') || ' ' || current_setting('search_path')";
+    assert_eq!(shop.web(settings), "71s 3s \"$user\", public, shop");
+    let owner = format!("SELECT pg_get_userbyid(datdba) FROM pg_database WHERE datname = '{name}'");
+    assert_eq!(shop.database.read(&owner), format!("owner_{name}"));
+    assert_eq!(
+        shop.database
+            .read("SELECT tableowner FROM pg_tables WHERE tablename = 'item'"),
+        format!("owner_{name}")
+    );
+    let everybody = format!("SELECT has_database_privilege('public', '{name}', 'CONNECT')");
+    assert_eq!(shop.database.read(&everybody), "f");
+    let kept = Server::shared().existing_database(&shop.replaced(&backup));
+    assert_eq!(kept.read("SELECT count(*) FROM item"), "3");
+    let again = shop
+        .restore(&backup)
+        .input("accept-lost-writes", "true")
+        .run();
+    assert_code(&again, 0);
+    assert_said(&again, &["in place already"]);
+    assert_eq!(
+        shop.web("SELECT count(*) FROM item"),
+        "3",
+        "nothing is restored twice"
+    );
+}
+
+#[test]
+fn what_was_written_since_is_told_and_nothing_is_changed_without_consent() {
+    let shop = Shop::open();
+    let backup = shop.backup();
+    shop.database.run("INSERT INTO item VALUES (3, 'three');");
+    let before = shop.databases();
+    let ended = shop.restore(&backup).run();
+    assert_code(&ended, 1);
+    assert_said(
+        &ended,
+        &[
+            "table public.item has 3 rows instead of 2",
+            "accept-lost-writes",
+        ],
+    );
+    assert_eq!(shop.databases(), before);
+    assert_eq!(shop.web("SELECT count(*) FROM item"), "3");
+    assert!(!ended.outputs.contains_key("restored"));
+}
+
+#[test]
+fn a_damaged_backup_and_one_of_another_database_replace_nothing() {
+    let (shop, other) = (Shop::open(), Shop::open());
+    let backup = shop.backup();
+    let ended = other
+        .restore(&backup)
+        .input("accept-lost-writes", "true")
+        .run();
+    assert_code(&ended, 2);
+    assert_said(&ended, &["the backup is one of"]);
+    let folder = PathBuf::from(backup.split('#').next().unwrap()).join("dump");
+    let largest = largest(&folder);
+    let mut bytes = std::fs::read(&largest).unwrap();
+    let last = bytes.len() / 2;
+    bytes[last] ^= 1;
+    std::fs::write(&largest, bytes).unwrap();
+    let before = shop.databases();
+    let ended = shop
+        .restore(&backup)
+        .input("accept-lost-writes", "true")
+        .run();
+    assert_code(&ended, 1);
+    assert_said(&ended, &["the backup is damaged", "other contents"]);
+    assert_eq!(shop.databases(), before);
+}
+
+fn largest(folder: &Path) -> PathBuf {
+    let files = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    files
+        .max_by_key(|file| std::fs::metadata(file).unwrap().len())
+        .unwrap()
+}
+
+#[test]
+fn an_exchange_that_was_cut_off_between_its_renames_is_ended_by_the_next_run() {
+    let shop = Shop::open();
+    let backup = shop.backup();
+    let (name, mark) = (shop.database.name().to_owned(), mark(&backup));
+    let postgres = Server::shared().existing_database("postgres");
+    postgres.run(&format!(
+        "CREATE DATABASE {name}_restored_{mark} TEMPLATE {name};"
+    ));
+    shop.database.run("DROP TABLE item;");
+    postgres.run(&format!(
+        "ALTER DATABASE {name} RENAME TO {name}_replaced_{mark};"
+    ));
+    let ended = shop.restore(&backup).run();
+    assert_code(&ended, 0);
+    assert_said(&ended, &["an exchange that was cut off is ended"]);
+    assert_eq!(shop.database.read("SELECT count(*) FROM item"), "2");
+    assert_eq!(shop.databases(), format!("{name} {name}_replaced_{mark}"));
+}
+
+#[test]
+fn one_that_was_cut_off_before_is_begun_anew() {
+    let shop = Shop::open();
+    let backup = shop.backup();
+    let (name, mark) = (shop.database.name().to_owned(), mark(&backup));
+    let postgres = Server::shared().existing_database("postgres");
+    // Killed while the copy was filled, and once more after the database was closed.
+    postgres.run(&format!("CREATE DATABASE {name}_restored_{mark};"));
+    postgres.run(&format!("ALTER DATABASE {name} ALLOW_CONNECTIONS false;"));
+    let ended = shop.restore(&backup).run();
+    assert_code(&ended, 0);
+    assert_eq!(shop.web("SELECT count(*) FROM item"), "2");
+    assert_eq!(shop.databases(), format!("{name} {name}_replaced_{mark}"));
+}
