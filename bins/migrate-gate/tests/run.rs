@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use switchyard_harness::{Ended, Step};
-use switchyard_test_postgres::{Database, PASSWORD, Prisma, Server};
+use switchyard_test_postgres::{Database, PASSWORD, Prisma, Server, programs};
 
 const FIRST: &str = "20260101000000_first";
 const SECOND: &str = "20260102000000_second";
@@ -620,4 +620,119 @@ fn a_migration_that_makes_another_schema_than_in_its_rehearsal_is_told() {
         .run();
     assert_code(&ended, 1);
     assert_said(&ended, &["made another schema than in its rehearsal"]);
+}
+
+/// A backup of the database in a folder, and what names it.
+fn backup(database: &Database, folder: &Path) -> String {
+    let ended = gate("backup")
+        .input("database-url", database.url())
+        .input("backup-to", folder.display().to_string())
+        .input("pg-programs", programs().display().to_string())
+        .run();
+    assert_code(&ended, 0);
+    ended.outputs["backup"].clone()
+}
+
+#[test]
+fn what_stops_half_way_is_taken_back_to_the_backup_with_the_schemas_beside_it() {
+    let database = Server::shared().database();
+    database.run("CREATE SCHEMA privacy;");
+    let projects = [Prisma::new(), Prisma::new()];
+    projects[0].migration(FIRST, ITEM);
+    let folders = projects
+        .each_ref()
+        .map(|project| project.folder().display().to_string());
+    let both = || {
+        let schemas = format!(
+            "- {{name: shop, path: {0}, directory: {0}, url-env: SHOP}}\n- {{name: privacy, path: {1}, directory: {1}, url-env: PRIVACY}}\n",
+            folders[0], folders[1]
+        );
+        let urls = format!("SHOP={0}\nPRIVACY={0}?schema=privacy\n", database.url());
+        let mut step = gate("run")
+            .input("schemas", schemas)
+            .input("database-urls", urls)
+            .input("prisma", PRISMA)
+            .input("pg-programs", programs().display().to_string())
+            .input(
+                "variables",
+                Prisma::variables().map(|(name, _)| name).join("\n"),
+            );
+        for (name, value) in Prisma::variables() {
+            step = step.variable(name, value);
+        }
+        step
+    };
+    projects[1].migration(FIRST, "CREATE TABLE consent (id int PRIMARY KEY);\n");
+    assert_code(&both().run(), 0);
+    let kept = tempfile::tempdir().unwrap();
+    let reference = backup(&database, kept.path());
+    projects[0].migration(SECOND, "ALTER TABLE item ADD COLUMN price int;\n");
+    projects[1].migration(
+        SECOND,
+        "ALTER TABLE consent ADD COLUMN at date;\nALTER TABLE nowhere ADD COLUMN x int;\n",
+    );
+    let without = both().input("policy", "restore").run();
+    assert_code(&without, 2);
+    assert_said(&without, &["there is no backup of"]);
+    let ended = both()
+        .input("policy", "restore")
+        .input("backups", &reference)
+        .input("accept-lost-writes", "true")
+        .run();
+    assert_code(&ended, 1);
+    assert_eq!(ended.outputs["restored"], "true");
+    assert_said(
+        &ended,
+        &[
+            "schema `shop`: applied and verified; the backup is in place again",
+            "failed half-way",
+        ],
+    );
+    let columns =
+        "SELECT count(*) FROM information_schema.columns WHERE column_name IN ('price', 'at')";
+    assert_eq!(database.read(columns), "0");
+    assert_eq!(database.read("SELECT name FROM item"), "one");
+    assert_eq!(applied(&database), FIRST);
+}
+
+#[test]
+fn a_clean_failure_restores_nothing_and_writes_since_the_backup_are_not_lost_without_consent() {
+    let database = Server::shared().database();
+    let project = Prisma::new();
+    project.migration(FIRST, ITEM);
+    assert_code(&run(&project, &database).run(), 0);
+    let kept = tempfile::tempdir().unwrap();
+    let reference = backup(&database, kept.path());
+    let with_policy = || {
+        run(&project, &database)
+            .input("policy", "restore")
+            .input("backups", &reference)
+            .input("pg-programs", programs().display().to_string())
+    };
+    project.migration(SECOND, "ALTER TABLE nowhere ADD COLUMN x int;\n");
+    let ended = with_policy().run();
+    assert_code(&ended, 1);
+    assert_eq!(ended.outputs["restored"], "false");
+    let resolved = project.run(
+        &database.url(),
+        &["migrate", "resolve", "--rolled-back", SECOND],
+    );
+    assert_eq!(resolved.code, Some(0), "{}", resolved.log);
+    database.run("INSERT INTO item VALUES (2, 'two');");
+    project.migration(
+        SECOND,
+        "ALTER TABLE item ADD COLUMN price int;\nALTER TABLE nowhere ADD COLUMN x int;\n",
+    );
+    let ended = with_policy().run();
+    assert_code(&ended, 1);
+    assert_eq!(ended.outputs["restored"], "false");
+    assert_said(
+        &ended,
+        &[
+            "not restored",
+            "table public.item has 2 rows instead of 1",
+            "accept-lost-writes",
+        ],
+    );
+    assert_eq!(database.read("SELECT count(*) FROM item"), "2");
 }

@@ -27,14 +27,14 @@ use switchyard_runner::{Context, Failure, Kind};
 
 use crate::{database, trusted};
 use dump::{Dump, DumpOptions, dump};
-pub(crate) use inputs::{BackupArgs, RestoreArgs, VerifyArgs};
-use inputs::{BackupKind, PlaceArgs, ProgramArgs, ScratchArgs};
+pub(crate) use inputs::{BackupArgs, ProgramArgs, RestoreArgs, VerifyArgs};
+use inputs::{BackupKind, PlaceArgs, ScratchArgs};
 use manifest::{Manifest, sha256};
 use programs::Programs;
 use proof::{Proof, Proving};
-use reference::BackupReference;
+pub(crate) use reference::BackupReference;
 use report::{BackupReport, Report};
-pub(crate) use restore::run as restore;
+pub(crate) use restore::{Restored, Restoring, database_of, run as restore};
 use store::Store;
 pub(crate) use verify::run as verify;
 

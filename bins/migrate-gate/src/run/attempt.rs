@@ -115,6 +115,20 @@ pub(crate) enum Stopped {
     InvalidIndexes(Vec<String>),
 }
 
+impl Stopped {
+    /// Whether nothing of the migration that stopped is left in the database.
+    pub(crate) fn leaves_nothing(&self) -> bool {
+        match self {
+            Self::LockTimedOut { .. } | Self::FailedCleanly { .. } => true,
+            Self::Incomplete { .. }
+            | Self::FailedHalfWay { .. }
+            | Self::FailedPerhapsWithRows { .. }
+            | Self::FailedUnproven { .. }
+            | Self::InvalidIndexes(_) => false,
+        }
+    }
+}
+
 /// How often, and how long between.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Patience {

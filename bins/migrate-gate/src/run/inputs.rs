@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::{ArgAction, Args, ValueEnum};
 use switchyard_runner::{List, values};
 
 use super::assertions::Assertions;
+use crate::backup::{BackupReference, ProgramArgs};
 use crate::database::DatabaseArgs;
 use crate::inputs::ProjectArgs;
 
@@ -40,6 +41,15 @@ pub(crate) struct GenerateArgs {
     pub(crate) project: ProjectArgs,
     #[command(flatten)]
     pub(crate) tool: ToolArgs,
+}
+
+/// What is done when something stops after something was changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Policy {
+    /// The database stays as it stands; it is told what ran and how to go on
+    Halt,
+    /// The backup takes the place of the database, with every schema in it
+    Restore,
 }
 
 /// Inputs of `run`.
@@ -82,6 +92,19 @@ pub(crate) struct RunArgs {
     /// In `RUNNER_TEMP` when it is not given. A file that outlives the runner is better.
     #[arg(long)]
     pub(crate) journal: Option<PathBuf>,
+    /// What is done when something stops after something was changed
+    #[arg(long, value_enum, default_value = "halt")]
+    pub(crate) policy: Policy,
+    /// Backups to go back to, as the output `backup` names them, one per line; for `policy: restore`
+    #[arg(long, default_value = "")]
+    pub(crate) backups: List<BackupReference>,
+    /// Restore although something was written since the backup
+    ///
+    /// What is replaced is kept as a database of another name. The running version writes until its sessions are cut.
+    #[arg(long, value_parser = values::boolean, default_value = "false", num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
+    pub(crate) accept_lost_writes: bool,
+    #[command(flatten)]
+    pub(crate) programs: ProgramArgs,
     /// What has to hold afterwards: a YAML list of `name`, `sql` (one row, one boolean), `schema`
     #[arg(long, default_value = "[]")]
     pub(crate) assertions: Assertions,

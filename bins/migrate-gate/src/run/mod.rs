@@ -13,6 +13,7 @@ mod journal;
 mod one;
 mod rehearsed;
 mod report;
+mod restore;
 mod resume;
 mod role_limits;
 mod tool;
@@ -40,6 +41,7 @@ use attempt::Patience;
 use journal::Journal;
 use rehearsed::Rehearsed;
 use report::{Ending, Report};
+use restore::Backups;
 use tool::ToolInputs;
 
 /// How our own sessions call themselves.
@@ -53,6 +55,7 @@ struct Run<'a> {
     tool: ToolInputs,
     patience: Patience,
     rehearsed: Option<Rehearsed>,
+    backups: Backups,
     journal: Mutex<Journal>,
     /// Set when a schema has stopped: then no further one is begun.
     has_stopped: AtomicBool,
@@ -88,8 +91,10 @@ pub(crate) async fn run(args: RunArgs, context: &mut Context) -> Result<(), Fail
     let rehearsed = rehearsal
         .map(|path| Rehearsed::read(path, &groups, &context.console))
         .transpose()?;
+    let backups = Backups::find(&args, &groups, context).await?;
     let run = Run {
         rehearsed,
+        backups,
         patience: Patience {
             attempts: args.attempts,
             pause: args.retry_pause,

@@ -85,6 +85,10 @@ impl Run<'_> {
             endings.push(self.ending(database, located, progress, conclusion).await);
         }
         self.end(database, &mut endings).await;
+        let backups = &self.backups;
+        backups
+            .go_back(self.args, &database.group, &mut endings, self.context)
+            .await;
         self.context.console.info(format!("{place}: done"));
         endings
     }
@@ -518,7 +522,11 @@ impl Run<'_> {
                 why,
             },
         )?;
-        Ok(Conclusion::Stopped { seen, how_to_go_on })
+        Ok(Conclusion::Stopped {
+            seen,
+            how_to_go_on,
+            nothing_is_left: stopped.leaves_nothing(),
+        })
     }
 
     /// The migrations that the tool would run now.
@@ -578,6 +586,7 @@ impl Run<'_> {
             Conclusion::Stopped { .. }
             | Conclusion::Unproved { .. }
             | Conclusion::Failed { .. }
+            | Conclusion::Restored { .. }
             | Conclusion::NotBegun => self.left(database, located).await,
         };
         let applied = progress.planned.iter().filter(|name| !left.contains(name));
@@ -590,6 +599,8 @@ impl Run<'_> {
             conclusion,
             differences: progress.differences,
             output: progress.output,
+            not_restored: None,
+            hints: Vec::new(),
         }
     }
 

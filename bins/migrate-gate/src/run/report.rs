@@ -1,11 +1,14 @@
 //! How a run ended: each schema of each database, in the summary, in a file, and as the step's verdict.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use serde::Serialize;
 use switchyard_runner::summary::cell;
 use switchyard_runner::{Context, Failure, Kind};
+
+use crate::backup::Restored;
 
 /// How it ended for one schema.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -28,6 +31,42 @@ pub(crate) struct Ending {
     pub(crate) differences: Vec<String>,
     /// File with what the tool wrote, when it was started.
     pub(crate) output: Option<PathBuf>,
+    /// Why the backup was not restored, where it should have been.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) not_restored: Option<String>,
+    /// What to do besides.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) hints: Vec<String>,
+}
+
+impl Ending {
+    /// Whether the database may be another than before: then a backup is worth going back to.
+    pub(super) fn has_changed_something(&self) -> bool {
+        match &self.conclusion {
+            Conclusion::Stopped {
+                nothing_is_left, ..
+            } => !nothing_is_left || !self.applied.is_empty(),
+            Conclusion::Verified | Conclusion::Unproved { .. } | Conclusion::Failed { .. } => {
+                self.attempts > 0
+            }
+            Conclusion::NothingPending | Conclusion::NotBegun | Conclusion::Restored { .. } => {
+                false
+            }
+        }
+    }
+
+    /// The backup is in the place of the database: what was applied is not any more.
+    pub(super) fn take_back(&mut self, restored: &Restored) {
+        let taken_back = std::mem::take(&mut self.applied);
+        let why = shown(&self.conclusion);
+        self.left.splice(0..0, taken_back);
+        self.left.dedup();
+        self.conclusion = Conclusion::Restored {
+            why,
+            kept_as: restored.kept_as.clone(),
+            lost: restored.lost.clone(),
+        };
+    }
 }
 
 /// How it ended.
@@ -48,6 +87,8 @@ pub(crate) enum Conclusion {
         seen: String,
         /// How to go on.
         how_to_go_on: String,
+        /// Whether nothing of the migration that stopped is left.
+        nothing_is_left: bool,
     },
     /// Everything is applied, and a proof failed.
     Unproved {
@@ -66,6 +107,15 @@ pub(crate) enum Conclusion {
     },
     /// It was not begun, because another one had stopped.
     NotBegun,
+    /// The backup is in the place of its database.
+    Restored {
+        /// How it had ended before.
+        why: String,
+        /// Name of the database that was replaced.
+        kept_as: String,
+        /// What was written since the backup and is only there.
+        lost: Vec<String>,
+    },
 }
 
 /// How a run ended.
@@ -112,6 +162,9 @@ impl Report {
                 Conclusion::Verified | Conclusion::NothingPending
             )
         });
+        let mut schemas = self.schemas.iter();
+        let restored = schemas.any(|one| matches!(one.conclusion, Conclusion::Restored { .. }));
+        context.outputs.set("restored", restored)?;
         context.outputs.set("verified", verified)
     }
 
@@ -124,9 +177,13 @@ impl Report {
         let mut hints = Vec::new();
         let mut kind = None;
         for ending in &self.schemas {
+            told.extend(ending.not_restored.clone());
+            hints.extend(ending.hints.iter().cloned());
             match &ending.conclusion {
                 Conclusion::Verified | Conclusion::NothingPending => {}
-                Conclusion::Stopped { seen, how_to_go_on } => {
+                Conclusion::Stopped {
+                    seen, how_to_go_on, ..
+                } => {
                     told.push(seen.clone());
                     hints.push(how_to_go_on.clone());
                     kind.get_or_insert(Kind::Gate);
@@ -152,6 +209,16 @@ impl Report {
                         kind = Some(*of);
                     }
                 }
+                Conclusion::Restored { why, kept_as, .. } => {
+                    told.push(format!(
+                        "schema `{}`: {why}; the backup is in place again",
+                        ending.schema
+                    ));
+                    hints.push(format!(
+                        "what it replaced is the database `{kept_as}`: look at it, then drop it"
+                    ));
+                    kind.get_or_insert(Kind::Gate);
+                }
                 Conclusion::NotBegun => {
                     told.push(format!("schema `{}` was not begun", ending.schema))
                 }
@@ -160,7 +227,9 @@ impl Report {
         let Some(kind) = kind else {
             return Ok(());
         };
-        hints.dedup();
+        let mut known = BTreeSet::new();
+        hints.retain(|hint| known.insert(hint.clone()));
+        told.dedup();
         let failure = Failure::message(kind, told.join("; "));
         Err(hints.into_iter().fold(failure, Failure::hint))
     }
@@ -197,6 +266,15 @@ fn incident(text: &mut String, ending: &Ending) {
             "correct it with a new migration, or restore the backup".to_owned()
         }
         Conclusion::Failed { hints, .. } => hints.join("; "),
+        Conclusion::Restored { lost, .. } if lost.is_empty() => {
+            "nothing was written since the backup".to_owned()
+        }
+        Conclusion::Restored { lost, .. } => {
+            format!(
+                "written since the backup, and only in what was replaced: {}",
+                lost.join("; ")
+            )
+        }
     };
     let _ = writeln!(
         text,
@@ -235,6 +313,9 @@ fn shown(conclusion: &Conclusion) -> String {
         Conclusion::Unproved { failed } => format!("applied, not proved: {}", failed.join("; ")),
         Conclusion::Failed { what, .. } => what.clone(),
         Conclusion::NotBegun => "not begun: another schema stopped".to_owned(),
+        Conclusion::Restored { why, kept_as, .. } => {
+            format!("{why}; the backup is in place again, what it replaced is `{kept_as}`")
+        }
     }
 }
 
@@ -258,6 +339,8 @@ mod tests {
             conclusion,
             differences: Vec::new(),
             output: None,
+            not_restored: None,
+            hints: Vec::new(),
         }
     }
 
@@ -266,6 +349,7 @@ mod tests {
         let stopped = Conclusion::Stopped {
             seen: "schema `privacy`: migration `2` failed".to_owned(),
             how_to_go_on: "correct it".to_owned(),
+            nothing_is_left: true,
         };
         let schemas = vec![
             ending("shop", Conclusion::Verified),

@@ -12,7 +12,7 @@ use switchyard_postgres::{ConnectionSettings, ConnectionUrl, Session};
 use switchyard_runner::{Context, Failure, Kind};
 
 use super::inputs::{PlaceArgs, ProgramArgs, RestoreArgs};
-use super::manifest::{DUMP, Manifest, sha256};
+use super::manifest::{DUMP, MANIFEST, Manifest, sha256};
 use super::proof::Proof;
 use super::reference::BackupReference;
 use super::scratch::{connection_text, look};
@@ -45,6 +45,29 @@ pub(crate) struct Restored {
     pub(crate) kept_as: String,
     /// What was written since the backup and is only there.
     pub(crate) lost: Vec<String>,
+}
+
+/// The name of the database that a backup is one of.
+///
+/// # Errors
+/// Kind gate when it has no manifest, or another one than it is named with; kind remote when the store fails.
+pub(crate) async fn database_of(
+    backup: &BackupReference,
+    context: &Context,
+) -> Result<String, Failure> {
+    let store = PlaceArgs { backup_to: None }.open(&backup.location, context)?;
+    let text = store.text(MANIFEST).await.map_err(keep::store_failure)?;
+    let damaged = |why: String| {
+        Failure::message(
+            Kind::Gate,
+            format!("the backup at {}: {why}", backup.location),
+        )
+        .hint("nothing was changed; make another one")
+    };
+    let text = text.ok_or_else(|| damaged("it has no manifest".to_owned()))?;
+    let manifest = Manifest::parse(&text, backup.digest.as_deref());
+    let manifest = manifest.map_err(|cause| damaged(cause.to_string()))?;
+    Ok(manifest.database.clone())
 }
 
 /// Restores a backup.
