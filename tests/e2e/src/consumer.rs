@@ -47,6 +47,8 @@ pub struct Settings {
     pub slack_token: String,
     /// The URL of the shop's database; empty where no workflow migrates one.
     pub database_url: String,
+    /// Where backups of the database go, for `s3://shop-backups/production`.
+    pub backup_to: String,
     /// What installs Prisma, for `npm ci`: the cluster's network has no registry.
     pub install: String,
 }
@@ -162,6 +164,7 @@ impl Consumer {
             ),
             ("shop.example.com", &settings.host),
             ("registry.example.com/shop", &settings.registry),
+            ("s3://shop-backups/production", &settings.backup_to),
         ];
         let text = replacements
             .iter()

@@ -256,6 +256,7 @@ impl Settings {
             slack_webhook_url: format!("{}{}", slack.base_url(), slack.service().webhook_path),
             slack_token: slack.service().bot_token.to_owned(),
             database_url: String::new(),
+            backup_to: String::new(),
             install: String::new(),
         }
     }

@@ -679,6 +679,7 @@ async fn a_database_is_migrated_before_green_and_a_migration_that_fails_leaves_b
     let shop = Shop::filled_in("e2e-migrate", Access::Login, |settings| {
         settings.database_url = database.url();
         settings.install = install_prisma(tools.path());
+        settings.backup_to = tools.path().join("backups").display().to_string();
     })
     .await;
     let release = |version: &str| {
@@ -692,6 +693,8 @@ async fn a_database_is_migrated_before_green_and_a_migration_that_fails_leaves_b
         database.read("SELECT to_regclass('\"Order\"') IS NOT NULL"),
         "t"
     );
+    let backups = std::fs::read_dir(tools.path().join("backups")).unwrap();
+    assert_eq!(backups.count(), 1, "one of the database is kept");
 
     let file = format!("prisma/migrations/{PRICES}/migration.sql");
     let add = |sql: &str| shop.consumer.add(&file, sql).unwrap();
