@@ -287,3 +287,58 @@ fn events_in_which_strangers_decide_get_no_credentials() {
         assert!(ended.stdout.contains("run `lint`"), "{}", ended.log());
     }
 }
+
+#[test]
+fn locks_come_with_the_size_of_the_table_as_it_is() {
+    let database = Server::shared().database();
+    let project = applied(&database);
+    project.migration(
+        SECOND,
+        "ALTER TABLE item ADD COLUMN a text;\nALTER TABLE item ALTER COLUMN id TYPE bigint;\n",
+    );
+    let small = plan(&project, &database.url());
+    assert_eq!(small.code, Some(0), "{}", small.log());
+    assert!(
+        small
+            .summary
+            .contains("ACCESS EXCLUSIVE, rewrite, blocks reads and writes for a moment"),
+        "{}",
+        small.summary
+    );
+    // Sizes are at least what the statistics say, so a huge table needs no huge disk.
+    database.run("UPDATE pg_class SET reltuples = 2e9, relpages = 20000000 WHERE relname = 'item'");
+    let huge = plan(&project, &database.url());
+    assert!(
+        huge.summary.contains("about 2000000000 rows, 156250 MiB"),
+        "{}",
+        huge.summary
+    );
+    assert!(
+        huge.stdout.contains("second/migration.sql,line=2"),
+        "{}",
+        huge.log()
+    );
+    assert_eq!(
+        huge.outputs["digest"], small.outputs["digest"],
+        "sizes are measurements"
+    );
+    assert_eq!(
+        huge.outputs["safe"], "true",
+        "its ledger is sound and every statement is known"
+    );
+}
+
+#[test]
+fn a_statement_that_nobody_knows_is_not_safe() {
+    let database = Server::shared().database();
+    let project = applied(&database);
+    project.migration(SECOND, "SELECT reindex_everything();\n");
+    let ended = plan(&project, &database.url());
+    assert_eq!(ended.code, Some(0), "{}", ended.log());
+    assert_eq!(ended.outputs["safe"], "false");
+    assert!(
+        ended.stdout.contains("reindex_everything"),
+        "{}",
+        ended.log()
+    );
+}

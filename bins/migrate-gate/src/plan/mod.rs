@@ -1,6 +1,7 @@
 //! `plan`: what would run, whether the ledger is sound, what would be locked for how long, and the digest that an
 //! approval is bound to. It reads databases and changes nothing in them.
 
+mod cost;
 mod digest;
 mod report;
 mod survey;

@@ -5,12 +5,16 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 use switchyard_postgres::ServerVersion;
-use switchyard_runner::Console;
 use switchyard_runner::summary::cell;
+use switchyard_runner::{Console, Location};
 
+use super::cost::{Blocks, LockCost, StatementCost};
 use super::digest::{Digest, DigestedSchema, digest};
 use crate::ledger::{Standing, Verdict};
 use crate::project::Tool;
+
+/// From how many milliseconds on clients notice that they wait.
+const NOTICED: u64 = 500;
 
 /// Version of the report's form.
 const FORM: u32 = 1;
@@ -52,6 +56,8 @@ pub(crate) struct SchemaPlan {
     pub(crate) fingerprint: String,
     /// Every migration with its state, by name.
     pub(crate) standings: Vec<Standing>,
+    /// What the pending statements lock.
+    pub(crate) statements: Vec<StatementCost>,
     /// SHA-256 of each file with LF, by the migration's name.
     pub(crate) checksums: BTreeMap<String, String>,
 }
@@ -94,7 +100,7 @@ impl Plan {
             pending: schemas.iter().map(|one| one.pending().count()).sum(),
             schemas,
         };
-        plan.safe = plan.verdict() == Verdict::Sound;
+        plan.safe = plan.verdict() == Verdict::Sound && plan.unknown().next().is_none();
         plan
     }
 
@@ -103,6 +109,12 @@ impl Plan {
         let all = self.schemas.iter().flat_map(|schema| &schema.standings);
         let worst = all.map(|one| one.state.verdict()).max();
         worst.unwrap_or(Verdict::Sound)
+    }
+
+    /// Pending statements of which something could not be told.
+    fn unknown(&self) -> impl Iterator<Item = &StatementCost> {
+        let all = self.schemas.iter().flat_map(|schema| &schema.statements);
+        all.filter(|one| !one.unknown.is_empty())
     }
 
     /// What keeps everything from running.
@@ -149,6 +161,70 @@ pub(crate) fn annotate(plan: &Plan, console: &Console) {
     for text in plan.doubtful() {
         console.warning("migrate-gate", text);
     }
+    for schema in &plan.schemas {
+        for statement in &schema.statements {
+            annotate_statement(statement, console);
+        }
+    }
+}
+
+/// A lock that is noticed is a warning on its line, and so is what could not be told.
+fn annotate_statement(statement: &StatementCost, console: &Console) {
+    let file = statement.file.display().to_string();
+    let at = Location {
+        file: &file,
+        line: statement.line,
+        end_line: statement.line,
+    };
+    for reason in &statement.unknown {
+        console.warning_at(
+            at,
+            "migrate-gate",
+            format!("not known what it locks: {reason}"),
+        );
+    }
+    for lock in statement.locks.iter().filter(|lock| lock.is_noticed()) {
+        console.warning_at(at, "migrate-gate", told(lock));
+    }
+}
+
+impl LockCost {
+    /// Whether clients have to wait for longer than a moment, or nobody can tell.
+    fn is_noticed(&self) -> bool {
+        let is_long = self
+            .estimated_milliseconds
+            .is_none_or(|time| time >= NOTICED);
+        self.blocks != Blocks::Changes && is_long
+    }
+}
+
+/// `item (1,000 rows, 50 MiB): ACCESS EXCLUSIVE, rewrite, blocks reads and writes for about 4 s (estimate)`.
+fn told(lock: &LockCost) -> String {
+    let mut parts = vec![lock.mode.clone()];
+    parts.extend(lock.work.iter().map(|&work| work.to_owned()));
+    let whom = match lock.blocks {
+        Blocks::Everybody => "blocks reads and writes",
+        Blocks::Writers => "blocks writes",
+        Blocks::Changes => "blocks other changes of the schema",
+    };
+    let time = match lock.estimated_milliseconds {
+        None => "for a time that cannot be told".to_owned(),
+        Some(time) if time < NOTICED => "for a moment".to_owned(),
+        Some(time) => format!("for about {} s (estimate)", time.div_ceil(1000)),
+    };
+    parts.push(format!("{whom} {time}"));
+    format!("{}{}: {}", lock.table, size(lock), parts.join(", "))
+}
+
+fn size(lock: &LockCost) -> String {
+    let Some(size) = lock.size else {
+        return String::new();
+    };
+    let rows = size.rows.map_or_else(
+        || "never analysed".to_owned(),
+        |rows| format!("about {rows} rows"),
+    );
+    format!(" ({rows}, {} MiB)", size.bytes.div_ceil(1024 * 1024))
 }
 
 /// The plan for people.
@@ -190,5 +266,35 @@ fn schema_markdown(schema: &SchemaPlan) -> String {
             rows.join("\n")
         );
     }
+    text.push_str(&statements_markdown(&schema.statements));
     text
+}
+
+fn statements_markdown(statements: &[StatementCost]) -> String {
+    let rows: Vec<String> = statements
+        .iter()
+        .filter(|one| !(one.locks.is_empty() && one.unknown.is_empty()))
+        .map(|one| {
+            let locks = one.locks.iter().map(told);
+            let unknown = one
+                .unknown
+                .iter()
+                .map(|reason| format!("not known: {reason}"));
+            let told: Vec<String> = locks.chain(unknown).map(|text| cell(&text)).collect();
+            format!(
+                "| {}, line {} | {} | {} |",
+                cell(&one.migration),
+                one.line,
+                cell(&one.text),
+                told.join("<br>")
+            )
+        })
+        .collect();
+    if rows.is_empty() {
+        return String::new();
+    }
+    format!(
+        "\n| where | statement | locks |\n| --- | --- | --- |\n{}\n",
+        rows.join("\n")
+    )
 }

@@ -1,7 +1,9 @@
 //! Reads one database for the plan of its schemas.
 
-use switchyard_postgres::Session;
+use switchyard_postgres::{Relation, Session};
+use switchyard_sql::ServerVersion;
 
+use super::cost::Costed;
 use super::report::SchemaPlan;
 use super::tool_version::tool_version;
 use crate::database::{self, DatabaseGroup, Located, read_ledger};
@@ -16,9 +18,10 @@ pub(super) async fn survey(group: &DatabaseGroup) -> Result<Vec<SchemaPlan>, Fai
     let session = database::open_for_reading(&group.url).await?;
     let fingerprint = session.describe_schema().await.map_err(database::failure)?;
     let fingerprint = fingerprint.fingerprint().to_string();
+    let relations = session.relations().await.map_err(database::failure)?;
     let mut plans = Vec::new();
     for located in &group.schemas {
-        plans.push(plan_of(&session, located, &fingerprint).await?);
+        plans.push(plan_of(&session, located, &fingerprint, &relations).await?);
     }
     Ok(plans)
 }
@@ -27,13 +30,23 @@ async fn plan_of(
     session: &Session,
     located: &Located,
     fingerprint: &str,
+    relations: &[Relation],
 ) -> Result<SchemaPlan, Failure> {
     // Each URL of a group may log in as another role, and that role has to be able to look.
     let own = database::open_for_reading(&located.url).await?;
     let ledger = read_ledger(&own, located)
         .await
         .map_err(database::failure)?;
+    let standings = standings(&ledger, &located.schema.migrations);
+    let costed = Costed {
+        migrations: &located.schema.migrations,
+        standings: &standings,
+        namespace: located.namespace(),
+        relations,
+        version: rules_version(session.version().major()),
+    };
     Ok(SchemaPlan {
+        statements: costed.costs(),
         name: located.name(),
         database: located.url.database().to_owned(),
         server: located.url.server(),
@@ -43,7 +56,7 @@ async fn plan_of(
         command: located.schema.schema.command.clone(),
         tool_version: tool_version(&located.schema.schema),
         fingerprint: fingerprint.to_owned(),
-        standings: standings(&ledger, &located.schema.migrations),
+        standings,
         checksums: located
             .schema
             .migrations
@@ -51,4 +64,14 @@ async fn plan_of(
             .map(|one| (one.name.clone(), one.checksums()[0].clone()))
             .collect(),
     })
+}
+
+/// The rules of a server's version; those of the nearest known one for a version that they do not know.
+fn rules_version(major: u16) -> ServerVersion {
+    let nearest = if major < ServerVersion::OLDEST.major() {
+        ServerVersion::OLDEST
+    } else {
+        ServerVersion::NEWEST
+    };
+    ServerVersion::new(major).unwrap_or(nearest)
 }
