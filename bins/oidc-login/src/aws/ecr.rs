@@ -51,7 +51,7 @@ pub(crate) async fn registry_password(
     };
     let scope = Scope {
         region: &ecr.assume.region,
-        service: Service::Ecr,
+        service: Service::Ecr.name(),
         at: role_session.now(),
     };
     let request = signed(unsigned, &role_session.keys, scope).map_err(Failure::bug)?;

@@ -99,7 +99,7 @@ pub(crate) async fn describe(
     };
     let scope = Scope {
         region,
-        service: Service::Eks,
+        service: Service::Eks.name(),
         at: role_session.now(),
     };
     let request = signed(unsigned, &role_session.keys, scope)?.within(session.left());

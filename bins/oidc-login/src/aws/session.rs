@@ -173,7 +173,7 @@ impl RoleSession {
         };
         let scope = Scope {
             region: &recipe.region,
-            service: Service::Sts,
+            service: Service::Sts.name(),
             at: self.now(),
         };
         let since = Timestamp::now();

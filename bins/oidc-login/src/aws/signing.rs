@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use switchyard_http::{DisplaySafeUrl, HeaderName, HeaderValue, Method, Request};
 use switchyard_runner::Secret;
 
-use super::names::{Region, Service};
+use super::names::Region;
 
 /// What a session signs with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +27,8 @@ pub(crate) struct Keys {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Scope<'a> {
     pub(crate) region: &'a Region,
-    pub(crate) service: Service,
+    /// Its name in signatures.
+    pub(crate) service: &'static str,
     /// By AWS's clock.
     pub(crate) at: Timestamp,
 }
@@ -119,7 +120,7 @@ fn instructions(
     let parameters = SigningParams::builder()
         .identity(&identity)
         .region(&region)
-        .name(scope.service.name())
+        .name(scope.service)
         .time(SystemTime::from(scope.at))
         .settings(settings)
         .build()
@@ -155,9 +156,38 @@ mod tests {
     fn scope(region: &Region) -> Scope<'_> {
         Scope {
             region,
-            service: Service::Sts,
+            service: "sts",
             at: "2015-08-30T12:36:00Z".parse().unwrap(),
         }
+    }
+
+    /// AWS's own examples: <https://github.com/awslabs/aws-c-auth/tree/main/tests/aws-signing-test-suite/v4>
+    #[test]
+    fn the_published_request_of_a_session_has_the_published_signature() {
+        let region = "us-east-1".parse().unwrap();
+        let token = "AQoDYXdzEPT//////////wEXAMPLEtc764bNrC9SAPBSM22wDOk4x4HIZ8j4FZTwdQWLWsKWHGBuFqwAeMicRXmxfpSPfIeoIYRqTflfKD8YUuwthAx7mSEI/qkPpKPi/kMcGdQrmGdeehM4IC1NtBmUpp2wUE8phUZampKsburEDy0KPkyQDYwT7WZ0wq5VSXDvp75YU9HFvlRd8Tx6q6fE8YQcHNVXAkiY9q6d+xo0rKwT38xVqr7ZD0u0iPPkUL64lIZbqBAz+scqKmlzm8FDrypNC9Yjc8fPOLn9FX9KSYvKTr4rvx3iSIlTJabIQwj2ICCR/oLxBA==";
+        let keys = Keys {
+            token: Secret::new(token),
+            ..keys()
+        };
+        let asked = Unsigned {
+            method: Method::POST,
+            headers: &[],
+            ..unsigned("https://example.amazonaws.com/")
+        };
+        let scope = Scope {
+            service: "service",
+            ..scope(&region)
+        };
+        let body = SignableBody::Bytes(b"");
+        let signed = instructions(&asked, body, &keys, scope, SigningSettings::default());
+        let (headers, _) = signed.unwrap().into_parts();
+        let mut headers = headers.iter();
+        let found = headers.find(|header| header.name() == "authorization");
+        assert_eq!(
+            found.unwrap().value(),
+            "AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/20150830/us-east-1/service/aws4_request, SignedHeaders=host;x-amz-date;x-amz-security-token, Signature=85d96828115b5dc0cfc3bd16ad9e210dd772bbebba041836c64533a82be05ead"
+        );
     }
 
     #[test]

@@ -141,7 +141,7 @@ async fn by_session(
     };
     let scope = Scope {
         region: &assume.region,
-        service: Service::Sts,
+        service: Service::Sts.name(),
         at: first.now(),
     };
     send(session, signed(unsigned, &first.keys, scope)?, role, assume).await
