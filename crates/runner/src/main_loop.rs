@@ -81,7 +81,7 @@ pub fn execute<A: Action>(
 }
 
 fn run<A: Action>(action: A, environment: Environment, console: &Console) -> Result<(), Failure> {
-    block_on(async {
+    block_on(Threads::Several, async {
         let cancel = Cancel::listen().map_err(|cause| {
             Failure::bug(anyhow::Error::new(cause).context("listen for signals"))
         })?;
@@ -108,9 +108,24 @@ fn run<A: Action>(action: A, environment: Environment, console: &Console) -> Res
     })
 }
 
+/// What a runtime works with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Threads {
+    /// The caller's own: nothing else has to be started.
+    One,
+    Several,
+}
+
 /// Runs a future to its end in a runtime of its own.
-pub(crate) fn block_on<T>(future: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+pub(crate) fn block_on<T>(
+    threads: Threads,
+    future: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let mut builder = match threads {
+        Threads::One => tokio::runtime::Builder::new_current_thread(),
+        Threads::Several => tokio::runtime::Builder::new_multi_thread(),
+    };
+    let runtime = builder
         .worker_threads(2)
         .enable_all()
         .build()

@@ -8,6 +8,7 @@ use std::ffi::OsString;
 use std::future::Future;
 use std::io::Write;
 
+use crate::main_loop::{self, Threads};
 use crate::{Cancel, Console, Environment, Failure, Kind};
 
 /// A way in which a binary is started by another program.
@@ -66,7 +67,8 @@ fn run<P: Plugin>(
     environment: Environment,
     console: &Console,
 ) -> Result<String, Failure> {
-    crate::main_loop::block_on(async {
+    // A plugin is called again and again, mostly for what it has already: it has to be quick.
+    main_loop::block_on(Threads::One, async {
         let cancel = Cancel::listen().map_err(|cause| {
             Failure::bug(anyhow::Error::new(cause).context("listen for signals"))
         })?;
