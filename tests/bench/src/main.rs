@@ -2,6 +2,7 @@
 //!
 //! Prints a table and exits with 1 when a goal is missed. Started by `scripts/bench` inside the sandbox.
 
+mod login;
 mod loss;
 mod measure;
 mod sizes;
@@ -24,6 +25,9 @@ struct Arguments {
     /// Folder of the release binaries
     #[arg(long)]
     binaries: PathBuf,
+    /// The program `kubelogin`, to compare with
+    #[arg(long)]
+    kubelogin: PathBuf,
     /// What to measure; everything when it is not given
     #[arg(long, value_enum)]
     only: Vec<Part>,
@@ -37,12 +41,14 @@ enum Part {
     Sizes,
     Status,
     Wait,
+    Login,
     Loss,
 }
 
 /// What every benchmark needs.
 struct Bench {
     binaries: PathBuf,
+    kubelogin: PathBuf,
     sandbox: Sandbox,
     rate: u32,
 }
@@ -51,11 +57,13 @@ struct Bench {
 async fn main() -> anyhow::Result<ExitCode> {
     let Arguments {
         binaries,
+        kubelogin,
         only,
         rate,
     } = Arguments::parse();
     let bench = Bench {
         binaries,
+        kubelogin,
         sandbox: Sandbox::shared(),
         rate,
     };
@@ -68,6 +76,7 @@ async fn main() -> anyhow::Result<ExitCode> {
             Part::Sizes => sizes::measure(&bench)?,
             Part::Status => status::measure(&bench).await?,
             Part::Wait => wait::measure(&bench).await?,
+            Part::Login => login::measure(&bench).await?,
             Part::Loss => loss::measure(&bench).await?,
         };
         table.0.extend(figures);

@@ -68,6 +68,13 @@ pub(crate) fn median(mut costs: Vec<Cost>) -> anyhow::Result<Cost> {
         .context("nothing was measured")
 }
 
+/// The least of several measurements by wall time: what a program takes by itself. Whatever else goes on
+/// on the machine only adds to it, and adds to short programs most.
+pub(crate) fn least(costs: &[Cost]) -> anyhow::Result<Cost> {
+    let least = costs.iter().min_by_key(|cost| cost.wall);
+    least.copied().context("nothing was measured")
+}
+
 fn processor_of_children() -> anyhow::Result<Duration> {
     let usage = getrusage(UsageWho::RUSAGE_CHILDREN)?;
     let micros = [usage.user_time(), usage.system_time()]

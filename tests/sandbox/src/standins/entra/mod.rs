@@ -34,6 +34,8 @@ use refusal::Refusal;
 pub const TENANT: &str = "5a7e11a7-0c0d-4e5f-8a9b-1c2d3e4f5a6b";
 /// A domain of it, which names it as well.
 pub const TENANT_DOMAIN: &str = "acme.onmicrosoft.com";
+/// Scopes of OpenID Connect, which Microsoft's libraries add and which mean nothing for an application.
+const OPENID: [&str; 3] = ["openid", "offline_access", "profile"];
 /// The kind of assertion that is shown.
 const ASSERTION_TYPE: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
@@ -152,7 +154,9 @@ impl Entra {
         let client = required("client_id")?;
         let application = self.application(client)?;
         let scope = required("scope")?;
-        let audience = self.tokens.audience(scope)?;
+        let words = scope.split(' ').filter(|word| !OPENID.contains(word));
+        let own: Vec<&str> = words.collect();
+        let audience = self.tokens.audience(&own.join(" "))?;
         if !fields.contains_key("client_assertion") {
             return Err(Refusal::NoSecret);
         }
@@ -254,8 +258,11 @@ impl Service for Entra {
                 [TENANT, "v2.0", ".well-known", "openid-configuration"]
                 | [TENANT, ".well-known", "openid-configuration"],
             ) => {
-                let keys = format!("{}/{TENANT}/discovery/v2.0/keys", request.base_url);
-                Answer::json(200, &discovery(self.cloud, &keys))
+                let own = |path: &str| format!("{}/{TENANT}{path}", request.base_url);
+                let mut document = discovery(self.cloud, &own("/discovery/v2.0/keys"));
+                document["token_endpoint"] = json!(own("/oauth2/v2.0/token"));
+                document["authorization_endpoint"] = json!(own("/oauth2/v2.0/authorize"));
+                Answer::json(200, &document)
             }
             ("GET", [TENANT, "discovery", "v2.0", "keys"]) => {
                 Answer::json(200, &self.tokens.keys.key_set())
