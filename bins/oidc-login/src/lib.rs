@@ -72,11 +72,11 @@ impl Action for OidcLogin {
         let cancel = context.cancel.clone();
         let work = async {
             match self.command {
-                Command::Azure(args) => azure::run(*args, context).await,
-                Command::Aws(args) => aws::run(*args, context).await,
-                Command::Ghcr(args) => registry::run(args, context).await,
-                Command::Direct(args) => direct::run(args, context).await,
-                Command::Explain(args) => explain::run(args, context).await,
+                Command::Azure(args) => Box::pin(azure::run(*args, context)).await,
+                Command::Aws(args) => Box::pin(aws::run(*args, context)).await,
+                Command::Ghcr(args) => Box::pin(registry::run(args, context)).await,
+                Command::Direct(args) => Box::pin(direct::run(args, context)).await,
+                Command::Explain(args) => Box::pin(explain::run(args, context)).await,
             }
         };
         tokio::select! {

@@ -40,7 +40,7 @@ impl CredentialProcess {
         let environment = &context.environment;
         let session = Session::new(&self.network, source, environment, &context.console)?;
         let limit = self.network.timeout + GRACE;
-        let opened = tokio::time::timeout(limit, lasting(&session, &self.assume))
+        let opened = tokio::time::timeout(limit, Box::pin(lasting(&session, &self.assume)))
             .await
             .map_err(|_| Failure::message(Kind::Remote, format!("no session within {limit:?}")))?;
         Ok(answer(&opened?))

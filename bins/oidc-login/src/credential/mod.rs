@@ -78,10 +78,12 @@ impl Credential {
         }
         let network = self.recipe.network();
         let session = Session::new(network, source, &context.environment, &context.console)?;
+        // Boxed, as every exchange is: a call that only reads what is kept shall not make room on its stack
+        // for all of it.
         let Some(cache) = cache else {
-            return self.fresh(&session).await;
+            return Box::pin(self.fresh(&session)).await;
         };
-        self.refresh(&cache, &session, context).await
+        Box::pin(self.refresh(&cache, &session, context)).await
     }
 
     async fn fresh(&self, session: &Session) -> Result<Token, Failure> {

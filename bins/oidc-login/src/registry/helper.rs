@@ -101,7 +101,7 @@ async fn get(
     let source = TokenSource::read(&context.environment).map_err(unavailable)?;
     let session = Session::new(network, source, &context.environment, &context.console)?;
     let expectations = Expectations::default();
-    let password = password(&session, registry, &way, &expectations);
+    let password = Box::pin(password(&session, registry, &way, &expectations));
     let limit = network.timeout + GRACE;
     let password = tokio::time::timeout(limit, password)
         .await
