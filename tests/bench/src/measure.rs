@@ -16,13 +16,31 @@ pub(crate) struct Cost {
     pub(crate) wall: Duration,
     /// User and system time of the command and of every child that it waited for.
     pub(crate) processor: Duration,
-    /// Largest resident set of the command itself, in bytes, as sampled every few milliseconds.
+    /// Largest resident set of the command itself, in bytes, as sampled every few milliseconds; 0 where it
+    /// was left alone.
     pub(crate) peak_memory: u64,
+}
+
+/// Whether the memory of a command is looked at while it runs. Looking disturbs one that is over within
+/// milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Memory {
+    Sampled,
+    LeftAlone,
 }
 
 /// Runs a command that must succeed, and measures it. One at a time: processor time is read from what
 /// this process's children used.
 pub(crate) fn run(command: &mut Command) -> anyhow::Result<(Cost, Output)> {
+    measured(command, Memory::Sampled)
+}
+
+/// The same for a command of milliseconds; its memory is not looked at.
+pub(crate) fn run_short(command: &mut Command) -> anyhow::Result<(Cost, Output)> {
+    measured(command, Memory::LeftAlone)
+}
+
+fn measured(command: &mut Command, memory: Memory) -> anyhow::Result<(Cost, Output)> {
     let name = format!("{command:?}");
     let before = processor_of_children()?;
     let start = Instant::now();
@@ -36,12 +54,19 @@ pub(crate) fn run(command: &mut Command) -> anyhow::Result<(Cost, Output)> {
         Arc::new(AtomicU64::new(0)),
         Arc::new(AtomicBool::new(false)),
     );
-    let sampler = sample_memory(child.id(), Arc::clone(&peak), Arc::clone(&is_over));
+    let sampler = match memory {
+        Memory::Sampled => Some(sample_memory(
+            child.id(),
+            Arc::clone(&peak),
+            Arc::clone(&is_over),
+        )),
+        Memory::LeftAlone => None,
+    };
     let output = child.wait_with_output()?;
     let wall = start.elapsed();
     is_over.store(true, Ordering::Relaxed);
     // The sampler only reads files; it cannot panic with anything worth telling.
-    let _ = sampler.join();
+    let _ = sampler.map(std::thread::JoinHandle::join);
     let processor = processor_of_children()?.saturating_sub(before);
     if !output.status.success() {
         let error = String::from_utf8_lossy(&output.stderr);
