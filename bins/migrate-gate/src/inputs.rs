@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use crate::backfill::BackfillArgs;
 use crate::backup::{BackupArgs, RestoreArgs, VerifyArgs};
 use crate::lint::LintArgs;
 use crate::phases::PhasesArgs;
@@ -23,6 +24,8 @@ pub(crate) enum Command {
     Plan(Box<PlanArgs>),
     /// Sort the statements into expand, migrate and contract, and refuse to contract while the old version still runs
     Phases(Box<PhasesArgs>),
+    /// Change the rows of a table batch by batch, slowly, and go on where it stopped
+    Backfill(Box<BackfillArgs>),
     /// Try the pending migrations on a restored copy: whom they block, and which statements of the running version break
     Rehearse(Box<RehearseArgs>),
     /// Apply what was approved, under limits, and prove it

@@ -3,6 +3,7 @@
 //! It owns migrations: which there are, what they would do, whether they may run. It refuses to know
 //! clusters and deployments' records.
 
+mod backfill;
 mod backup;
 mod database;
 mod inputs;
@@ -41,6 +42,7 @@ impl Action for MigrateGate {
             Command::Restore(args) => backup::restore(*args, context).await,
             Command::Plan(args) => plan::run(*args, context).await,
             Command::Phases(args) => phases::run(*args, context).await,
+            Command::Backfill(args) => backfill::run(*args, context).await,
             Command::Rehearse(args) => rehearse::run(*args, context).await,
             Command::Run(args) => run::run(*args, context).await,
             Command::Generate(args) => run::generate(args, context).await,

@@ -30,7 +30,7 @@ pub(crate) const ALL: &[Output] = &[
     },
     Output {
         name: "verified",
-        description: "`true` when everything is applied and every proof held (`run`), when the backup was restored and compared (`backup`, `verify`); `unverifiable` when it was not, `false` when it differs",
+        description: "`true` when everything is applied and every proof held (`run`), when no row is left (`backfill`), when the backup was restored and compared (`backup`, `verify`); `unverifiable` when it was not, `false` when it differs",
     },
     Output {
         name: "restored",
@@ -39,6 +39,10 @@ pub(crate) const ALL: &[Output] = &[
     Output {
         name: "report",
         description: "Path of the report",
+    },
+    Output {
+        name: "rows",
+        description: "Number of rows that were changed so far (`backfill`)",
     },
     Output {
         name: "phase",
