@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use switchyard_harness::{Ended, Step};
 use switchyard_test_postgres::{Database, PASSWORD, Server, programs};
@@ -247,4 +248,60 @@ fn one_that_was_cut_off_before_is_begun_anew() {
     assert_code(&ended, 0);
     assert_eq!(shop.web("SELECT count(*) FROM item"), "2");
     assert_eq!(shop.databases(), format!("{name} {name}_replaced_{mark}"));
+}
+
+#[test]
+fn what_is_written_while_the_copy_is_restored_is_not_lost_without_consent() {
+    let shop = Shop::open();
+    // Enough to restore for a while.
+    shop.database.run(
+        "CREATE TABLE log AS SELECT n, repeat('x', 200) AS text FROM generate_series(1, 400000) n;",
+    );
+    let backup = shop.backup();
+    let before = shop.databases();
+    let step = shop.restore(&backup).start();
+    let copy = format!("{}_restored_{}", shop.database.name(), mark(&backup));
+    let postgres = Server::shared().existing_database("postgres");
+    let is_there = format!("SELECT count(*) FROM pg_database WHERE datname = '{copy}'");
+    until("the copy is there", || postgres.read(&is_there) == "1");
+    assert_eq!(
+        shop.web("INSERT INTO item VALUES (9, 'late') RETURNING id")
+            .lines()
+            .next(),
+        Some("9")
+    );
+    let ended = step.finish();
+    assert_code(&ended, 1);
+    assert_said(
+        &ended,
+        &[
+            "table public.item has 3 rows instead of 2",
+            "accept-lost-writes",
+        ],
+    );
+    // Nothing is left of it, and the application may write.
+    assert_eq!(
+        shop.web("INSERT INTO item VALUES (10, 'later') RETURNING id")
+            .lines()
+            .next(),
+        Some("10")
+    );
+    assert_eq!(shop.web("SHOW statement_timeout"), "71s");
+    let ended = shop
+        .restore(&backup)
+        .input("accept-lost-writes", "true")
+        .run();
+    assert_code(&ended, 0);
+    assert_eq!(shop.web("SELECT count(*) FROM item"), "2");
+    assert_eq!(shop.web("SHOW default_transaction_read_only"), "off");
+    assert_ne!(shop.databases(), before);
+}
+
+/// Waits until a condition holds.
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !holds() {
+        assert!(Instant::now() < deadline, "{what} within 30 s");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }

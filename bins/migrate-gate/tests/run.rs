@@ -736,3 +736,35 @@ fn a_clean_failure_restores_nothing_and_writes_since_the_backup_are_not_lost_wit
     );
     assert_eq!(database.read("SELECT count(*) FROM item"), "2");
 }
+
+#[test]
+fn a_server_that_dies_under_a_migration_is_told_and_the_next_run_goes_on() {
+    let mut server = Server::start();
+    let database = server.database();
+    let project = Prisma::new();
+    project.migration(FIRST, "CREATE TABLE item (id int PRIMARY KEY);\n");
+    project.migration(SECOND, "ALTER TABLE item ADD COLUMN price int;\n");
+    assert_code(
+        &run(&project, &database).input("approved-digest", "").run(),
+        0,
+    );
+    let third = "20260103000000_third";
+    project.migration(third, "ALTER TABLE item ADD COLUMN weight int;\n");
+    let mut holder = database.session();
+    let _ = holder.run("BEGIN; LOCK TABLE item IN ACCESS SHARE MODE;");
+    let folder = tempfile::tempdir().unwrap();
+    let journal = folder.path().join("journal").display().to_string();
+    let with_journal = || run(&project, &database).input("journal", &journal);
+    let step = with_journal().input("lock-timeout", "60s").start();
+    until("the migration waits", || {
+        database.read("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name = 'switchyard migrate-gate run'") == "1"
+    });
+    server.crash();
+    let ended = step.finish();
+    assert_code(&ended, 3);
+    assert_said(&ended, &["127.0.0.1"]);
+    server.restart();
+    let ended = with_journal().run();
+    assert_code(&ended, 0);
+    assert_eq!(applied(&database), format!("{FIRST} {SECOND} {third}"));
+}

@@ -153,7 +153,11 @@ impl Restoring<'_> {
             Next::Absent => return Err(self.absent(&names)),
             Next::Restore => {
                 let work = self.replace(&session, &names, &manifest, &store);
-                until_cancelled(self.context, work).await?
+                let replaced = until_cancelled(self.context, work).await;
+                if replaced.is_err() {
+                    self.leave_writable(&names).await;
+                }
+                replaced?
             }
         };
         self.look_at(&manifest).await?;
@@ -181,10 +185,16 @@ impl Restoring<'_> {
             format!("ALTER DATABASE {live} ALLOW_CONNECTIONS true"),
         )
         .await?;
+        let is_marked = swap::is_marked(session, &names.live).await;
+        if is_marked.map_err(database::failure)? {
+            swap::allow_writes(session, &names.live)
+                .await
+                .map_err(database::failure)?;
+        }
         let shell = Shell::read(session, &names.live)
             .await
             .map_err(database::failure)?;
-        let lost = self.writes_since(manifest).await?;
+        self.writes_since(manifest).await?;
         let restored = identifier(&names.restored);
         script(
             "drop an unfinished copy",
@@ -192,23 +202,24 @@ impl Restoring<'_> {
         )
         .await?;
         script("make the copy", shell.create(&names.restored)).await?;
-        let restored = async {
+        let filled = async {
             self.fill(&copy, manifest, store).await?;
-            self.compare(&copy, manifest).await
-        };
-        if let Err(failure) = restored.await {
-            let dropped = script(
-                "drop the copy",
-                format!("DROP DATABASE {}", identifier(&names.restored)),
-            );
-            if let Err(cause) = dropped.await {
-                self.context.console.warning("migrate-gate", cause.chain());
+            self.compare(&copy, manifest).await?;
+            for statement in shell.dress(&names.restored) {
+                script("give the copy its settings and grants", statement).await?;
             }
-            return Err(failure);
-        }
-        for statement in shell.dress(&names.restored) {
-            script("give the copy its settings and grants", statement).await?;
-        }
+            self.last_writes(session, names, manifest, &shell).await
+        };
+        let lost = match filled.await {
+            Ok(lost) => lost,
+            Err(failure) => {
+                let sql = format!("DROP DATABASE {}", identifier(&names.restored));
+                if let Err(cause) = script("drop the copy", sql).await {
+                    self.context.console.warning("migrate-gate", cause.chain());
+                }
+                return Err(failure);
+            }
+        };
         self.say(format!(
             "`{}` takes the place of `{}`",
             names.restored, names.live
@@ -217,6 +228,57 @@ impl Restoring<'_> {
             .await
             .map_err(database::failure)?;
         Ok(lost)
+    }
+
+    /// Stops the writes and counts once more: restoring took a while, and the application went on. Where that is
+    /// refused, the application may write again.
+    async fn last_writes(
+        &self,
+        session: &Session,
+        names: &Names,
+        manifest: &Manifest,
+        shell: &Shell,
+    ) -> Result<Vec<String>, Failure> {
+        swap::stop_writes(session, names, &self.context.console)
+            .await
+            .map_err(database::failure)?;
+        let counted = self.writes_since(manifest).await;
+        if counted.is_err() {
+            let again = async {
+                swap::allow_writes(session, &names.live).await?;
+                for statement in shell.dress(&names.live) {
+                    session
+                        .script("give the database its settings back", &statement)
+                        .await?;
+                }
+                Ok(())
+            };
+            if let Err(cause) = again.await.map_err(database::failure) {
+                self.context.console.error("migrate-gate", cause.chain());
+            }
+        }
+        counted
+    }
+
+    /// A step that is cancelled while writes are stopped must not leave them so.
+    async fn leave_writable(&self, names: &Names) {
+        let left = async {
+            let session = self.maintenance().await?;
+            let is_marked = swap::is_marked(&session, &names.live).await;
+            if is_marked.map_err(database::failure)? {
+                let allowed = swap::allow_writes(&session, &names.live).await;
+                allowed.map_err(database::failure)?;
+            }
+            Ok::<_, Failure>(())
+        };
+        if let Err(cause) = left.await {
+            let text = format!(
+                "`{}` may only be read now: {}; run `restore` again",
+                names.live,
+                cause.chain()
+            );
+            self.context.console.error("migrate-gate", text);
+        }
     }
 
     /// What is in the database and not in the backup. Refused without consent.

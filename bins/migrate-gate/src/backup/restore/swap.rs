@@ -116,6 +116,61 @@ pub(super) async fn look(session: &Session, names: &Names) -> Result<Present, Po
     })
 }
 
+/// Marks a database whose sessions may only read because an exchange is going on. A name with a dot is a
+/// placeholder that every owner may set.
+const MARK: &str = "switchyard.exchanging";
+
+/// Lets new sessions of the database only read, and ends those that are there: what is counted then is what would
+/// be lost. Reading goes on.
+///
+/// # Errors
+/// As the server's.
+pub(super) async fn stop_writes(
+    session: &Session,
+    names: &Names,
+    console: &Console,
+) -> Result<(), PostgresError> {
+    let live = identifier(&names.live);
+    let sql = format!(
+        "ALTER DATABASE {live} SET {MARK} = 'on'; ALTER DATABASE {live} SET default_transaction_read_only = on"
+    );
+    session.script("stop the writes", &sql).await?;
+    let ended = end_sessions(session, &names.live).await?;
+    console.info(format!(
+        "`{}` only reads from here on; {ended} sessions that could write are ended",
+        names.live
+    ));
+    Ok(())
+}
+
+/// Lets the database be written again. What it was set to before is not known after a crash: then it is the
+/// server's default.
+///
+/// # Errors
+/// As the server's.
+pub(super) async fn allow_writes(session: &Session, database: &str) -> Result<(), PostgresError> {
+    let database = identifier(database);
+    let sql = format!(
+        "ALTER DATABASE {database} RESET {MARK}; ALTER DATABASE {database} RESET default_transaction_read_only"
+    );
+    session.script("allow writes", &sql).await
+}
+
+/// Whether an exchange that was cut off has left the database so that it only reads.
+///
+/// # Errors
+/// As the server's.
+pub(super) async fn is_marked(session: &Session, database: &str) -> Result<bool, PostgresError> {
+    let what = "look whether the database only reads";
+    let sql = "
+        SELECT count(*) > 0 AS is_marked FROM pg_catalog.pg_db_role_setting s
+        JOIN pg_catalog.pg_database d ON d.oid = s.setdatabase
+        WHERE d.datname = $1 AND s.setrole = 0 AND $2 = ANY (s.setconfig)";
+    let mark = format!("{MARK}=on");
+    let row = session.row(what, sql, &[&database, &mark]).await?;
+    session.column(what, &row, "is_marked")
+}
+
 /// Cuts every session of the database and gives its name to the copy. Between the two renames nobody finds the
 /// database, for as long as one statement takes.
 ///
