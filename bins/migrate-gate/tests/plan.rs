@@ -342,3 +342,24 @@ fn a_statement_that_nobody_knows_is_not_safe() {
         ended.log()
     );
 }
+
+#[test]
+fn a_role_that_can_only_read_makes_the_plan_as_the_guide_says() {
+    let database = Server::shared().database();
+    let project = applied(&database);
+    project.migration(SECOND, "ALTER TABLE item ADD COLUMN name text;\n");
+    let (name, role) = (database.name(), format!("planner_{}", database.name()));
+    database.run(&format!(
+        "REVOKE ALL ON DATABASE {name} FROM PUBLIC; REVOKE ALL ON SCHEMA public FROM PUBLIC;
+         CREATE ROLE {role} LOGIN PASSWORD 'planner-7714';
+         GRANT CONNECT ON DATABASE {name} TO {role};
+         GRANT USAGE ON SCHEMA public TO {role};
+         GRANT SELECT ON _prisma_migrations TO {role};
+         GRANT pg_read_all_stats TO {role};"
+    ));
+    let ended = plan(&project, &database.url_as(&role, "planner-7714"));
+    assert_eq!(ended.code, Some(0), "{}", ended.log());
+    assert_eq!(ended.outputs["pending"], "1");
+    let by_owner = plan(&project, &database.url());
+    assert_eq!(ended.outputs["digest"], by_owner.outputs["digest"]);
+}
