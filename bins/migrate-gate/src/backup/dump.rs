@@ -55,9 +55,15 @@ pub(crate) struct Dump {
     pub(crate) files: BTreeMap<String, FileEntry>,
 }
 
+/// How long one table may take to be counted: as long as GitHub lets a job run.
+const COUNTING_LIMIT: Duration = Duration::from_secs(6 * 60 * 60);
+
 /// Settings of sessions that count: a large table takes its time.
 pub(crate) fn counting() -> ConnectionSettings {
-    ConnectionSettings::reading("switchyard migrate-gate").without_statement_timeout()
+    ConnectionSettings {
+        statement_timeout: COUNTING_LIMIT,
+        ..ConnectionSettings::reading("switchyard migrate-gate")
+    }
 }
 
 /// Takes a dump. The snapshot has ended when this returns.

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use switchyard_postgres::{
-    ConnectionSettings, ConnectionUrl, PostgresError, SchemaDescription, ServerSettings, Session,
-    pin_output,
+    ConnectionSettings, ConnectionUrl, PostgresError, SchemaDescription, ServerSettings,
+    ServerVersion, Session, pin_output,
 };
 use switchyard_runner::Failure;
 
@@ -23,6 +23,7 @@ const MAKING_LIMIT: Duration = Duration::from_secs(300);
 pub(crate) struct Scratch {
     admin: ConnectionUrl,
     url: ConnectionUrl,
+    version: ServerVersion,
 }
 
 /// Why there is no scratch database.
@@ -82,6 +83,7 @@ impl Scratch {
             Ok(()) => Ok(Self {
                 admin: admin.clone(),
                 url: admin.with_database(name),
+                version: session.version(),
             }),
             // duplicate_database, or its unique index where two make it at once.
             Err(cause) if matches!(cause.sql_state(), Some("42P04" | "23505")) => {
@@ -92,6 +94,11 @@ impl Scratch {
             }
             Err(cause) => Err(cause.into()),
         }
+    }
+
+    /// Version of its server.
+    pub(crate) fn version(&self) -> ServerVersion {
+        self.version
     }
 
     /// Takes it away with whatever is connected to it.
