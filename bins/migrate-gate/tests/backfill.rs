@@ -134,7 +134,7 @@ fn a_batch_whose_position_was_lost_is_not_done_twice_and_rows_below_are_found() 
     let stopped = shop
         .backfill()
         .input("pause", "1s")
-        .input("time-limit", "1500ms")
+        .input("stop-after", "1500ms")
         .run();
     refused(&stopped, 1, "stopped after 1s 500ms");
     assert_eq!(stopped.outputs["verified"], "false");
@@ -143,7 +143,7 @@ fn a_batch_whose_position_was_lost_is_not_done_twice_and_rows_below_are_found() 
     let stopped = shop
         .backfill()
         .input("pause", "1s")
-        .input("time-limit", "1500ms")
+        .input("stop-after", "1500ms")
         .run();
     refused(&stopped, 1, "run it again with");
     set_last_key(&shop.position(), "900");
@@ -237,7 +237,7 @@ fn a_position_of_another_backfill_is_refused() {
     let stopped = shop
         .backfill()
         .input("pause", "1s")
-        .input("time-limit", "1ms")
+        .input("stop-after", "1ms")
         .run();
     refused(&stopped, 1, "stopped after 1ms");
     let ended = shop.backfill().input("set", "slug = upper(name)").run();

@@ -11,9 +11,9 @@ use switchyard_harness::Ended;
 const ITEMS: &str = "CREATE TABLE item (id int PRIMARY KEY, name text, price int);
                      INSERT INTO item SELECT n, 'item ' || n, n FROM generate_series(1, 40) n;";
 
-/// An expression whose index takes two seconds to build over forty rows.
+/// An expression whose index takes four seconds to build over forty rows.
 const SLOW: &str = "CREATE FUNCTION slow(n int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS
-                    $$ BEGIN PERFORM pg_catalog.pg_sleep(0.05); RETURN n; END $$;";
+                    $$ BEGIN PERFORM pg_catalog.pg_sleep(0.1); RETURN n; END $$;";
 
 fn passes(ended: &Ended) {
     assert_eq!(ended.code, Some(0), "{}", ended.log());
@@ -63,7 +63,7 @@ fn an_index_blocks_writers_and_a_concurrent_one_nobody() {
             )
             .rehearse()
             .input("unverifiable", "warn")
-            .input("budget", "1s")
+            .input("budget", "3s")
             .run()
     };
     let plain = index("");
@@ -345,4 +345,71 @@ fn a_migration_that_hides_what_it_locks_is_measured_on_all_tables_or_said_not_to
         1,
         "`public.item` was locked (AccessExclusiveLock) and not probed",
     );
+}
+
+#[test]
+fn schemas_of_one_database_are_rehearsed_in_turn_each_in_its_own_namespace() {
+    let shop = Shop::new(ITEMS).pending("2_column", "ALTER TABLE item ADD COLUMN slug text;");
+    let organization = tempfile::tempdir().unwrap();
+    copies::migration(
+        organization.path(),
+        "1_teams",
+        "CREATE TABLE team (id int PRIMARY KEY);",
+    );
+    copies::migration(
+        organization.path(),
+        "2_name",
+        "ALTER TABLE team ADD COLUMN name text;",
+    );
+    for database in [&shop.production, &shop.copy] {
+        database.run("CREATE SCHEMA organization");
+    }
+    shop.copy
+        .run(&format!("GRANT ALL ON SCHEMA organization TO {REHEARSER}"));
+    let urls = |url: &str| format!("MAIN={url}\nORGANIZATION={url}?schema=organization");
+    let schemas = format!(
+        "[{{name: main, path: '{}', url-env: MAIN}}, {{name: organization, path: '{}', url-env: ORGANIZATION}}]",
+        shop.folder.path().display(),
+        organization.path().display()
+    );
+    let ended = shop
+        .rehearse()
+        .without("INPUT_PATH")
+        .without("INPUT_DATABASE_URL")
+        .without("INPUT_SCRATCH_URL")
+        .input("schemas", schemas)
+        .input("database-urls", urls(&shop.production.url()))
+        .input("scratch-urls", urls(&shop.copy_url()))
+        .input("unverifiable", "warn")
+        .input("budget", "10s")
+        .run();
+    assert_eq!(ended.code, Some(0), "{}", ended.log());
+    let databases = rehearsal(&ended)["databases"].clone();
+    assert_eq!(databases.as_array().unwrap().len(), 1);
+    let chain: Vec<(String, String)> = databases[0]["migrations"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| {
+            (
+                one["schema"].as_str().unwrap().into(),
+                one["name"].as_str().unwrap().into(),
+            )
+        })
+        .collect();
+    let pair = |schema: &str, name: &str| (schema.to_owned(), name.to_owned());
+    assert_eq!(
+        chain,
+        [
+            pair("main", "2_column"),
+            pair("organization", "1_teams"),
+            pair("organization", "2_name")
+        ]
+    );
+    let found = shop
+        .copy
+        .read("SELECT schemaname FROM pg_tables WHERE tablename = 'team'");
+    assert_eq!(found, "organization");
+    let table = &databases[0]["migrations"][2]["tables"][0];
+    assert_eq!(table["table"], "organization.team");
 }

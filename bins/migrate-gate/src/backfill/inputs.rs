@@ -55,7 +55,7 @@ pub(crate) struct BackfillArgs {
     pub(crate) batch_attempts: u32,
     /// Stop in order after this time, to go on later; no limit when it is not given
     #[arg(long, value_parser = positive)]
-    pub(crate) time_limit: Option<Duration>,
+    pub(crate) stop_after: Option<Duration>,
     /// File that keeps how far it has come, so that the next run goes on there
     ///
     /// In `RUNNER_TEMP` when it is not given. A file that outlives the runner is better.

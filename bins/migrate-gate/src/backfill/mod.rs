@@ -116,8 +116,8 @@ fn conclude(
                 }
             }
         }
-        Outcome::TimeLimit => {
-            let limit = args.time_limit.unwrap_or_default();
+        Outcome::Stopped => {
+            let limit = args.stop_after.unwrap_or_default();
             let text = format!(
                 "stopped after {}: {}",
                 values::show_duration(limit),

@@ -39,8 +39,8 @@ const TRANSIENT: [&str; 3] = ["55P03", "40P01", "40001"];
 pub(super) enum Outcome {
     /// No row is left.
     Done,
-    /// The time limit was reached.
-    TimeLimit,
+    /// It stopped in order, to be gone on with.
+    Stopped,
 }
 
 /// A backfill at work.
@@ -71,8 +71,8 @@ impl Work<'_> {
     /// Kind gate when it has to stop; kind input when the inputs' SQL does not do what it must; kind remote.
     pub(super) async fn run(&mut self) -> Result<Outcome, Failure> {
         loop {
-            if self.pass().await? == Outcome::TimeLimit {
-                return Ok(Outcome::TimeLimit);
+            if self.pass().await? == Outcome::Stopped {
+                return Ok(Outcome::Stopped);
             }
             let left = self
                 .table
@@ -105,10 +105,10 @@ impl Work<'_> {
 
     /// Goes over the table once, from the position on. `Done` says that its end was reached.
     async fn pass(&mut self) -> Result<Outcome, Failure> {
-        let end = self.args.time_limit.map(|limit| self.started + limit);
+        let end = self.args.stop_after.map(|limit| self.started + limit);
         loop {
             if end.is_some_and(|end| Instant::now() >= end) {
-                return Ok(Outcome::TimeLimit);
+                return Ok(Outcome::Stopped);
             }
             self.wait_for_standbys().await?;
             let above = self.position.last_key.as_deref();

@@ -4,6 +4,7 @@
 //! It changes the copy and nothing else. It refuses to know how a copy is made.
 
 mod apply;
+mod conclude;
 mod inputs;
 mod locks;
 mod measure;
@@ -16,8 +17,6 @@ mod show;
 mod tables;
 mod target;
 
-use std::path::PathBuf;
-
 use switchyard_postgres::{PostgresError, SchemaDescription, Session};
 use switchyard_runner::{Context, Failure, Kind};
 
@@ -25,8 +24,8 @@ use crate::database;
 use crate::project::{self, Migration};
 use crate::trusted;
 use apply::Limits;
+use conclude::{Files, conclude};
 pub(crate) use inputs::RehearseArgs;
-use inputs::UnverifiableChoice;
 use measure::{Measuring, Rows, milliseconds};
 use proof::{QueryProof, Statement};
 use report::{
@@ -282,82 +281,4 @@ async fn step(
             .map(|index| format!("{}.{}", index.schema, index.name))
             .collect(),
     })
-}
-
-/// Where the rehearsal and its report are written.
-struct Files {
-    rehearsal: PathBuf,
-    report: PathBuf,
-}
-
-impl Files {
-    fn of(args: &RehearseArgs, context: &Context) -> Result<Self, Failure> {
-        let rehearsal = match &args.rehearsal_file {
-            Some(asked) => asked.clone(),
-            None => {
-                let folder = context.environment.get("RUNNER_TEMP").map(PathBuf::from);
-                let folder = folder.unwrap_or_else(std::env::temp_dir);
-                folder.join("migrate-gate-rehearsal.json")
-            }
-        };
-        let report = rehearsal.with_extension("md");
-        for file in [&rehearsal, &report] {
-            // Refused before an hour of work, not after it.
-            std::fs::write(file, "").map_err(|cause| unwritable(file, cause))?;
-        }
-        Ok(Self { rehearsal, report })
-    }
-}
-
-fn unwritable(file: &std::path::Path, cause: std::io::Error) -> Failure {
-    let text = format!("write `{}`", file.display());
-    Failure::input(anyhow::Error::new(cause).context(text))
-}
-
-fn conclude(
-    args: &RehearseArgs,
-    rehearsal: &Rehearsal,
-    files: &Files,
-    context: &mut Context,
-) -> Result<(), Failure> {
-    let json = serde_json::to_string_pretty(rehearsal)
-        .map_err(|cause| Failure::bug(anyhow::Error::new(cause).context("write the rehearsal")))?;
-    let markdown = show::markdown(rehearsal);
-    for (file, text) in [(&files.rehearsal, &json), (&files.report, &markdown)] {
-        std::fs::write(file, format!("{text}\n")).map_err(|cause| unwritable(file, cause))?;
-    }
-    show::annotate(rehearsal, args.unverifiable, &context.console);
-    context.console.info(&markdown);
-    if let Err(cause) = context.summary.markdown(&markdown) {
-        context.console.warning(
-            "migrate-gate",
-            format!("the summary was not written: {cause}"),
-        );
-    }
-    context.outputs.set("safe", rehearsal.safe)?;
-    context.outputs.set("report", files.report.display())?;
-    context
-        .outputs
-        .set("rehearsal", files.rehearsal.display())?;
-    verdict(rehearsal, args.unverifiable)
-}
-
-fn verdict(rehearsal: &Rehearsal, unverifiable: UnverifiableChoice) -> Result<(), Failure> {
-    let objections = rehearsal.objections();
-    if let Some(first) = objections.first() {
-        let more = match objections.len() {
-            1 => String::new(),
-            count => format!(" (and {} more, see the report)", count - 1),
-        };
-        return Err(Failure::message(Kind::Gate, format!("{first}{more}")));
-    }
-    let reasons = rehearsal.unverifiable();
-    match (unverifiable, reasons.is_empty()) {
-        (UnverifiableChoice::Fail, false) => Err(Failure::message(
-            Kind::Gate,
-            format!("not everything could be checked: {}", reasons.join("; ")),
-        )
-        .hint("give what is missing, or `unverifiable: warn` to go on without it")),
-        (UnverifiableChoice::Warn, _) | (UnverifiableChoice::Fail, true) => Ok(()),
-    }
 }

@@ -1,0 +1,95 @@
+//! What a rehearsal leaves: its files, the summary, annotations, outputs, and the verdict.
+
+use std::path::{Path, PathBuf};
+
+use switchyard_runner::{Context, Failure, Kind};
+
+use super::inputs::{RehearseArgs, UnverifiableChoice};
+use super::report::Rehearsal;
+use super::show;
+
+/// Where the rehearsal and its report are written.
+pub(super) struct Files {
+    rehearsal: PathBuf,
+    report: PathBuf,
+}
+
+impl Files {
+    /// Finds them, and makes sure that they can be written.
+    ///
+    /// # Errors
+    /// Kind input, naming the file.
+    pub(super) fn of(args: &RehearseArgs, context: &Context) -> Result<Self, Failure> {
+        let rehearsal = match &args.rehearsal_file {
+            Some(asked) => asked.clone(),
+            None => {
+                let folder = context.environment.get("RUNNER_TEMP").map(PathBuf::from);
+                let folder = folder.unwrap_or_else(std::env::temp_dir);
+                folder.join("migrate-gate-rehearsal.json")
+            }
+        };
+        let report = rehearsal.with_extension("md");
+        for file in [&rehearsal, &report] {
+            // Refused before an hour of work, not after it.
+            std::fs::write(file, "").map_err(|cause| unwritable(file, cause))?;
+        }
+        Ok(Self { rehearsal, report })
+    }
+}
+
+fn unwritable(file: &Path, cause: std::io::Error) -> Failure {
+    let text = format!("write `{}`", file.display());
+    Failure::input(anyhow::Error::new(cause).context(text))
+}
+
+/// Writes everything, and says no where something speaks against it.
+///
+/// # Errors
+/// Kind gate, with the first objection or what could not be checked.
+pub(super) fn conclude(
+    args: &RehearseArgs,
+    rehearsal: &Rehearsal,
+    files: &Files,
+    context: &Context,
+) -> Result<(), Failure> {
+    let json = serde_json::to_string_pretty(rehearsal)
+        .map_err(|cause| Failure::bug(anyhow::Error::new(cause).context("write the rehearsal")))?;
+    let markdown = show::markdown(rehearsal);
+    for (file, text) in [(&files.rehearsal, &json), (&files.report, &markdown)] {
+        std::fs::write(file, format!("{text}\n")).map_err(|cause| unwritable(file, cause))?;
+    }
+    show::annotate(rehearsal, args.unverifiable, &context.console);
+    context.console.info(&markdown);
+    if let Err(cause) = context.summary.markdown(&markdown) {
+        context.console.warning(
+            "migrate-gate",
+            format!("the summary was not written: {cause}"),
+        );
+    }
+    context.outputs.set("safe", rehearsal.safe)?;
+    context.outputs.set("report", files.report.display())?;
+    context
+        .outputs
+        .set("rehearsal", files.rehearsal.display())?;
+    verdict(rehearsal, args.unverifiable)
+}
+
+fn verdict(rehearsal: &Rehearsal, unverifiable: UnverifiableChoice) -> Result<(), Failure> {
+    let objections = rehearsal.objections();
+    if let Some(first) = objections.first() {
+        let more = match objections.len() {
+            1 => String::new(),
+            count => format!(" (and {} more, see the report)", count - 1),
+        };
+        return Err(Failure::message(Kind::Gate, format!("{first}{more}")));
+    }
+    let reasons = rehearsal.unverifiable();
+    match (unverifiable, reasons.is_empty()) {
+        (UnverifiableChoice::Fail, false) => Err(Failure::message(
+            Kind::Gate,
+            format!("not everything could be checked: {}", reasons.join("; ")),
+        )
+        .hint("give what is missing, or `unverifiable: warn` to go on without it")),
+        (UnverifiableChoice::Warn, _) | (UnverifiableChoice::Fail, true) => Ok(()),
+    }
+}
