@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Args, ValueEnum};
+use switchyard_runner::secret::SECRET;
 use switchyard_runner::{Secret, values};
 
 use super::reference::{BackupReference, Location};
@@ -80,7 +81,7 @@ pub(crate) struct ScratchArgs {
     /// URL of any database of the server that restores the backup; the original's own when it is not given
     ///
     /// `verify` restores only when it is given.
-    #[arg(long)]
+    #[arg(long, value_name = SECRET)]
     pub(crate) verify_url: Option<Secret>,
     /// Name of the scratch database; one of its own when it is not given
     ///
