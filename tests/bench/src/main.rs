@@ -2,6 +2,7 @@
 //!
 //! Prints a table and exits with 1 when a goal is missed. Started by `scripts/bench` inside the sandbox.
 
+mod backup;
 mod login;
 mod loss;
 mod measure;
@@ -43,6 +44,7 @@ enum Part {
     Wait,
     Login,
     Loss,
+    Backup,
 }
 
 /// What every benchmark needs.
@@ -78,6 +80,7 @@ async fn main() -> anyhow::Result<ExitCode> {
             Part::Wait => wait::measure(&bench).await?,
             Part::Login => login::measure(&bench).await?,
             Part::Loss => loss::measure(&bench).await?,
+            Part::Backup => backup::measure(&bench)?,
         };
         table.0.extend(figures);
     }
