@@ -89,6 +89,25 @@ fn rows_that_a_backfill_holds_block_their_writers_and_no_reader() {
 }
 
 #[test]
+fn probes_that_wait_for_a_row_are_not_in_the_way_of_the_migration_that_holds_it() {
+    // A writer who waits for the row with its table's lock in hand would be in a deadlock with the ALTER.
+    let shop = Shop::new(ITEMS).pending(
+        "2_backfill_then_ddl",
+        "UPDATE item SET price = 0; SELECT pg_sleep(2); ALTER TABLE item ADD COLUMN slug text;",
+    );
+    let ended = shop.rehearse().input("budget", "1s").run();
+    refused(
+        &ended,
+        1,
+        "`2_backfill_then_ddl` blocks writers of `public.item` for",
+    );
+    assert_eq!(
+        rehearsal(&ended)["databases"][0]["migrations"][0]["error"],
+        Value::Null
+    );
+}
+
+#[test]
 fn the_chain_of_fingerprints_goes_from_migration_to_migration_and_says_what_ran() {
     let shop = Shop::new(ITEMS)
         .pending("2_column", "ALTER TABLE item ADD COLUMN slug text;")

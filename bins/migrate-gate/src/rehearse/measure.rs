@@ -185,7 +185,12 @@ impl Measuring<'_> {
             table: table.to_string(),
             copy_rows: copy,
             production_rows: production,
-            production_estimate_milliseconds: scaled(longest, copy, production),
+            production_estimate_milliseconds: scaled(
+                longest,
+                measured.at_rest_milliseconds,
+                copy,
+                production,
+            ),
             ..measured
         }
     }

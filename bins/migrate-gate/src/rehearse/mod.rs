@@ -113,6 +113,9 @@ async fn prepare<'a>(
         scratch::require_harmless(&session, production.as_ref(), may_be).await?;
     }
     let description = looking.describe_schema().await.map_err(database::failure)?;
+    if let Some(production) = &production {
+        scratch::require_same_major(looking.version(), production.version())?;
+    }
     let compared = compare(target, &description, production.as_ref()).await;
     let (likeness, production_rows) = compared?;
     let mut pending = Vec::new();

@@ -154,9 +154,19 @@ impl TableBlocking {
     }
 }
 
-/// Scales a wait by how many more rows production has. Never down: a part of the time does not depend on rows.
-pub(crate) fn scaled(milliseconds: u64, copy: Option<u64>, production: Option<u64>) -> Option<u64> {
+/// A wait up to this is one of the network and of the processor, in milliseconds: it does not grow with rows.
+const NOISE_MILLISECONDS: u64 = 20;
+
+/// Scales a wait by how many more rows production has. Never down: a part of the time does not depend on rows. What was
+/// waited at rest as well is left as it is.
+pub(crate) fn scaled(
+    milliseconds: u64,
+    at_rest: u64,
+    copy: Option<u64>,
+    production: Option<u64>,
+) -> Option<u64> {
     match (copy, production) {
+        (Some(_), Some(_)) if milliseconds <= at_rest.max(NOISE_MILLISECONDS) => Some(milliseconds),
         (Some(copy), Some(production)) if copy > 0 => {
             let scaled = u128::from(milliseconds) * u128::from(production.max(copy));
             u64::try_from(scaled / u128::from(copy)).ok()
@@ -275,10 +285,16 @@ mod tests {
 
     #[test]
     fn an_estimate_needs_both_counts_and_never_makes_a_wait_shorter() {
-        assert_eq!(scaled(100, Some(10), Some(1000)), Some(10_000));
-        assert_eq!(scaled(100, Some(1000), Some(10)), Some(100));
-        assert_eq!(scaled(100, Some(0), Some(10)), None);
-        assert_eq!(scaled(100, None, Some(10)), None);
-        assert_eq!(scaled(u64::MAX, Some(1), Some(u64::MAX)), None);
+        assert_eq!(scaled(100, 5, Some(10), Some(1000)), Some(10_000));
+        assert_eq!(scaled(100, 5, Some(1000), Some(10)), Some(100));
+        assert_eq!(scaled(100, 5, Some(0), Some(10)), None);
+        assert_eq!(scaled(100, 5, None, Some(10)), None);
+        assert_eq!(scaled(u64::MAX, 5, Some(1), Some(u64::MAX)), None);
+    }
+
+    #[test]
+    fn noise_does_not_grow_with_rows() {
+        assert_eq!(scaled(14, 3, Some(10), Some(1000)), Some(14));
+        assert_eq!(scaled(80, 90, Some(10), Some(1000)), Some(80));
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! Rehearsed SQL runs with all rights of the role: it can drop databases, create roles, start programs.
 
-use switchyard_postgres::{PostgresError, SchemaDescription, Session};
+use switchyard_postgres::{PostgresError, SchemaDescription, ServerVersion, Session};
 use switchyard_runner::{Failure, Kind};
 
 use super::target::is_production;
@@ -141,6 +141,23 @@ async fn on_the_same_server(
     Ok(dangers)
 }
 
+/// Refuses a copy on a server of another major version: it takes other locks, and writes definitions in another way, so
+/// that no fingerprint of it would be production's.
+///
+/// # Errors
+/// Kind gate, naming both versions.
+pub(super) fn require_same_major(
+    copy: ServerVersion,
+    production: ServerVersion,
+) -> Result<(), Failure> {
+    if copy.major() == production.major() {
+        return Ok(());
+    }
+    let text = format!("the copy is on PostgreSQL {copy}, and production on {production}");
+    Err(Failure::message(Kind::Gate, text)
+        .hint("restore the copy on a server of production's major version"))
+}
+
 /// Refuses a copy whose schema is another one than production's.
 ///
 /// # Errors
@@ -164,4 +181,32 @@ pub(super) fn require_alike(
     );
     Err(Failure::message(Kind::Gate, text)
         .hint("restore it anew: it is of an older backup, or an earlier rehearsal has changed it"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_on_another_major_version_is_refused_and_one_on_another_minor_is_not() {
+        let version = ServerVersion::from_number;
+        assert!(require_same_major(version(150_018), version(150_002)).is_ok());
+        let failure = require_same_major(version(160_001), version(150_018)).unwrap_err();
+        assert!(failure.chain().contains("16.1"), "{}", failure.chain());
+    }
+
+    #[test]
+    fn differences_are_told_and_a_long_list_is_cut() {
+        let description = |lines: &[String]| SchemaDescription::from_lines(lines.iter().cloned());
+        let many: Vec<String> = (0..30)
+            .map(|n| format!("relation public.t{n} r p"))
+            .collect();
+        assert!(require_alike(&description(&many), &description(&many), "shop").is_ok());
+        let failure = require_alike(&description(&[]), &description(&many), "shop").unwrap_err();
+        let text = failure.chain();
+        assert!(
+            text.contains("- relation public.t0 r p") && text.contains("… and 10 more"),
+            "{text}"
+        );
+    }
 }
