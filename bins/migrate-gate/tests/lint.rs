@@ -191,6 +191,35 @@ fn migrations_up_to_a_name_are_left_alone() {
 }
 
 #[test]
+fn what_comes_after_a_name_goes_by_the_order_in_which_the_tool_runs_files() {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in [
+        ("V1__table", TABLE),
+        ("V2__index", INDEX),
+        ("V10__index", INDEX),
+    ] {
+        write(folder.path(), &format!("{name}.sql"), text);
+    }
+    let step = Step::new(env!("CARGO_BIN_EXE_migrate-gate"))
+        .input("command", "lint")
+        .input("tool", "command")
+        .input("path", folder.path().display().to_string())
+        .input("after", "V2__index");
+    let ended = step.run();
+    assert_eq!(
+        (ended.code, findings(&ended)),
+        (Some(1), ("1", "false")),
+        "{}",
+        ended.log()
+    );
+    assert!(
+        ended.stdout.contains("V10__index.sql,line=2"),
+        "{}",
+        ended.log()
+    );
+}
+
+#[test]
 fn a_baseline_leaves_known_findings_alone_until_their_statement_changes() {
     let folder = project(&[("1_table", TABLE), ("2_index", INDEX)]);
     let baseline = folder.path().join("baseline.txt").display().to_string();

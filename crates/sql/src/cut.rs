@@ -42,12 +42,22 @@ pub fn comments(script: &str) -> Vec<Range<usize>> {
     cutter.comments
 }
 
+/// The quoted texts of a script, bodies in dollars included, with their quotes.
+pub(crate) fn text_spans(script: &str) -> Vec<Range<usize>> {
+    let mut cutter = Cutter::new(script);
+    while cutter.at < script.len() {
+        cutter.step();
+    }
+    cutter.texts
+}
+
 struct Cutter<'a> {
     text: &'a str,
     bytes: &'a [u8],
     at: usize,
     pieces: Vec<Piece>,
     comments: Vec<Range<usize>>,
+    texts: Vec<Range<usize>>,
     /// Where the current piece begins.
     start: usize,
     /// First and last byte (exclusive) of the statement seen in the current piece.
@@ -70,6 +80,7 @@ impl<'a> Cutter<'a> {
             at: 0,
             pieces: Vec::new(),
             comments: Vec::new(),
+            texts: Vec::new(),
             start: 0,
             statement: None,
             parentheses: 0,
@@ -99,9 +110,12 @@ impl<'a> Cutter<'a> {
     fn token(&mut self) {
         let from = self.at;
         match self.bytes[from] {
-            b'\'' => self.at = quoted_end(self.bytes, from, b'\'', Backslash::Plain),
+            b'\'' => self.text(from, quoted_end(self.bytes, from, b'\'', Backslash::Plain)),
             b'"' => self.at = quoted_end(self.bytes, from, b'"', Backslash::Plain),
-            b'$' => self.at = dollar_end(self.bytes, from).unwrap_or(from + 1),
+            b'$' => match dollar_end(self.bytes, from) {
+                Some(end) => self.text(from, end),
+                None => self.at += 1,
+            },
             b'(' | b'[' => {
                 self.parentheses += 1;
                 self.at += 1;
@@ -122,13 +136,18 @@ impl<'a> Cutter<'a> {
         self.at = end;
     }
 
+    fn text(&mut self, from: usize, end: usize) {
+        self.texts.push(from..end);
+        self.at = end;
+    }
+
     fn word(&mut self) {
         let from = self.at;
         let end = word_end(self.bytes, from);
         let word = &self.text[from..end];
         self.at = end;
         if self.bytes.get(end) == Some(&b'\'') && word.eq_ignore_ascii_case("e") {
-            self.at = quoted_end(self.bytes, end, b'\'', Backslash::Escapes);
+            self.text(end, quoted_end(self.bytes, end, b'\'', Backslash::Escapes));
             return;
         }
         if self.words.len() < WORDS_KEPT {

@@ -21,7 +21,7 @@ mod transaction;
 pub use catalog::{Catalog, Index, KnownColumn, KnownConstraint, Table, UserType};
 pub use cut::{Piece, comments, cut};
 pub use data_type::{BaseType, DataType, TypeChange, type_change};
-pub use effect::{Effects, TableLock, Work, WorkKind, column_change, effects};
+pub use effect::{Effects, TableLock, Work, WorkKind, action_effects, column_change, effects};
 pub use expression::{Expression, Volatility};
 pub use lines::{Lines, Position};
 pub use lock_mode::LockMode;

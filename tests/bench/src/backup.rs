@@ -50,7 +50,10 @@ pub(crate) fn measure(bench: &Bench) -> anyhow::Result<Vec<Figure>> {
         Figure {
             what: format!("backup of {bytes} and its proof, 2 jobs"),
             ours: format!("{:.1} s", ours.wall.as_secs_f64()),
-            peer: format!("{:.1} s (pg_dump -Fd -j2, pg_restore -j2)", peer.wall.as_secs_f64()),
+            peer: format!(
+                "{:.1} s (pg_dump -Fd -j2, pg_restore -j2)",
+                peer.wall.as_secs_f64()
+            ),
             measured: ours.wall.as_secs_f64() / peer.wall.as_secs_f64(),
             goal: 1.5,
             unit: "",

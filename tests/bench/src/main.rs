@@ -3,6 +3,7 @@
 //! Prints a table and exits with 1 when a goal is missed. Started by `scripts/bench` inside the sandbox.
 
 mod backup;
+mod lint;
 mod login;
 mod loss;
 mod measure;
@@ -29,6 +30,9 @@ struct Arguments {
     /// The program `kubelogin`, to compare with
     #[arg(long)]
     kubelogin: PathBuf,
+    /// Folder of the peers that come from PyPI
+    #[arg(long)]
+    python_tools: PathBuf,
     /// What to measure; everything when it is not given
     #[arg(long, value_enum)]
     only: Vec<Part>,
@@ -45,12 +49,14 @@ enum Part {
     Login,
     Loss,
     Backup,
+    Lint,
 }
 
 /// What every benchmark needs.
 struct Bench {
     binaries: PathBuf,
     kubelogin: PathBuf,
+    python_tools: PathBuf,
     sandbox: Sandbox,
     rate: u32,
 }
@@ -60,12 +66,14 @@ async fn main() -> anyhow::Result<ExitCode> {
     let Arguments {
         binaries,
         kubelogin,
+        python_tools,
         only,
         rate,
     } = Arguments::parse();
     let bench = Bench {
         binaries,
         kubelogin,
+        python_tools,
         sandbox: Sandbox::shared(),
         rate,
     };
@@ -81,6 +89,7 @@ async fn main() -> anyhow::Result<ExitCode> {
             Part::Login => login::measure(&bench).await?,
             Part::Loss => loss::measure(&bench).await?,
             Part::Backup => backup::measure(&bench)?,
+            Part::Lint => lint::measure(&bench)?,
         };
         table.0.extend(figures);
     }

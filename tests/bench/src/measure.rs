@@ -32,15 +32,20 @@ enum Memory {
 /// Runs a command that must succeed, and measures it. One at a time: processor time is read from what
 /// this process's children used.
 pub(crate) fn run(command: &mut Command) -> anyhow::Result<(Cost, Output)> {
-    measured(command, Memory::Sampled)
+    measured(command, Memory::Sampled, 0)
 }
 
 /// The same for a command of milliseconds; its memory is not looked at.
 pub(crate) fn run_short(command: &mut Command) -> anyhow::Result<(Cost, Output)> {
-    measured(command, Memory::LeftAlone)
+    measured(command, Memory::LeftAlone, 0)
 }
 
-fn measured(command: &mut Command, memory: Memory) -> anyhow::Result<(Cost, Output)> {
+/// As [`run`], for a command that must end with another code than 0.
+pub(crate) fn run_to_exit(command: &mut Command, code: i32) -> anyhow::Result<(Cost, Output)> {
+    measured(command, Memory::Sampled, code)
+}
+
+fn measured(command: &mut Command, memory: Memory, code: i32) -> anyhow::Result<(Cost, Output)> {
     let name = format!("{command:?}");
     let before = processor_of_children()?;
     let start = Instant::now();
@@ -68,7 +73,7 @@ fn measured(command: &mut Command, memory: Memory) -> anyhow::Result<(Cost, Outp
     // The sampler only reads files; it cannot panic with anything worth telling.
     let _ = sampler.map(std::thread::JoinHandle::join);
     let processor = processor_of_children()?.saturating_sub(before);
-    if !output.status.success() {
+    if output.status.code() != Some(code) {
         let error = String::from_utf8_lossy(&output.stderr);
         let text = String::from_utf8_lossy(&output.stdout);
         bail!("{name} ended with {}:\n{text}{error}", output.status);

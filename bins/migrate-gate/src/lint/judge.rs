@@ -6,7 +6,8 @@ use std::ops::Range;
 
 use switchyard_sql::statement::{AlterTypeAction, BodyStatement};
 use switchyard_sql::{
-    Catalog, Delivery, Lines, Located, Place, ServerVersion, Statement, effects, parse, places,
+    Catalog, Delivery, Effects, Lines, Located, Place, ServerVersion, Statement, action_effects,
+    effects, parse, places,
 };
 
 use super::allow::{self, Allows};
@@ -135,7 +136,7 @@ impl<'a> Script<'a> {
             .zip(places(self.statements, delivery))
         {
             self.session.enter(place);
-            self.look(
+            let effects = self.look(
                 &located.statement,
                 &located.span,
                 place,
@@ -145,7 +146,7 @@ impl<'a> Script<'a> {
             if let Statement::Do(block) = &located.statement {
                 self.body(&block.statements, &located.span, place, catalog);
             } else {
-                self.leave(&located.statement, located.span.start, catalog);
+                self.leave(&located.statement, &effects, located.span.start, catalog);
                 catalog.apply(&located.statement);
             }
         }
@@ -164,20 +165,20 @@ impl<'a> Script<'a> {
             if let Statement::Do(nested) = &inner.statement {
                 self.body(&nested.statements, &span, place, catalog);
             } else {
-                self.look(
+                let effects = self.look(
                     &inner.statement,
                     &span,
                     place,
                     catalog,
                     Within::Body(block.clone()),
                 );
-                self.leave(&inner.statement, inner.offset, catalog);
+                self.leave(&inner.statement, &effects, inner.offset, catalog);
                 catalog.apply(&inner.statement);
             }
         }
     }
 
-    /// Asks every rule about a statement.
+    /// Asks every rule about a statement; gives what it does to tables.
     fn look(
         &mut self,
         statement: &Statement,
@@ -185,12 +186,18 @@ impl<'a> Script<'a> {
         place: Place,
         catalog: &Catalog,
         within: Within,
-    ) {
+    ) -> Effects {
         let effects = effects(statement, catalog, self.settings.version);
+        let action_effects = if let Statement::AlterTable(alter) = statement {
+            action_effects(alter, catalog, self.settings.version)
+        } else {
+            Vec::new()
+        };
         let moment = Moment {
             statement,
             text: &self.migration.script()[span.clone()],
             effects: &effects,
+            action_effects: &action_effects,
             catalog,
             version: self.settings.version,
             session: &self.session,
@@ -220,6 +227,7 @@ impl<'a> Script<'a> {
             let severity = found.severity.unwrap_or(rule.severity);
             self.add(rule.id, severity, found, &shown);
         }
+        effects
     }
 
     /// Takes in what a statement leaves for those behind it.
@@ -227,7 +235,13 @@ impl<'a> Script<'a> {
         clippy::wildcard_enum_match_arm,
         reason = "the others leave locks alone"
     )]
-    fn leave(&mut self, statement: &Statement, offset: usize, catalog: &Catalog) {
+    fn leave(
+        &mut self,
+        statement: &Statement,
+        effects: &Effects,
+        offset: usize,
+        catalog: &Catalog,
+    ) {
         match statement {
             Statement::Set(set) => self.session.set(set),
             Statement::Reset(name) => self.session.reset(name.as_deref()),
@@ -236,10 +250,9 @@ impl<'a> Script<'a> {
                     self.session.enum_values.push(value.clone());
                 }
             }
-            other => {
+            _ => {
                 let line = self.line(offset);
-                let effects = effects(other, catalog, self.settings.version);
-                self.session.leave(&effects, catalog, line);
+                self.session.leave(effects, catalog, line);
             }
         }
     }
@@ -326,11 +339,11 @@ pub(crate) mod tests {
             version: ServerVersion::DEFAULT,
             lock_timeout,
         };
-        let last = scripts.len() - 1;
-        let selection = match last.checked_sub(1) {
-            Some(before) => Selection::After(format!("{before:04}")),
-            None => Selection::All,
-        };
+        let last = schema
+            .migrations
+            .last()
+            .map(|migration| migration.file.clone());
+        let selection = Selection::Files(last.into_iter().collect());
         judge(&schema, &selection, settings)
     }
 

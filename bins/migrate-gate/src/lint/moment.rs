@@ -2,7 +2,7 @@
 
 use switchyard_sql::statement::{AlterTable, AlterTableAction, SetParameter};
 use switchyard_sql::{
-    Catalog, Effects, LockMode, Name, Place, ServerVersion, Statement, Work, WorkKind, effects,
+    Catalog, Effects, LockMode, Name, Place, ServerVersion, Statement, Work, WorkKind,
 };
 
 /// What lock_timeout is.
@@ -123,6 +123,8 @@ pub(crate) struct Moment<'a> {
     pub(crate) text: &'a str,
     /// What it does to tables.
     pub(crate) effects: &'a Effects,
+    /// What each action of an `ALTER TABLE` does by itself.
+    pub(crate) action_effects: &'a [Effects],
     /// What is there before it.
     pub(crate) catalog: &'a Catalog,
     /// The server.
@@ -171,23 +173,14 @@ impl<'a> Moment<'a> {
             .flat_map(|alter| alter.actions.iter().map(move |action| (alter, action)))
     }
 
-    /// What one action does by itself, the earlier ones of its statement done.
-    pub(crate) fn effects_of(&self, alter: &AlterTable, action: &AlterTableAction) -> Effects {
-        let mut catalog = self.catalog.clone();
-        let single = |action: &AlterTableAction| {
-            Statement::AlterTable(AlterTable {
-                table: alter.table.clone(),
-                is_only: alter.is_only,
-                actions: vec![action.clone()],
-            })
-        };
-        for earlier in &alter.actions {
-            if std::ptr::eq(earlier, action) {
-                break;
-            }
-            catalog.apply(&single(earlier));
-        }
-        effects(&single(action), &catalog, self.version)
+    /// What one action of [`Moment::actions`] does by itself, the earlier ones of its statement done.
+    pub(crate) fn effects_of(&self, alter: &AlterTable, action: &AlterTableAction) -> &'a Effects {
+        let position = alter
+            .actions
+            .iter()
+            .position(|other| std::ptr::eq(other, action));
+        let own = position.and_then(|position| self.action_effects.get(position));
+        own.unwrap_or(self.effects)
     }
 }
 

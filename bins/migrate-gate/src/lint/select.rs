@@ -17,9 +17,7 @@ const GIT_TIME: Duration = Duration::from_secs(60);
 pub(crate) enum Selection {
     /// All of them.
     All,
-    /// Those whose name comes after this one.
-    After(String),
-    /// Those whose files are among these, which are absolute paths.
+    /// Those with these files.
     Files(BTreeSet<PathBuf>),
 }
 
@@ -28,12 +26,34 @@ impl Selection {
     pub(crate) fn has(&self, migration: &Migration) -> bool {
         match self {
             Self::All => true,
-            Self::After(name) => migration.name.as_str() > name.as_str(),
-            Self::Files(files) => {
-                std::fs::canonicalize(&migration.file).is_ok_and(|file| files.contains(&file))
-            }
+            Self::Files(files) => files.contains(&migration.file),
         }
     }
+}
+
+/// The files of the migrations that come after one of a name; in a schema that has none of that name,
+/// those with a later name. `None` where no schema has it.
+fn later_than(name: &str, schemas: &[SchemaMigrations]) -> Option<BTreeSet<PathBuf>> {
+    let mut is_known = false;
+    let mut files = BTreeSet::new();
+    for schema in schemas {
+        let position = schema
+            .migrations
+            .iter()
+            .position(|migration| migration.name == name);
+        is_known |= position.is_some();
+        let later =
+            schema
+                .migrations
+                .iter()
+                .enumerate()
+                .filter(|(number, migration)| match position {
+                    Some(position) => *number > position,
+                    None => migration.name.as_str() > name,
+                });
+        files.extend(later.map(|(_, migration)| migration.file.clone()));
+    }
+    is_known.then_some(files)
 }
 
 /// Reads the selection from the inputs.
@@ -53,18 +73,15 @@ pub(crate) async fn select(
         )
         .hint("give one of them")),
         (None, None) => Ok(Selection::All),
-        (None, Some(after)) => {
-            let mut migrations = schemas.iter().flat_map(|schema| &schema.migrations);
-            if migrations.any(|migration| migration.name == after) {
-                Ok(Selection::After(after.to_owned()))
-            } else {
-                Err(Failure::message(
+        (None, Some(name)) => later_than(name, schemas)
+            .map(Selection::Files)
+            .ok_or_else(|| {
+                Failure::message(
                     Kind::Input,
-                    format!("input `after`: no migration is called `{after}`"),
+                    format!("input `after`: no migration is called `{name}`"),
                 )
-                .hint("give the name of the last migration that is left alone"))
-            }
-        }
+                .hint("give the name of the last migration that is left alone")
+            }),
         (Some(base), None) => changed_since(base, schemas, context).await,
     }
 }
@@ -81,7 +98,7 @@ async fn changed_since(
                 .hint("a branch, a tag or a commit"),
         );
     }
-    let mut files = BTreeSet::new();
+    let mut changed_files = BTreeSet::new();
     for schema in schemas {
         let folder = &schema.schema.path;
         let folder = if folder.is_file() {
@@ -118,10 +135,17 @@ async fn changed_since(
             .filter(|name| !name.is_empty())
         {
             // What was deleted is no migration any more.
-            files.extend(std::fs::canonicalize(root.join(name)));
+            changed_files.extend(std::fs::canonicalize(root.join(name)));
         }
     }
-    Ok(Selection::Files(files))
+    let migrations = schemas.iter().flat_map(|schema| &schema.migrations);
+    let is_changed = |file: &PathBuf| {
+        std::fs::canonicalize(file).is_ok_and(|file| changed_files.contains(&file))
+    };
+    let files = migrations
+        .map(|migration| &migration.file)
+        .filter(|file| is_changed(file));
+    Ok(Selection::Files(files.cloned().collect()))
 }
 
 async fn git(folder: &Path, arguments: &[&str], context: &Context) -> Result<String, Failure> {

@@ -1,7 +1,9 @@
 //! Effects of `ALTER TABLE`, action by action (`AlterTableGetLockLevel` and phase 3 of PostgreSQL).
 
+use std::borrow::Cow;
+
 use super::relation::WithScan;
-use super::{Found, WorkKind};
+use super::{Effects, Found, WorkKind};
 use crate::data_type::{TypeChange, type_change};
 use crate::statement::{
     AlterTable, AlterTableAction, Column, ColumnSource, Constraint, ConstraintKind,
@@ -9,55 +11,68 @@ use crate::statement::{
 };
 use crate::{BaseType, Catalog, DataType, LockMode, Name, ServerVersion, UserType, Volatility};
 
-impl Found<'_> {
-    pub(super) fn alter_table(&mut self, alter: &AlterTable) {
-        let mut catalog = self.catalog.clone();
-        for action in &alter.actions {
-            let shares_triggers = self
-                .catalog
-                .table(&alter.table)
-                .is_some_and(|table| table.is_partitioned && table.has_row_triggers);
-            let tables = if recurses(action)
-                || (matches!(action, AlterTableAction::Trigger) && shares_triggers)
-            {
-                self.with_descendants(&alter.table, alter.is_only)
-            } else {
-                self.with_descendants(&alter.table, true)
-            };
-            let mode = lock_mode(action, self.version);
-            let is_partitioned = self
-                .catalog
-                .table(&alter.table)
-                .is_some_and(|table| table.is_partitioned);
-            for (number, table) in tables.iter().enumerate() {
-                // The index of a partition is made as `CREATE INDEX` makes it.
-                let builds_index = matches!(
-                    action,
-                    AlterTableAction::AddConstraint(Constraint {
-                        kind: ConstraintKind::Unique { .. } | ConstraintKind::PrimaryKey { .. },
-                        ..
-                    })
-                );
-                if number > 0 && is_partitioned && builds_index {
-                    self.lock(table, LockMode::Share);
-                } else {
-                    self.lock(table, mode);
-                }
-            }
-            let mut found = Found {
-                catalog: &catalog,
-                version: self.version,
-                effects: std::mem::take(&mut self.effects),
-            };
-            found.action(&alter.table, &tables, action);
-            self.effects = found.effects;
-            // The next action sees what this one made.
-            catalog.apply(&crate::Statement::AlterTable(AlterTable {
+/// What each action of a statement does by itself, the ones before it done.
+#[must_use]
+pub fn action_effects(
+    alter: &AlterTable,
+    catalog: &Catalog,
+    version: ServerVersion,
+) -> Vec<Effects> {
+    let mut catalog = Cow::Borrowed(catalog);
+    let mut all = Vec::new();
+    for (number, action) in alter.actions.iter().enumerate() {
+        let mut found = Found {
+            catalog: &catalog,
+            version,
+            effects: Effects::default(),
+        };
+        found.single(alter, action);
+        all.push(found.effects);
+        // The next action sees what this one made; a copy is dear where there are many tables.
+        if number + 1 < alter.actions.len() {
+            let done = crate::Statement::AlterTable(AlterTable {
                 table: alter.table.clone(),
                 is_only: alter.is_only,
                 actions: vec![action.clone()],
-            }));
+            });
+            catalog.to_mut().apply(&done);
         }
+    }
+    all
+}
+
+impl Found<'_> {
+    pub(super) fn alter_table(&mut self, alter: &AlterTable) {
+        for effects in action_effects(alter, self.catalog, self.version) {
+            self.merge(effects);
+        }
+    }
+
+    fn single(&mut self, alter: &AlterTable, action: &AlterTableAction) {
+        let own = self.catalog.table(&alter.table);
+        let is_partitioned = own.is_some_and(|table| table.is_partitioned);
+        let shares_triggers =
+            own.is_some_and(|table| table.is_partitioned && table.has_row_triggers);
+        let goes_on =
+            recurses(action) || (matches!(action, AlterTableAction::Trigger) && shares_triggers);
+        let tables = self.with_descendants(&alter.table, alter.is_only || !goes_on);
+        // The index of a partition is made as `CREATE INDEX` makes it.
+        let builds_index = matches!(
+            action,
+            AlterTableAction::AddConstraint(Constraint {
+                kind: ConstraintKind::Unique { .. } | ConstraintKind::PrimaryKey { .. },
+                ..
+            })
+        );
+        let mode = lock_mode(action, self.version);
+        for (number, table) in tables.iter().enumerate() {
+            if number > 0 && is_partitioned && builds_index {
+                self.lock(table, LockMode::Share);
+            } else {
+                self.lock(table, mode);
+            }
+        }
+        self.action(&alter.table, &tables, action);
     }
 
     /// What an action does besides the lock on the table itself.

@@ -6,7 +6,7 @@
 mod action;
 mod relation;
 
-pub use action::column_change;
+pub use action::{action_effects, column_change};
 
 use crate::statement::{Change, ChangeVerb, MaintainKind, OnTableKind, ReindexTarget};
 use crate::{Catalog, LockMode, Name, ServerVersion, Statement};

@@ -14,6 +14,7 @@ mod change;
 mod column;
 mod expression;
 mod names;
+mod nesting;
 mod other;
 mod plain;
 mod relation;
@@ -23,6 +24,7 @@ use std::ops::Range;
 use squawk_syntax::SourceFile;
 use squawk_syntax::ast;
 
+use self::nesting::{LARGE_STACK, Nesting, nesting};
 use crate::statement::Unknown;
 use crate::{Statement, cut};
 
@@ -34,13 +36,6 @@ pub struct Located {
     /// What it is.
     pub statement: Statement,
 }
-
-/// Deeper nesting than any statement that a person wrote. The parser goes down by recursion, so a text
-/// made of nothing but parentheses would end the process.
-const DEEPEST: usize = 200;
-
-/// More operators in a row than any statement that a person wrote; a chain of them nests as well.
-const LONGEST_CHAIN: usize = 4000;
 
 /// Parses a script: every statement in it, in order.
 #[must_use]
@@ -66,9 +61,26 @@ pub(crate) fn statement(text: &str, offset: usize) -> Statement {
     if text.starts_with('\\') {
         return unknown("is a command of psql, which no server understands");
     }
-    if !is_shallow(text) {
-        return unknown("is nested deeper than any parser should go");
+    match nesting(text) {
+        Nesting::Usual => parsed(text, offset),
+        // A stack of its own: the parser goes down by recursion, and the caller's may be small.
+        Nesting::Deep => std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().stack_size(LARGE_STACK);
+            let thread = thread.spawn_scoped(scope, || parsed(text, offset));
+            thread.ok().and_then(|thread| thread.join().ok())
+        })
+        .unwrap_or_else(|| unknown("is nested too deep for this machine")),
+        Nesting::Absurd => unknown("is nested deeper than any parser should go"),
     }
+}
+
+fn parsed(text: &str, offset: usize) -> Statement {
+    let unknown = |reason: &str| {
+        Statement::Unknown(Unknown {
+            reason: reason.to_owned(),
+            offset,
+        })
+    };
     let parsed = SourceFile::parse(text);
     if let Some(error) = parsed.errors().first() {
         return unknown(&format!("is not understood: {}", error.message()));
@@ -80,29 +92,6 @@ pub(crate) fn statement(text: &str, offset: usize) -> Statement {
             .unwrap_or_else(|| unknown("is written in a way that is not expected here")),
         _ => unknown("is not understood as one statement"),
     }
-}
-
-/// Whether the parser can go into a text without running out of stack.
-fn is_shallow(text: &str) -> bool {
-    let (mut depth, mut deepest, mut operators) = (0_usize, 0, 0_usize);
-    let mut longest = 0;
-    for byte in text.bytes() {
-        match byte {
-            b'(' | b'[' => {
-                depth += 1;
-                deepest = deepest.max(depth);
-            }
-            b')' | b']' => depth = depth.saturating_sub(1),
-            // A list begins its next item: what was chained before does not nest any further.
-            b',' => operators = 0,
-            b'+' | b'-' | b'*' | b'/' | b'|' | b'=' | b'<' | b'>' | b':' | b'.' | b'~' | b'!'
-            | b'@' | b'#' | b'%' | b'^' | b'&' | b'?' | b' ' | b'\n' | b'\t' => operators += 1,
-            _ => {}
-        }
-        longest = longest.max(operators);
-    }
-    // Blanks count too, because `a AND b OR NOT c` has no other sign between its words.
-    deepest <= DEEPEST && longest <= LONGEST_CHAIN * 4
 }
 
 /// Converts what the parser gave. `None` where its tree lacks something that the grammar demands.

@@ -14,6 +14,7 @@ mod predicted;
 
 use std::collections::BTreeSet;
 
+use switchyard_sql::Volatility;
 use switchyard_test_postgres::Server;
 
 use case::Way;
@@ -68,5 +69,37 @@ fn effects_agree_with_what_a_server_does() {
         unknown.len() * 20 <= cases.len(),
         "too much is unknown:\n{}",
         unknown.join("\n")
+    );
+}
+
+/// What is said of PostgreSQL's own functions is what its catalog says.
+#[test]
+fn no_function_that_is_volatile_counts_as_constant() {
+    let server = Server::start();
+    let functions = server.database().read(
+        "SELECT proname, bool_or(provolatile = 'v') FROM pg_proc \
+         WHERE pronamespace = 'pg_catalog'::regnamespace AND proname ~ '^[a-z0-9_]+$' GROUP BY proname",
+    );
+    let (mut constant, mut volatile) = (0, 0);
+    for row in functions.lines() {
+        let (name, is_volatile) = row.split_once('|').unwrap();
+        let statement = format!("ALTER TABLE t ADD COLUMN c text DEFAULT \"{name}\"()");
+        match predicted::default_of(&statement) {
+            Some(Volatility::Constant) => {
+                assert_eq!(is_volatile, "f", "`{name}` is volatile");
+                constant += 1;
+            }
+            Some(Volatility::Volatile { .. }) => {
+                assert_eq!(is_volatile, "t", "`{name}` is not volatile");
+                volatile += 1;
+            }
+            // Nothing is said of it.
+            Some(Volatility::Unknown { .. }) | None => {}
+        }
+    }
+    // Names that are said to be known, but that no server has, would agree with everything.
+    assert!(
+        constant > 700 && volatile > 30,
+        "{constant} constant, {volatile} volatile"
     );
 }

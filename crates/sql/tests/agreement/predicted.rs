@@ -2,7 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use switchyard_sql::{Catalog, Effects, LockMode, Name, ServerVersion, WorkKind, effects, parse};
+use switchyard_sql::statement::{AlterTableAction, ColumnSource};
+use switchyard_sql::{
+    Catalog, Effects, LockMode, Name, ServerVersion, Statement, Volatility, WorkKind, effects,
+    parse,
+};
 
 use crate::Happenings;
 use crate::case::{self, Case};
@@ -71,5 +75,23 @@ fn word(kind: WorkKind) -> &'static str {
         WorkKind::Scan => "scan",
         WorkKind::IndexBuild => "index",
         WorkKind::Empty => "empty",
+    }
+}
+
+/// Whether the default of the column that a statement adds is the same for all rows.
+pub(crate) fn default_of(statement: &str) -> Option<Volatility> {
+    let parsed = parse(statement);
+    let Statement::AlterTable(alter) = &parsed.first()?.statement else {
+        return None;
+    };
+    let AlterTableAction::AddColumn { column, .. } = alter.actions.first()? else {
+        return None;
+    };
+    match &column.source {
+        ColumnSource::Default(default) => Some(default.volatility.clone()),
+        ColumnSource::Nothing
+        | ColumnSource::Identity
+        | ColumnSource::Stored
+        | ColumnSource::Virtual => None,
     }
 }

@@ -32,9 +32,9 @@ fn check(moment: &Moment<'_>) -> Vec<Found> {
             continue;
         }
         let effects = moment.effects_of(alter, action);
-        let does = if has(&effects, WorkKind::IndexBuild) {
+        let does = if has(effects, WorkKind::IndexBuild) {
             "builds an index on"
-        } else if has(&effects, WorkKind::Scan) {
+        } else if has(effects, WorkKind::Scan) {
             "reads every row of"
         } else {
             continue;

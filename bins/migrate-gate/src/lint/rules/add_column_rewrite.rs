@@ -29,7 +29,7 @@ fn check(moment: &Moment<'_>) -> Vec<Found> {
         let AlterTableAction::AddColumn { column, .. } = action else {
             continue;
         };
-        if has(&moment.effects_of(alter, action), WorkKind::Rewrite) {
+        if has(moment.effects_of(alter, action), WorkKind::Rewrite) {
             found.push(Found::new(
                 format!(
                     "adding column `{}` writes every row of `{}` again under ACCESS EXCLUSIVE, because {}",

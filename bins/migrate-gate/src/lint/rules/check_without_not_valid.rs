@@ -30,7 +30,7 @@ fn check(moment: &Moment<'_>) -> Vec<Found> {
             constraint.kind,
             ConstraintKind::Check { .. } | ConstraintKind::NotNull { .. }
         );
-        if is_check && has(&moment.effects_of(alter, action), WorkKind::Scan) {
+        if is_check && has(moment.effects_of(alter, action), WorkKind::Scan) {
             found.push(Found::new(
                 format!(
                     "the check reads every row of `{}` under ACCESS EXCLUSIVE",

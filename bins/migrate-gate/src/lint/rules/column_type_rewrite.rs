@@ -42,11 +42,11 @@ fn check(moment: &Moment<'_>) -> Vec<Found> {
                 "lint the migrations from the first on, or rehearse it on a copy and allow it here",
             ));
             continue;
-        } else if has(&effects, WorkKind::Rewrite) {
+        } else if has(effects, WorkKind::Rewrite) {
             format!("writes every row of `{table}` again")
-        } else if has(&effects, WorkKind::IndexBuild) {
+        } else if has(effects, WorkKind::IndexBuild) {
             format!("builds indexes on `{table}` again")
-        } else if has(&effects, WorkKind::Scan) {
+        } else if has(effects, WorkKind::Scan) {
             format!("reads every row of `{table}` for a check")
         } else {
             continue;

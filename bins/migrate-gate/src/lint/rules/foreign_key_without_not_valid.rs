@@ -29,7 +29,7 @@ fn check(moment: &Moment<'_>) -> Vec<Found> {
         let ConstraintKind::ForeignKey { references, .. } = &constraint.kind else {
             continue;
         };
-        if has(&moment.effects_of(alter, action), WorkKind::Scan) {
+        if has(moment.effects_of(alter, action), WorkKind::Scan) {
             found.push(Found::new(
                 format!(
                     "the foreign key looks up every row of `{}` while writers of it and of `{references}` wait (SHARE ROW EXCLUSIVE on both)",

@@ -29,7 +29,7 @@ fn check(moment: &Moment<'_>) -> Vec<Found> {
         let AlterTableAction::SetNotNull { column } = action else {
             continue;
         };
-        if has(&moment.effects_of(alter, action), WorkKind::Scan) {
+        if has(moment.effects_of(alter, action), WorkKind::Scan) {
             found.push(Found::new(
                 format!(
                     "SET NOT NULL reads every row of `{}` under ACCESS EXCLUSIVE to look for nulls in `{column}`",

@@ -35,7 +35,7 @@ fn check(moment: &Moment<'_>) -> Vec<Found> {
             | ConstraintKind::NotNull { .. } => (false, false),
         };
         let effects = moment.effects_of(alter, action);
-        if is_key && !is_taken_over && has(&effects, WorkKind::IndexBuild) {
+        if is_key && !is_taken_over && has(effects, WorkKind::IndexBuild) {
             found.push(Found::new(
                 format!("the constraint builds an index on `{}` under ACCESS EXCLUSIVE", alter.table),
                 if constraint.kind == ConstraintKind::Exclude {
@@ -44,7 +44,7 @@ fn check(moment: &Moment<'_>) -> Vec<Found> {
                     "CREATE UNIQUE INDEX CONCURRENTLY first, then ADD CONSTRAINT … USING INDEX"
                 },
             ));
-        } else if is_taken_over && has(&effects, WorkKind::Scan) {
+        } else if is_taken_over && has(effects, WorkKind::Scan) {
             found.push(Found::new(
                 format!(
                     "the primary key reads every row of `{}` under ACCESS EXCLUSIVE, because a column of it may be null",

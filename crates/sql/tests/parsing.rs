@@ -1,0 +1,149 @@
+//! No text makes the parser, or what is told from its statements, panic or run out of stack.
+
+use proptest::prelude::*;
+use switchyard_sql::{Catalog, Delivery, ServerVersion, Statement, effects, parse, phase, places};
+
+/// Goes through everything that is told of a script.
+fn tell(script: &str) -> Vec<Statement> {
+    let mut catalog = Catalog::default();
+    let statements = parse(script);
+    assert_eq!(
+        places(&statements, Delivery::OneString).len(),
+        statements.len()
+    );
+    for located in &statements {
+        let _ = &script[located.span.clone()];
+        let _ = effects(&located.statement, &catalog, ServerVersion::DEFAULT);
+        let _ = phase(&located.statement, &catalog, ServerVersion::DEFAULT);
+        catalog.apply(&located.statement);
+    }
+    statements
+        .into_iter()
+        .map(|located| located.statement)
+        .collect()
+}
+
+/// Texts of words that mean something, in an order that means nothing.
+fn scripts() -> impl Strategy<Value = String> {
+    let words = prop::sample::select(vec![
+        "ALTER TABLE",
+        "t",
+        "\"T\"",
+        "public.",
+        "ADD COLUMN",
+        "c",
+        "integer",
+        "varchar(10)",
+        "[]",
+        "DEFAULT",
+        "now()",
+        "random()",
+        "NOT NULL",
+        "NOT VALID",
+        "CHECK (",
+        ")",
+        "(",
+        ",",
+        ";",
+        "CREATE INDEX",
+        "CONCURRENTLY",
+        "ON",
+        "DROP",
+        "TABLE",
+        "CASCADE",
+        "DO $$",
+        "$$",
+        "BEGIN",
+        "END",
+        "EXECUTE",
+        "'x'",
+        "UPDATE",
+        "SET",
+        "WHERE",
+        "id",
+        "=",
+        "1",
+        "IN",
+        "SELECT",
+        "FROM",
+        "LIMIT",
+        "REFERENCES",
+        "UNIQUE",
+        "PRIMARY KEY",
+        "USING",
+        "TYPE",
+        "PARTITION OF",
+        "FOR VALUES",
+        "ATTACH PARTITION",
+        "VALIDATE CONSTRAINT",
+        "RENAME TO",
+        "lock_timeout",
+        "TRUNCATE",
+        "ONLY",
+        "COMMENT ON",
+        "IS NOT NULL",
+        "AND",
+        "U&\"x\"",
+        "::",
+        "CREATE DOMAIN",
+        "AS",
+        "ALTER TYPE",
+        "ADD VALUE",
+        "--",
+        "\n",
+        "é",
+        "COPY",
+        "REINDEX",
+        "VACUUM",
+    ]);
+    prop::collection::vec(words, 0..25).prop_map(|words| words.join(" "))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn no_order_of_words_makes_it_panic(script in scripts()) {
+        tell(&script);
+    }
+
+    #[test]
+    fn no_text_at_all_makes_it_panic(script in any::<String>()) {
+        tell(&script);
+    }
+}
+
+#[test]
+fn texts_that_nest_deep_do_not_run_out_of_stack() {
+    for (one, count) in [
+        ("(", 400),
+        ("(", 1_000_000),
+        ("NOT ", 2_000),
+        ("1 + ", 5_000),
+        ("CASE WHEN ", 300),
+        ("ARRAY[", 400),
+    ] {
+        for script in [
+            format!("SELECT {}", one.repeat(count)),
+            format!("SELECT {}1", one.repeat(count)),
+            format!("DO $$ BEGIN PERFORM {}1; END $$", one.repeat(count)),
+            format!(
+                "CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT {}1'",
+                one.repeat(count)
+            ),
+        ] {
+            assert_eq!(tell(&script).len(), 1);
+        }
+    }
+}
+
+#[test]
+fn a_deep_statement_is_still_understood() {
+    let sum = "1 + ".repeat(5_000);
+    assert!(matches!(
+        tell(&format!("SELECT {sum} 1"))[0],
+        Statement::Query(_)
+    ));
+    let nested = format!("SELECT {}1{}", "(".repeat(100), ")".repeat(100));
+    assert!(matches!(tell(&nested)[0], Statement::Query(_)));
+}
