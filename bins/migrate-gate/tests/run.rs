@@ -265,8 +265,13 @@ fn an_index_that_was_left_invalid_stops_even_a_tool_that_succeeds() {
 fn a_proof_that_fails_is_no_success() {
     let database = Server::shared().database();
     database.run(ITEM);
+    database.run("INSERT INTO item SELECT n FROM generate_series(2, 1000) n; CREATE TABLE job AS SELECT 1 AS id;");
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("1.sql"), "DELETE FROM item;").unwrap();
+    std::fs::write(
+        folder.path().join("1.sql"),
+        "DELETE FROM item; DELETE FROM job;",
+    )
+    .unwrap();
     let assertions = "[
         {name: it does not hold, sql: SELECT false},
         {name: it is null, sql: 'SELECT NULL::boolean'},
@@ -283,7 +288,8 @@ fn a_proof_that_fails_is_no_success() {
     assert_said(
         &ended,
         &[
-            "table public.item had rows and has none now",
+            "table public.item had a thousand rows or more and has none now",
+            "table public.job had a few rows",
             "`it does not hold` does not hold",
             "`it is null` has no answer",
             "`it is no boolean` answers with something else",

@@ -14,7 +14,7 @@ use super::inputs::LimitsBy;
 use super::journal::Event;
 use super::report::{Conclusion, Ending};
 use super::tool::{self, Stage, ToolDatabase};
-use super::verify::{self, Before};
+use super::verify::{self, Before, Proving};
 use super::watch::{self, InTheWay};
 use super::words::{self, About};
 use super::{Locked, Run, catalog, role_limits};
@@ -161,14 +161,15 @@ impl Run<'_> {
             return self.stop(database, located, progress, &stopped).await;
         }
         let reading = ConnectionSettings::reading(super::GATE);
-        let faults = verify::faults(
-            &database.session,
+        let proving = Proving {
+            session: &database.session,
             located,
-            &before,
-            &self.args.assertions,
-            &reading,
-        );
-        let mut faults = faults.await.map_err(database::failure)?;
+            assertions: &self.args.assertions,
+            settings: &reading,
+            console: &self.context.console,
+        };
+        let faults = proving.faults(&before).await;
+        let mut faults = faults.map_err(database::failure)?;
         faults.append(&mut progress.faults);
         let schema = located.name();
         if !faults.is_empty() {

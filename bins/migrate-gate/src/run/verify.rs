@@ -3,16 +3,17 @@
 use std::collections::BTreeSet;
 
 use switchyard_postgres::{ConnectionSettings, PostgresError, Session};
+use switchyard_runner::Console;
 
 use super::assertions::{Assertion, Assertions};
-use super::emptied::{self, WithRows};
+use super::emptied::Tables;
 use crate::database::Located;
 
 /// What was there before anything ran.
 #[derive(Debug, Clone)]
 pub(crate) struct Before {
-    /// Tables that had rows.
-    pub(crate) with_rows: WithRows,
+    /// Tables and whether they had rows.
+    pub(crate) tables: Tables,
     /// Indexes that were not valid.
     pub(crate) invalid_indexes: BTreeSet<String>,
 }
@@ -23,7 +24,7 @@ pub(crate) struct Before {
 /// As the server's.
 pub(crate) async fn before(session: &Session) -> Result<Before, PostgresError> {
     Ok(Before {
-        with_rows: emptied::tables_with_rows(session).await?,
+        tables: Tables::read(session).await?,
         invalid_indexes: invalid_indexes(session).await?,
     })
 }
@@ -48,32 +49,51 @@ async fn invalid_indexes(session: &Session) -> Result<BTreeSet<String>, Postgres
     Ok(named.collect())
 }
 
-/// Everything that does not hold, a sentence each.
-///
-/// # Errors
-/// As the server's, for what is not the fault of an assertion.
-pub(crate) async fn faults(
-    session: &Session,
-    located: &Located,
-    before: &Before,
-    assertions: &Assertions,
-    settings: &ConnectionSettings,
-) -> Result<Vec<String>, PostgresError> {
-    let mut faults = Vec::new();
-    let after = emptied::tables_with_rows(session).await?;
-    let there = session.relations().await?;
-    let there = there
-        .iter()
-        .map(|table| format!("{}.{}", table.schema, table.name))
-        .collect();
-    for table in emptied::emptied(&before.with_rows, &after, &there) {
-        faults.push(format!("table {table} had rows and has none now"));
+/// What is proved, and with what.
+pub(crate) struct Proving<'a> {
+    /// A session of the gate.
+    pub(crate) session: &'a Session,
+    /// The schema.
+    pub(crate) located: &'a Located,
+    /// What the user says has to hold.
+    pub(crate) assertions: &'a Assertions,
+    /// Settings of the sessions in which that is asked.
+    pub(crate) settings: &'a ConnectionSettings,
+    /// Hears what is odd and no fault.
+    pub(crate) console: &'a Console,
+}
+
+impl Proving<'_> {
+    /// Everything that does not hold, a sentence each.
+    ///
+    /// # Errors
+    /// As the server's, for what is not the fault of an assertion.
+    pub(crate) async fn faults(&self, before: &Before) -> Result<Vec<String>, PostgresError> {
+        let mut faults = Vec::new();
+        let after = Tables::read(self.session).await?;
+        for table in before.tables.emptied(&after) {
+            faults.push(format!(
+                "table {table} had a thousand rows or more and has none now"
+            ));
+        }
+        for table in before.tables.worked_off(&after) {
+            let text = format!("table {table} had a few rows and has none now");
+            self.console.warning("migrate-gate", text);
+        }
+        let unreadable: Vec<&str> = after.unreadable().collect();
+        if !unreadable.is_empty() {
+            let text = format!(
+                "not looked into, because the role may not: {}",
+                unreadable.join(", ")
+            );
+            self.console.notice("migrate-gate", text);
+        }
+        let name = self.located.name();
+        for assertion in self.assertions.of(&name) {
+            faults.extend(ask(self.located, assertion, self.settings).await?);
+        }
+        Ok(faults)
     }
-    let name = located.name();
-    for assertion in assertions.of(&name) {
-        faults.extend(ask(located, assertion, settings).await?);
-    }
-    Ok(faults)
 }
 
 /// Asks an assertion in a session of its own that can only read.
