@@ -27,7 +27,7 @@ use apply::Limits;
 use conclude::{Files, conclude};
 pub(crate) use inputs::RehearseArgs;
 use measure::{Measuring, Rows, milliseconds};
-use proof::{QueryProof, Statement};
+use proof::{Before, QueryProof, Statement};
 use report::{
     DatabasePlace, DatabaseRehearsal, Evidence, MigrationRehearsal, Rehearsal, comparable,
     fingerprint,
@@ -162,27 +162,7 @@ async fn rehearse(
 ) -> Result<DatabaseRehearsal, Failure> {
     let target = prepared.target;
     let namespaces: Vec<&str> = target.namespaces().collect();
-    let is_pending = prepared
-        .pending
-        .iter()
-        .any(|(_, migrations)| !migrations.is_empty());
-    let before = if is_pending {
-        let production = prepared.production.as_ref();
-        let name = target
-            .production
-            .as_ref()
-            .unwrap_or(&target.copy)
-            .database();
-        let found = proof::statements(statements, name, production).await;
-        let found = found.map_err(database::failure)?;
-        context
-            .console
-            .info("preparing the running version's statements on the copy");
-        let before = proof::before(&target.copy, &namespaces, found).await;
-        Some(before.map_err(database::failure)?)
-    } else {
-        None
-    };
+    let before = proof_before(&prepared, &namespaces, statements, context).await?;
     let migrations = migrate(args, &prepared, &namespaces, context).await?;
     let failed = migrations.iter().find(|one| one.error.is_some());
     let proof = match (before, failed) {
@@ -211,6 +191,29 @@ async fn rehearse(
         migrations,
         proof,
     })
+}
+
+/// Prepares the running version's statements on the copy; `None` where no migration is pending.
+async fn proof_before(
+    prepared: &Prepared<'_>,
+    namespaces: &[&str],
+    statements: Option<&[Statement]>,
+    context: &Context,
+) -> Result<Option<Before>, Failure> {
+    let mut pending = prepared.pending.iter();
+    if pending.all(|(_, migrations)| migrations.is_empty()) {
+        return Ok(None);
+    }
+    let target = prepared.target;
+    let name = target.production.as_ref().unwrap_or(&target.copy);
+    let production = prepared.production.as_ref();
+    let found = proof::statements(statements, name.database(), production).await;
+    let found = found.map_err(database::failure)?;
+    context
+        .console
+        .info("preparing the running version's statements on the copy");
+    let before = proof::before(&target.copy, namespaces, found).await;
+    Ok(Some(before.map_err(database::failure)?))
 }
 
 /// Runs the pending migrations of a copy one after the other, up to the first that fails.

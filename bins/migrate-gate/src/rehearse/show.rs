@@ -162,66 +162,39 @@ fn proof_markdown(proof: &QueryProof) -> String {
         proof.catalog_statements,
         proof.utility_statements
     );
-    let mut list = |what: &str, lines: Vec<String>| {
+    for (what, lines) in lists(proof) {
         if !lines.is_empty() {
             let _ = write!(text, "\n{what}:\n\n{}\n", lines.join("\n"));
         }
+    }
+    text
+}
+
+/// What is told of single statements, each list with its title.
+fn lists(proof: &QueryProof) -> [(&'static str, Vec<String>); 4] {
+    let line = |calls: u64, text: &str, reason: &str| {
+        format!("- {calls} calls: {} — {}", cell(text), cell(reason))
     };
     let broken = proof.broken.iter();
-    list(
-        "They break",
-        broken
-            .map(|one| {
-                format!(
-                    "- {} calls: {} — {}",
-                    one.calls,
-                    cell(&one.text),
-                    cell(&one.change)
-                )
-            })
-            .collect(),
-    );
-    let required = proof.required.iter();
-    list(
-        "New columns that need a value",
-        required
-            .map(|one| {
-                let by = one.omitted_by.iter().map(|text| cell(text));
-                let by: Vec<String> = by.collect();
-                let by = if by.is_empty() {
-                    "no INSERT was seen".to_owned()
-                } else {
-                    by.join("; ")
-                };
-                format!(
-                    "- {}.{}: left out by {by}",
-                    cell(&one.table),
-                    cell(&one.column)
-                )
-            })
-            .collect(),
-    );
-    list(
-        "They give more columns (`*`)",
-        proof
-            .wider
-            .iter()
-            .map(|text| format!("- {}", cell(text)))
-            .collect(),
-    );
+    let broken = broken.map(|one| line(one.calls, &one.text, &one.change));
+    let required = proof.required.iter().map(|one| {
+        let by: Vec<String> = one.omitted_by.iter().map(|text| cell(text)).collect();
+        let by = match by.len() {
+            0 => "no INSERT was seen".to_owned(),
+            _ => format!("left out by {}", by.join("; ")),
+        };
+        format!("- {}.{}: {by}", cell(&one.table), cell(&one.column))
+    });
+    let wider = proof.wider.iter().map(|text| format!("- {}", cell(text)));
     let skipped = proof.skipped.iter();
-    list(
-        "Not checked, because they fail before the migrations too",
-        skipped
-            .map(|one| {
-                format!(
-                    "- {} calls: {} — {}",
-                    one.calls,
-                    cell(&one.text),
-                    cell(&one.reason)
-                )
-            })
-            .collect(),
-    );
-    text
+    let skipped = skipped.map(|one| line(one.calls, &one.text, &one.reason));
+    [
+        ("They break", broken.collect()),
+        ("New columns that need a value", required.collect()),
+        ("They give more columns (`*`)", wider.collect()),
+        (
+            "Not checked, because they fail before the migrations too",
+            skipped.collect(),
+        ),
+    ]
 }
