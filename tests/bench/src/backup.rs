@@ -22,7 +22,7 @@ const DATA: &str = "
     CREATE TABLE item (id bigint PRIMARY KEY, made_at timestamptz, name text, price numeric(10, 2), note text);
     CREATE TABLE sale (id bigint PRIMARY KEY, made_at timestamptz, name text, price numeric(10, 2), note text);
     INSERT INTO item SELECT n, '2026-01-01'::timestamptz + n * interval '1 second', 'item number ' || n, n % 9999 / 7.0,
-      repeat('words that come again and again ', 5) || md5(n::text) || md5((n + 1)::text) FROM generate_series(1, 1450000) n;
+      repeat('words that come again and again ', 5) || md5(n::text) || md5((n + 1)::text) FROM generate_series(1, 1790000) n;
     INSERT INTO sale SELECT id, made_at, name, price, note FROM item;
     CREATE INDEX ON item (made_at);
     CREATE INDEX ON sale (made_at);
