@@ -9,7 +9,7 @@ use switchyard_runner::{Console, Failure, Kind};
 
 use crate::database::DatabaseGroup;
 use crate::plan::Plan;
-use crate::rehearse::report::{MigrationRehearsal, Rehearsal};
+use crate::rehearse::report::{FORM, MigrationRehearsal, Rehearsal};
 
 /// Schema and migration.
 type Name = (String, String);
@@ -42,6 +42,10 @@ impl Rehearsed {
         let text = std::fs::read_to_string(path).map_err(|cause| input(cause.into()))?;
         let rehearsal: Rehearsal =
             serde_json::from_str(&text).map_err(|cause| input(cause.into()))?;
+        if rehearsal.form != FORM {
+            let text = format!("it is of form {}, and {FORM} is known", rehearsal.form);
+            return Err(input(anyhow::anyhow!(text)).hint("rehearse with this version of the gate"));
+        }
         let objections = rehearsal.objections();
         if !objections.is_empty() {
             let text = format!("the rehearsal speaks against it: {}", objections.join("; "));
