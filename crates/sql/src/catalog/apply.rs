@@ -179,6 +179,7 @@ impl Catalog {
             is_temporary: create.is_temporary,
             ..self.new_table()
         };
+        self.has_children |= table.partition_of.is_some() || !table.inherits.is_empty();
         let parents = create
             .partition_of
             .iter()
@@ -312,6 +313,7 @@ impl Catalog {
                     }
                 }
                 AlterTableAction::AttachPartition { child, is_default } => {
+                    self.has_children = true;
                     let child = self.resolve(child);
                     if let Some(table) = self.tables.get_mut(&child) {
                         table.is_default_partition = *is_default;
@@ -325,6 +327,7 @@ impl Catalog {
                     }
                 }
                 AlterTableAction::Inherit { parent, ends } => {
+                    self.has_children = true;
                     let parent = self.resolve(parent);
                     if let Some(table) = self.tables.get_mut(&name) {
                         table.inherits.retain(|other| *other != parent);

@@ -19,9 +19,10 @@ pub(super) enum Nesting {
 /// How deep a text nests. Operators nest as well: `1 + 1 + 1` is a tree as deep as it is long, until a
 /// comma, a semicolon or a parenthesis begins another one.
 pub(super) fn nesting(text: &str) -> Nesting {
-    let mut deepest = measure(text, &text_spans(text));
+    let spans = text_spans(text);
+    let mut deepest = measure(text, &spans);
     // Bodies of functions and blocks are parsed too.
-    for span in text_spans(text) {
+    for span in spans {
         let body = &text[span];
         let inner = measure(body, &[]);
         deepest = (deepest.0.max(inner.0), deepest.1.max(inner.1));
