@@ -16,6 +16,7 @@ mod project;
 mod queries;
 mod rehearse;
 mod run;
+mod sha256;
 mod trusted;
 
 use switchyard_runner::{Action, Context, Failure, Output};

@@ -9,6 +9,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::error::PostgresError;
+use crate::quoting::identifier;
 use crate::session::Session;
 
 /// The alias of a row in a checksum: no column has this name, and `t::text` would mean a column named `t`.
@@ -198,8 +199,8 @@ impl Session {
             "SELECT pg_catalog.count(*) AS rows,
                     coalesce(pg_catalog.sum(pg_catalog.hashtextextended({ROW}.*::text, 0)), 0)::text AS checksum
              FROM ONLY {}.{} AS {ROW}",
-            quote(&table.schema),
-            quote(&table.name)
+            identifier(&table.schema),
+            identifier(&table.name)
         );
         let row = self.row(&what, &sql, &[]).await?;
         Ok(TableContents {
@@ -232,8 +233,8 @@ impl Session {
             let increment = self.column(what, &row, "increment")?;
             let sql = format!(
                 "SELECT last_value, is_called FROM {}.{}",
-                quote(&schema),
-                quote(&name)
+                identifier(&schema),
+                identifier(&name)
             );
             let row = self.row(what, &sql, &[]).await?;
             let position = SequencePosition {
@@ -263,11 +264,6 @@ impl Session {
             checksum: self.column(what, &row, "checksum")?,
         })
     }
-}
-
-/// An identifier as SQL has it.
-pub(crate) fn quote(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 #[cfg(test)]

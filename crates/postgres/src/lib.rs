@@ -9,6 +9,7 @@ mod catalog;
 mod contents;
 mod error;
 mod fingerprint;
+mod quoting;
 mod rights;
 mod session;
 mod settings;
@@ -26,6 +27,7 @@ pub use contents::{
 };
 pub use error::{Place, PostgresError};
 pub use fingerprint::{SchemaDescription, SchemaFingerprint};
+pub use quoting::{identifier, literal};
 pub use rights::Rights;
 pub use session::{Notice, Session, StatementShape};
 pub use settings::ConnectionSettings;

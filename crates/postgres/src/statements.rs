@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::contents::quote;
 use crate::error::PostgresError;
+use crate::quoting::identifier;
 use crate::session::Session;
 
 /// One statement with how often it was sent. The counts grow until somebody resets them: what is still in use is
@@ -68,7 +68,7 @@ impl Session {
              WHERE s.dbid = (SELECT oid FROM pg_catalog.pg_database
                              WHERE datname = pg_catalog.current_database()) {top_level}
              ORDER BY s.calls DESC, s.queryid",
-            quote(&extension.schema)
+            identifier(&extension.schema)
         );
         let rows = match self.rows(what, &sql, &[]).await {
             Ok(rows) => rows,

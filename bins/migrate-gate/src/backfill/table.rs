@@ -1,6 +1,6 @@
 //! The table of a backfill and its batches, as questions to the server.
 
-use switchyard_postgres::{PostgresError, Session};
+use switchyard_postgres::{PostgresError, Session, literal};
 
 /// The table with what its statements need.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -208,11 +208,6 @@ async fn find_key(
         return no_key("has no unique index of its own, so batches would have no bounds");
     }
     Ok(Ok(session.column(what, row, "name")?))
-}
-
-/// A text as a literal whose type the server finds; sessions of a backfill have `standard_conforming_strings`.
-fn literal(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
 }
 
 /// An estimate as a whole number; it is not negative here, and a cast saturates.

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest as _, Sha256};
 
-use super::manifest::{FileEntry, hexadecimal};
+use super::manifest::FileEntry;
+use crate::sha256::hexadecimal;
 
 /// Why a dump's files cannot be read.
 #[derive(Debug, thiserror::Error)]

@@ -1,13 +1,13 @@
 //! What a backup says about itself: written last, so that a backup without it is none.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::ops::Deref;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 use switchyard_postgres::{DatabaseContents, SchemaFingerprint, ServerSettings, ServerVersion};
+
+use crate::sha256::sha256;
 
 /// Name of the manifest's file.
 pub(crate) const MANIFEST: &str = "manifest.json";
@@ -137,20 +137,6 @@ fn is_in_dump(path: &str) -> bool {
             && name
                 .chars()
                 .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
-    })
-}
-
-/// Lowercase hexadecimal SHA-256.
-pub(crate) fn sha256(bytes: &[u8]) -> String {
-    hexadecimal(&Sha256::digest(bytes))
-}
-
-/// Bytes as lowercase hexadecimal digits.
-pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a `String` cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
     })
 }
 

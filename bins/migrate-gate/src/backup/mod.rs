@@ -25,11 +25,12 @@ use jiff::Timestamp;
 use switchyard_postgres::ConnectionUrl;
 use switchyard_runner::{Context, Failure, Kind};
 
+use crate::sha256::sha256;
 use crate::{database, trusted};
 use dump::{Dump, DumpOptions, dump};
 pub(crate) use inputs::{BackupArgs, ProgramArgs, RestoreArgs, VerifyArgs};
 use inputs::{BackupKind, PlaceArgs, ScratchArgs};
-use manifest::{Manifest, sha256};
+use manifest::Manifest;
 use programs::Programs;
 use proof::{Proof, Proving};
 pub(crate) use reference::BackupReference;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use switchyard_postgres::{
     ConnectionSettings, ConnectionUrl, PostgresError, SchemaDescription, ServerSettings,
-    ServerVersion, Session, pin_output,
+    ServerVersion, Session, identifier, literal, pin_output,
 };
 use switchyard_runner::Failure;
 
@@ -182,14 +182,6 @@ async fn open(url: &ConnectionUrl) -> Result<Session, PostgresError> {
     Session::open(url, &settings).await
 }
 
-fn identifier(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
-fn literal(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
-}
-
 /// `--dbname` is read as a connection text where it looks like one, so it always is one.
 pub(crate) fn connection_text(database: &str) -> String {
     format!(
@@ -203,9 +195,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_stay_names() {
-        assert_eq!(identifier("a\"b"), "\"a\"\"b\"");
-        assert_eq!(literal("a'b"), "'a''b'");
+    fn a_name_stays_a_name() {
         assert_eq!(connection_text("host=x' y\\"), "dbname='host=x\\' y\\\\'");
     }
 }

@@ -1,6 +1,6 @@
 //! Reads the ledger of a schema from its database.
 
-use switchyard_postgres::{PostgresError, Session};
+use switchyard_postgres::{PostgresError, Session, identifier};
 
 use super::Located;
 use crate::ledger::{Ledger, PrismaRow, Tables};
@@ -33,7 +33,7 @@ pub(crate) async fn read_ledger_in(
 }
 
 async fn read_prisma(session: &Session, namespace: &str) -> Result<Ledger, PostgresError> {
-    let table = format!("{}._prisma_migrations", quote(namespace));
+    let table = format!("{}._prisma_migrations", identifier(namespace));
     let what = "look for Prisma's ledger";
     let sql = "SELECT pg_catalog.to_regclass($1) IS NOT NULL";
     let is_there: bool = session.row(what, sql, &[&table]).await?.get(0);
@@ -68,8 +68,4 @@ async fn tables(session: &Session, namespace: &str) -> Result<Tables, PostgresEr
                               AND d.deptype = 'e'))";
     let is_used: bool = session.row(what, sql, &[&namespace]).await?.get(0);
     Ok(if is_used { Tables::Some } else { Tables::None })
-}
-
-fn quote(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }

@@ -6,10 +6,10 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use sha2::{Digest, Sha256};
 use switchyard_runner::{Failure, Kind};
 
 use super::finding::Finding;
+use crate::sha256::sha256;
 
 /// First line of the file, for whoever opens it.
 const HEAD: &str =
@@ -85,12 +85,9 @@ pub(crate) fn write(path: &Path, findings: &[Finding]) -> Result<(), Failure> {
 }
 
 fn line(finding: &Finding) -> String {
-    let digest = Sha256::digest(finding.statement.as_bytes());
-    let digest: String = digest
-        .iter()
-        .take(8)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let digest = sha256(&finding.statement);
+    // Enough to tell the statements of a migration apart.
+    let digest = &digest[..16];
     // Names of folders may hold blanks.
     let migration = finding.migration.replace(' ', "%20");
     format!("{}/{migration} {} {digest}", finding.schema, finding.rule)

@@ -2,10 +2,10 @@
 //! not in it, so that a row more does not void an approval.
 
 use std::fmt;
-use std::fmt::Write as _;
 
 use serde::Serialize;
-use sha2::{Digest as _, Sha256};
+
+use crate::sha256::sha256;
 
 /// Version of what is digested: another form of the same must not be taken for a change of the migrations.
 const FORM: u32 = 1;
@@ -46,14 +46,7 @@ pub(crate) struct DigestedSchema {
 pub(crate) fn digest(schemas: &[DigestedSchema]) -> Digest {
     // Plain structs of texts always serialize.
     let text = serde_json::to_vec(&(FORM, schemas)).unwrap_or_default();
-    let digits = Sha256::digest(text)
-        .iter()
-        .fold(String::new(), |mut text, byte| {
-            // Writing to a `String` cannot fail.
-            let _ = write!(text, "{byte:02x}");
-            text
-        });
-    Digest(digits)
+    Digest(sha256(text))
 }
 
 #[cfg(test)]

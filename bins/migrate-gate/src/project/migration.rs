@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::path::PathBuf;
 
-use sha2::{Digest, Sha256};
+use crate::sha256::sha256;
 
 /// A migration as its file says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,16 +45,6 @@ impl Migration {
         let windows = unix.replace('\n', "\r\n");
         [sha256(&unix), sha256(&windows)]
     }
-}
-
-fn sha256(text: &str) -> String {
-    use std::fmt::Write as _;
-    let digest = Sha256::digest(text.as_bytes());
-    digest.iter().fold(String::new(), |mut hex, byte| {
-        // Writing into a string cannot fail.
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
 }
 
 #[cfg(test)]

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use switchyard_postgres::{ConnectionSettings, ConnectionUrl, PostgresError, Session};
+use switchyard_postgres::{ConnectionSettings, ConnectionUrl, PostgresError, Session, identifier};
 
-use super::tables::quote;
 use crate::project::{Migration, Tool, Wrapping};
 
 /// Limits that a migration runs under.
@@ -38,7 +37,7 @@ pub(super) async fn open(
     match tool {
         // Prisma's engine sets the search path to the schema of its URL.
         Tool::Prisma => {
-            let sql = format!("SET search_path = {}", quote(namespace));
+            let sql = format!("SET search_path = {}", identifier(namespace));
             session.script("set the search path", &sql).await?;
         }
         Tool::Command => {}

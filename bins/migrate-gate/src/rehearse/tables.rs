@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use switchyard_postgres::{PostgresError, Relation, RelationKind, Session};
+use switchyard_postgres::{PostgresError, Relation, RelationKind, Session, identifier};
 
 /// A table with its schema.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,7 +28,7 @@ impl TableName {
 
     /// As SQL has it, with quotes.
     pub(crate) fn quoted(&self) -> String {
-        format!("{}.{}", quote(&self.schema), quote(&self.name))
+        format!("{}.{}", identifier(&self.schema), identifier(&self.name))
     }
 }
 
@@ -36,11 +36,6 @@ impl std::fmt::Display for TableName {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}.{}", self.schema, self.name)
     }
-}
-
-/// A name as SQL has it, with quotes.
-pub(crate) fn quote(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// The tables of a copy as they are before a migration.

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use switchyard_postgres::{PostgresError, RelationKind, Session};
+use switchyard_postgres::{PostgresError, RelationKind, Session, identifier};
 
 /// Rows that are counted at most: a table with so many is not emptied by accident.
 const MANY: i64 = 1_000;
@@ -37,7 +37,7 @@ impl Tables {
                 continue;
             }
             let name = format!("{}.{}", relation.schema, relation.name);
-            let [schema, table] = [&relation.schema, &relation.name].map(|part| quoted(part));
+            let [schema, table] = [&relation.schema, &relation.name].map(|part| identifier(part));
             let sql = format!(
                 "SELECT count(*) AS counted FROM (SELECT FROM ONLY {schema}.{table} LIMIT {MANY}) AS first_rows"
             );
@@ -81,10 +81,6 @@ impl Tables {
             .filter(|(name, rows)| **rows == before && after.rows.get(*name) == Some(&Rows::None));
         lost.map(|(name, _)| name.clone()).collect()
     }
-}
-
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 #[cfg(test)]

@@ -1,10 +1,8 @@
 //! What a killed run left, and whether this one may go on: the plan that was approved, and failed rows of a
 //! ledger with nothing behind them.
 
-use std::fmt::Write as _;
 use std::sync::PoisonError;
 
-use sha2::{Digest as _, Sha256};
 use switchyard_runner::{Failure, Kind};
 
 use super::journal::{self, Event};
@@ -12,6 +10,7 @@ use super::{Locked, Run, catalog};
 use crate::database::{self, DatabaseGroup, Located, read_ledger};
 use crate::ledger::{State, standings};
 use crate::plan::Plan;
+use crate::sha256::sha256;
 
 /// What a run that was killed says in the journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,12 +50,7 @@ pub(super) fn files_digest<'a>(groups: impl Iterator<Item = &'a DatabaseGroup>) 
         })
         .collect();
     lines.sort();
-    let digest = Sha256::digest(lines.concat().as_bytes());
-    digest.iter().fold(String::new(), |mut hex, byte| {
-        // Writing into a string cannot fail.
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
+    sha256(lines.concat())
 }
 
 impl Run<'_> {

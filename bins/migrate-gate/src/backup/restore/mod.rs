@@ -8,17 +8,18 @@
 mod shell;
 mod swap;
 
-use switchyard_postgres::{ConnectionSettings, ConnectionUrl, Session};
+use switchyard_postgres::{ConnectionSettings, ConnectionUrl, Session, identifier};
 use switchyard_runner::{Context, Failure, Kind};
 
 use super::inputs::{PlaceArgs, ProgramArgs, RestoreArgs};
-use super::manifest::{DUMP, MANIFEST, Manifest, sha256};
+use super::manifest::{DUMP, MANIFEST, Manifest};
 use super::proof::Proof;
 use super::reference::BackupReference;
 use super::scratch::{connection_text, look};
 use super::{keep, runner_folder, until_cancelled, verify};
+use crate::sha256::sha256;
 use crate::{database, trusted};
-use shell::{Shell, identifier};
+use shell::Shell;
 use swap::{Names, Next};
 
 /// Databases in which nobody works, for statements that cannot be run from within a database.

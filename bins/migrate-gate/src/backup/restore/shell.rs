@@ -1,7 +1,7 @@
 //! What a database is apart from what is in it: owner, settings, grants. A dump of its contents has none of
 //! it, so a restored database would run with other time-outs, and its application be refused.
 
-use switchyard_postgres::{PostgresError, Session};
+use switchyard_postgres::{PostgresError, Session, identifier, literal};
 
 /// A database without its contents.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -175,14 +175,6 @@ async fn grants(session: &Session, name: &str) -> Result<Vec<Grant>, PostgresErr
 fn setting_name(name: &str) -> String {
     let parts: Vec<String> = name.split('.').map(identifier).collect();
     parts.join(".")
-}
-
-pub(super) fn identifier(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}
-
-fn literal(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
 }
 
 #[cfg(test)]

@@ -3,11 +3,9 @@
 
 use std::time::Duration;
 
-use switchyard_postgres::{PostgresError, Session};
+use switchyard_postgres::{PostgresError, Session, identifier};
 use switchyard_runner::Console;
 use tokio::time::Instant;
-
-use super::shell::identifier;
 
 /// How long sessions may take to end after they were told to.
 const ENDING: Duration = Duration::from_secs(30);

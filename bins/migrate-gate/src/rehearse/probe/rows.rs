@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use switchyard_postgres::{PostgresError, Session};
+use switchyard_postgres::{PostgresError, Session, identifier};
 
-use crate::rehearse::tables::{TableName, quote};
+use crate::rehearse::tables::TableName;
 
 /// Conditions that find single rows, `"id" = '1'`. None where the table is empty or has no primary key.
 pub(super) async fn choose(
@@ -21,7 +21,7 @@ pub(super) async fn choose(
         WHERE i.indrelid = pg_catalog.to_regclass($1) AND i.indisprimary ORDER BY k.place";
     let mut columns = Vec::new();
     for row in session.rows(what, sql, &[&table.quoted()]).await? {
-        columns.push(quote(&session.column::<String>(what, &row, "name")?));
+        columns.push(identifier(&session.column::<String>(what, &row, "name")?));
     }
     if columns.is_empty() {
         return Ok(Vec::new());

@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use switchyard_postgres::{
-    ConnectionSettings, ConnectionUrl, PostgresError, Session, StatementShape,
+    ConnectionSettings, ConnectionUrl, PostgresError, Session, StatementShape, identifier,
 };
 
 use super::{BrokenStatement, QueryProof, SkippedStatement, Sort, Statement, TOLD};
-use crate::rehearse::tables::quote;
 
 /// What the server says of a statement.
 type Answer = Result<StatementShape, String>;
@@ -43,7 +42,7 @@ pub(super) async fn open(
         ..ConnectionSettings::reading("switchyard query proof")
     };
     let session = Session::open(copy, &settings).await?;
-    let mut path: Vec<String> = namespaces.iter().map(|name| quote(name)).collect();
+    let mut path: Vec<String> = namespaces.iter().map(|name| identifier(name)).collect();
     path.push("public".to_owned());
     let sql = format!("SET search_path = {}", path.join(", "));
     session.script("set the search path", &sql).await?;
