@@ -146,11 +146,7 @@ impl Report {
         outputs.set("elapsed-seconds", seconds)?;
         outputs.set("restarts", self.restarts)?;
         outputs.set("report", serde_json::to_string(self).map_err(Failure::bug)?)?;
-        if let Err(error) = context.summary.markdown(&self.markdown(title, seconds)) {
-            context
-                .console
-                .warning(title, format_args!("no summary: {error}"));
-        }
+        context.summarize(title, &self.markdown(title, seconds));
         Ok(())
     }
 

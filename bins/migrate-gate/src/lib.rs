@@ -15,6 +15,7 @@ mod plan;
 mod project;
 mod queries;
 mod rehearse;
+mod report_file;
 mod run;
 mod sha256;
 mod trusted;

@@ -2,23 +2,11 @@
 //!
 //! `prisma.config.ts` is code, and so is SQL. A pull request from a fork may change both.
 
-use std::path::Path;
-
-use serde::Deserialize;
+use switchyard_runner::pull_request::{self, Origin};
 use switchyard_runner::{Environment, Failure, Kind};
-
-/// Largest event read, in bytes; GitHub's own limit for a webhook is 25 MB.
-const LARGEST: u64 = 25 * 1024 * 1024;
 
 /// Events that run with the repository's secrets and may hold a stranger's code or text.
 const REFUSED: [&str; 3] = ["pull_request_target", "issue_comment", "workflow_run"];
-
-/// Where the code of a pull request comes from.
-#[derive(Debug, PartialEq, Eq)]
-enum Origin {
-    Repository,
-    Elsewhere(String),
-}
 
 /// Refuses to go on where a stranger may have written what would run.
 ///
@@ -44,53 +32,12 @@ pub(crate) fn require(environment: &Environment, command: &str) -> Result<(), Fa
     if event != "pull_request" {
         return Ok(());
     }
-    let payload = environment
-        .get("GITHUB_EVENT_PATH")
-        .and_then(|path| read(Path::new(path)));
-    match payload.as_deref().and_then(origin) {
+    match pull_request::origin(environment) {
         Some(Origin::Repository) => Ok(()),
         Some(Origin::Elsewhere(name)) => refused(format!("on a pull request from {name}")),
         None => {
             refused("on a pull request of which it is not known where it comes from".to_owned())
         }
-    }
-}
-
-fn read(path: &Path) -> Option<String> {
-    let size = std::fs::metadata(path).ok()?.len();
-    (size <= LARGEST).then(|| std::fs::read_to_string(path).ok())?
-}
-
-#[derive(Deserialize)]
-struct Event {
-    pull_request: PullRequest,
-    repository: Repository,
-}
-
-#[derive(Deserialize)]
-struct PullRequest {
-    head: Head,
-}
-
-#[derive(Deserialize)]
-struct Head {
-    /// Absent when the fork was deleted.
-    repo: Option<Repository>,
-}
-
-#[derive(Deserialize)]
-struct Repository {
-    full_name: String,
-}
-
-fn origin(event: &str) -> Option<Origin> {
-    let event: Event = serde_json::from_str(event).ok()?;
-    let from = event.pull_request.head.repo;
-    let from = from.map_or_else(|| "a deleted repository".to_owned(), |repo| repo.full_name);
-    if from == event.repository.full_name {
-        Some(Origin::Repository)
-    } else {
-        Some(Origin::Elsewhere(from))
     }
 }
 
@@ -114,7 +61,7 @@ mod tests {
         require(&environment, "plan").map_err(|failure| failure.to_string())
     }
 
-    fn pull_request(head: &str) -> String {
+    fn from(head: &str) -> String {
         format!(
             r#"{{"pull_request":{{"head":{{"repo":{head}}}}},"repository":{{"full_name":"o/r"}}}}"#
         )
@@ -130,10 +77,7 @@ mod tests {
             );
         }
         for head in [r#"{"full_name":"x/r"}"#, "null"] {
-            assert!(
-                judged("pull_request", Some(&pull_request(head))).is_err(),
-                "{head}"
-            );
+            assert!(judged("pull_request", Some(&from(head))).is_err(), "{head}");
         }
     }
 
@@ -146,13 +90,7 @@ mod tests {
 
     #[test]
     fn what_the_repository_starts_runs() {
-        assert!(
-            judged(
-                "pull_request",
-                Some(&pull_request(r#"{"full_name":"o/r"}"#))
-            )
-            .is_ok()
-        );
+        assert!(judged("pull_request", Some(&from(r#"{"full_name":"o/r"}"#))).is_ok());
         for event in ["push", "workflow_dispatch", "schedule", "release"] {
             assert!(judged(event, None).is_ok(), "{event}");
         }

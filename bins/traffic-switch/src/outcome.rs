@@ -55,11 +55,7 @@ pub(crate) fn tell(context: &Context, told: &Told<'_>) -> Result<(), Failure> {
     outputs.set("loss-bound", &bound)?;
     outputs.set("duration-ms", told.started.elapsed().as_millis())?;
     outputs.set("result", result_word(&report.ending, told.result))?;
-    if let Err(error) = context.summary.markdown(&section(told)) {
-        context
-            .console
-            .warning(TITLE, format!("the summary could not be written: {error}"));
-    }
+    context.summarize(TITLE, &section(told));
     if counts.probes() > 0 {
         context.console.info(format!(
             "{} probes, {} lost: at 95 % confidence at most {:.3} % of requests were lost",

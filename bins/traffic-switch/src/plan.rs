@@ -66,12 +66,7 @@ pub(crate) async fn show(
         steps.last(),
         text.trim_end()
     );
-    if let Err(error) = context.summary.markdown(&markdown) {
-        context.console.warning(
-            "traffic-switch",
-            format!("the summary could not be written: {error}"),
-        );
-    }
+    context.summarize("traffic-switch", &markdown);
     context.outputs.set("deployment-id", id)?;
     context.outputs.set("changed", false)?;
     let active = giving.unwrap_or(taking);

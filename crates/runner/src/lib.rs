@@ -17,6 +17,7 @@ pub mod mask;
 pub mod outputs;
 pub mod plugin;
 pub mod program;
+pub mod pull_request;
 pub mod reference;
 pub mod secret;
 pub mod summary;
@@ -69,4 +70,15 @@ pub struct Context {
     pub summary: Summary,
     /// Fires on SIGINT and SIGTERM.
     pub cancel: Cancel,
+}
+
+impl Context {
+    /// Appends a section to the step's summary. A summary is never a reason to fail: one that cannot be written
+    /// is warned of, under `title`.
+    pub fn summarize(&self, title: &str, markdown: &str) {
+        if let Err(cause) = self.summary.markdown(markdown) {
+            let text = format!("the summary could not be written: {cause}");
+            self.console.warning(title, text);
+        }
+    }
 }

@@ -10,7 +10,7 @@ mod position;
 mod table;
 mod work;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 use switchyard_postgres::{
@@ -18,7 +18,7 @@ use switchyard_postgres::{
 };
 use switchyard_runner::{Context, Failure, Kind, values};
 
-use crate::{database, trusted};
+use crate::{database, report_file, trusted};
 pub(crate) use inputs::BackfillArgs;
 use position::{Job, Position};
 use table::Table;
@@ -34,7 +34,8 @@ const BACKFILL_LOCK: LockKey = LockKey(i64::from_be_bytes(*b"swtchbfl"));
 pub(crate) async fn run(args: BackfillArgs, context: &mut Context) -> Result<(), Failure> {
     trusted::require(&context.environment, "backfill")?;
     let url = database::parse_url("input `database-url`", &args.database_url, &context.console)?;
-    let path = position_file(args.position_file.as_deref(), context);
+    let asked = args.position_file.as_deref();
+    let path = report_file::path(asked, "migrate-gate-backfill.json", context);
     let looking = database::open_for_reading(&url).await?;
     let table = Table::find(&looking, &args.table, &args.key).await;
     let table = table.map_err(database::failure)?.map_err(Failure::input)?;
@@ -101,12 +102,7 @@ fn conclude(
     match outcome? {
         Outcome::Done => {
             let text = format!("### Backfill\n\n{}; no row is left.\n", told(position));
-            if let Err(cause) = context.summary.markdown(&text) {
-                console.warning(
-                    "migrate-gate",
-                    format!("the summary was not written: {cause}"),
-                );
-            }
+            context.summarize("migrate-gate", &text);
             // The next one of the same form begins anew.
             match std::fs::remove_file(path) {
                 Ok(()) => Ok(()),
@@ -186,13 +182,4 @@ async fn lock(
         .hint("wait until it has ended"),
         LockError::Postgres(cause) => database::failure(cause),
     })
-}
-
-fn position_file(asked: Option<&Path>, context: &Context) -> PathBuf {
-    let in_temp = || {
-        let folder = context.environment.get("RUNNER_TEMP").map(PathBuf::from);
-        let folder = folder.unwrap_or_else(std::env::temp_dir);
-        folder.join("migrate-gate-backfill.json")
-    };
-    asked.map_or_else(in_temp, Path::to_owned)
 }

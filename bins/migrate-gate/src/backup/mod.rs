@@ -26,7 +26,7 @@ use switchyard_postgres::ConnectionUrl;
 use switchyard_runner::{Context, Failure, Kind};
 
 use crate::sha256::sha256;
-use crate::{database, trusted};
+use crate::{database, report_file, trusted};
 use dump::{Dump, DumpOptions, dump};
 pub(crate) use inputs::{BackupArgs, ProgramArgs, RestoreArgs, VerifyArgs};
 use inputs::{BackupKind, PlaceArgs, ScratchArgs};
@@ -144,13 +144,8 @@ fn manifest_of(url: &ConnectionUrl, dump: &Dump, context: &Context) -> Manifest 
 fn staging(store: &Store, context: &Context) -> PathBuf {
     match store {
         Store::Folder(folder) => folder.root().to_owned(),
-        Store::Objects(_) => runner_folder(context),
+        Store::Objects(_) => report_file::folder(context),
     }
-}
-
-fn runner_folder(context: &Context) -> PathBuf {
-    let folder = context.environment.get("RUNNER_TEMP").map(PathBuf::from);
-    folder.unwrap_or_else(std::env::temp_dir)
 }
 
 /// `20260101T000000Z-1a2b3c4d`.

@@ -1,7 +1,5 @@
 //! What a step says about backups: as outputs, as a file, as a summary, and as an exit code.
 
-use std::path::PathBuf;
-
 use serde::Serialize;
 use switchyard_postgres::ConnectionUrl;
 use switchyard_runner::summary::cell;
@@ -10,7 +8,7 @@ use switchyard_runner::{Context, Failure, Kind};
 use super::manifest::Manifest;
 use super::proof::Proof;
 use super::reference::BackupReference;
-use super::runner_folder;
+use crate::report_file;
 
 /// One backup and what is known of it.
 #[derive(Debug, Serialize)]
@@ -89,12 +87,8 @@ impl Report {
     /// # Errors
     /// When outputs or file cannot be written.
     pub(super) fn write(&self, context: &Context) -> Result<(), Failure> {
-        let text = serde_json::to_string_pretty(self).map_err(Failure::bug)?;
-        let path: PathBuf = runner_folder(context).join("migrate-gate-backup.json");
-        std::fs::write(&path, text + "\n").map_err(|cause| {
-            let text = format!("write the report `{}`", path.display());
-            Failure::input(anyhow::Error::new(cause).context(text))
-        })?;
+        let path = report_file::folder(context).join("migrate-gate-backup.json");
+        report_file::write(&path, self)?;
         let names: Vec<&str> = self.backups.iter().map(|one| one.backup.as_str()).collect();
         context.outputs.set("backup", names.join("\n"))?;
         context.outputs.set("verified", self.verified())?;
@@ -104,12 +98,7 @@ impl Report {
                 .console
                 .info(format!("{}: {}", one.database, one.told()));
         }
-        if let Err(cause) = context.summary.markdown(&self.markdown()) {
-            context.console.warning(
-                "migrate-gate",
-                format!("the summary was not written: {cause}"),
-            );
-        }
+        context.summarize("migrate-gate", &self.markdown());
         Ok(())
     }
 

@@ -8,8 +8,8 @@ use super::proof::{Proof, Proving};
 use super::reference::BackupReference;
 use super::report::{BackupReport, Report};
 use super::store::Store;
-use super::{keep, runner_folder, until_cancelled};
-use crate::trusted;
+use super::{keep, until_cancelled};
+use crate::{report_file, trusted};
 
 /// Verifies a backup.
 ///
@@ -23,7 +23,7 @@ pub(crate) async fn run(args: VerifyArgs, context: &mut Context) -> Result<(), F
     let (manifest, mut proof) = until_cancelled(context, files(&store, &args.backup)).await?;
     if let (Some(manifest), Some(admin), Proof::Unverifiable { .. }) = (&manifest, &scratch, &proof)
     {
-        let folder = tempfile::tempdir_in(runner_folder(context)).map_err(|cause| {
+        let folder = tempfile::tempdir_in(report_file::folder(context)).map_err(|cause| {
             Failure::input(anyhow::Error::new(cause).context("make a folder for the backup"))
         })?;
         until_cancelled(context, keep::download(&store, "", manifest, folder.path())).await?;

@@ -5,13 +5,15 @@
 
 mod prisma;
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::Serialize;
+use switchyard_runner::{Failure, Kind};
 
 pub(crate) use prisma::PrismaRow;
 
-use crate::project::Migration;
+use crate::project::{Migration, SchemaName};
 
 /// What was read of a tool's ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -156,6 +158,27 @@ pub(crate) struct Standing {
     /// Its state.
     #[serde(flatten)]
     pub(crate) state: State,
+}
+
+/// The names of the migrations of a schema that its tool would run.
+///
+/// # Errors
+/// Kind gate when the ledger is broken, naming the first migration that is.
+pub(crate) fn will_run(
+    schema: &SchemaName,
+    standings: &[Standing],
+) -> Result<BTreeSet<String>, Failure> {
+    let mut all = standings.iter();
+    let broken = all.find(|one| one.state.verdict() == Verdict::Broken);
+    if let Some(broken) = broken {
+        let text = format!(
+            "nothing may run: schema `{schema}`: `{}` is {}",
+            broken.name, broken.state
+        );
+        return Err(Failure::message(Kind::Gate, text).maybe_hint(broken.state.hint()));
+    }
+    let names = standings.iter().filter(|one| one.state.will_run());
+    Ok(names.map(|one| one.name.clone()).collect())
 }
 
 /// Says the state of every migration that a folder or a ledger knows, by name.

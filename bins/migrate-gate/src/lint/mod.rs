@@ -126,15 +126,7 @@ fn conclude(
 ) -> Result<(), Failure> {
     let counts = Counts::of(findings, judged);
     report::annotate(findings, context);
-    if let Err(cause) = context
-        .summary
-        .markdown(&report::markdown(findings, counts))
-    {
-        context.console.warning(
-            "migrate-gate",
-            format!("the summary was not written: {cause}"),
-        );
-    }
+    context.summarize("migrate-gate", &report::markdown(findings, counts));
     let is_safe = counts.errors == 0 && counts.unknown == 0;
     context.outputs.set("findings", counts.all())?;
     context.outputs.set("safe", is_safe)?;

@@ -8,14 +8,13 @@ mod observe;
 mod report;
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
 
 use switchyard_runner::{Context, Failure, Kind};
 
 use crate::database::{self, DatabaseGroup, Located, read_ledger};
-use crate::ledger::{Verdict as LedgerVerdict, standings};
+use crate::ledger::{standings, will_run};
 use crate::project::SchemaMigrations;
-use crate::{project, trusted};
+use crate::{project, report_file, trusted};
 use classify::{ClassifiedStatement, classify};
 use inputs::OldVersion;
 pub(crate) use inputs::PhasesArgs;
@@ -107,20 +106,7 @@ async fn pending(located: &Located) -> Result<BTreeSet<String>, Failure> {
         .await
         .map_err(database::failure)?;
     let standings = standings(&ledger, &located.schema.migrations);
-    let broken = standings
-        .iter()
-        .find(|one| one.state.verdict() == LedgerVerdict::Broken);
-    if let Some(broken) = broken {
-        let text = format!(
-            "nothing may run: schema `{}`: `{}` is {}",
-            located.name(),
-            broken.name,
-            broken.state
-        );
-        return Err(Failure::message(Kind::Gate, text).maybe_hint(broken.state.hint()));
-    }
-    let will_run = standings.into_iter().filter(|one| one.state.will_run());
-    Ok(will_run.map(|one| one.name).collect())
+    will_run(&located.schema.schema.name, &standings)
 }
 
 fn classified(
@@ -150,20 +136,13 @@ fn judged_by(args: &PhasesArgs, schema: Classified, observed: Option<&Observed>)
 }
 
 fn conclude(args: &PhasesArgs, phases: &Phases, context: &mut Context) -> Result<(), Failure> {
-    let file = report_file(args.report_file.as_deref(), context);
-    let text = serde_json::to_string_pretty(phases)
-        .map_err(|cause| Failure::bug(anyhow::Error::new(cause).context("write the report")))?;
-    std::fs::write(&file, text + "\n").map_err(|cause| {
-        let text = format!("write the report `{}`", file.display());
-        Failure::input(anyhow::Error::new(cause).context(text))
-    })?;
+    let asked = args.report_file.as_deref();
+    let file = report_file::path(asked, "migrate-gate-phases.json", context);
+    report_file::write(&file, phases)?;
     report::annotate(phases, &context.console);
     let markdown = report::markdown(phases);
     context.console.info(&markdown);
-    if let Err(cause) = context.summary.markdown(&markdown) {
-        let text = format!("the summary was not written: {cause}");
-        context.console.warning("migrate-gate", text);
-    }
+    context.summarize("migrate-gate", &markdown);
     context.outputs.set("phase", &phases.phase)?;
     context.outputs.set("safe", phases.safe)?;
     context.outputs.set("report", file.display())?;
@@ -178,13 +157,4 @@ fn conclude(args: &PhasesArgs, phases: &Phases, context: &mut Context) -> Result
     Err(Failure::message(Kind::Gate, format!("{first}{more}"))
         .hint("deploy the version that does without it first, and run this migration in a later release")
         .hint("where the old version is gone and cannot be seen to be, say `old-version: gone`"))
-}
-
-fn report_file(asked: Option<&Path>, context: &Context) -> PathBuf {
-    let in_temp = || {
-        let folder = context.environment.get("RUNNER_TEMP").map(PathBuf::from);
-        let folder = folder.unwrap_or_else(std::env::temp_dir);
-        folder.join("migrate-gate-phases.json")
-    };
-    asked.map_or_else(in_temp, Path::to_owned)
 }

@@ -14,8 +14,7 @@ use switchyard_runner::{Context, Failure, Kind};
 
 use crate::database::{self, DatabaseArgs, DatabaseGroup};
 use crate::inputs::ProjectArgs;
-use crate::ledger::Verdict;
-use crate::{project, trusted};
+use crate::{project, report_file, trusted};
 pub(crate) use report::Plan;
 
 /// Inputs of `plan`.
@@ -56,43 +55,25 @@ pub(crate) async fn make(groups: &[&DatabaseGroup], context: &Context) -> Result
     Ok(Plan::of(schemas))
 }
 
-fn conclude(plan: &Plan, report_file: &Path, context: &mut Context) -> Result<(), Failure> {
-    let text = serde_json::to_string_pretty(plan)
-        .map_err(|cause| Failure::bug(anyhow::Error::new(cause).context("write the report")))?;
-    std::fs::write(report_file, text + "\n").map_err(|cause| {
-        let text = format!("write the report `{}`", report_file.display());
-        Failure::input(anyhow::Error::new(cause).context(text))
-    })?;
+fn conclude(plan: &Plan, file: &Path, context: &mut Context) -> Result<(), Failure> {
+    report_file::write(file, plan)?;
     report::annotate(plan, &context.console);
     let markdown = report::markdown(plan);
     context.console.info(&markdown);
-    if let Err(cause) = context.summary.markdown(&markdown) {
-        context.console.warning(
-            "migrate-gate",
-            format!("the summary was not written: {cause}"),
-        );
-    }
+    context.summarize("migrate-gate", &markdown);
     context.outputs.set("pending", plan.pending)?;
     context.outputs.set("safe", plan.safe)?;
     context.outputs.set("digest", &plan.digest)?;
-    context.outputs.set("report", report_file.display())?;
-    if plan.verdict() == Verdict::Broken {
-        let broken = plan.broken().join("; ");
-        let failure = Failure::message(Kind::Gate, format!("nothing may run: {broken}"));
-        return Err(plan.hints().into_iter().fold(failure, Failure::hint));
-    }
-    Ok(())
+    context.outputs.set("report", file.display())?;
+    plan.require_sound()
 }
 
+/// Finds the file for the report before anything is read.
 fn report_file(asked: Option<&Path>, context: &Context) -> Result<PathBuf, Failure> {
-    if let Some(asked) = asked {
-        return Ok(asked.to_owned());
-    }
-    let folder = context.environment.get("RUNNER_TEMP").map(PathBuf::from);
-    let folder = folder.unwrap_or_else(std::env::temp_dir);
-    if !folder.is_dir() {
+    let folder = report_file::folder(context);
+    if asked.is_none() && !folder.is_dir() {
         let text = format!("RUNNER_TEMP: `{}` is not a folder", folder.display());
         return Err(Failure::message(Kind::Input, text));
     }
-    Ok(folder.join("migrate-gate-plan.json"))
+    Ok(report_file::path(asked, "migrate-gate-plan.json", context))
 }

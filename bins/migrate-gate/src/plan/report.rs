@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 use switchyard_postgres::ServerVersion;
 use switchyard_runner::summary::cell;
-use switchyard_runner::{Console, Location};
+use switchyard_runner::{Console, Failure, Kind, Location};
 
 use super::cost::{Blocks, LockCost, StatementCost};
 use super::digest::{Digest, DigestedSchema, digest};
@@ -117,8 +117,22 @@ impl Plan {
         all.filter(|one| !one.unknown.is_empty())
     }
 
+    /// Refuses to run anything over a broken ledger.
+    ///
+    /// # Errors
+    /// Kind gate, naming every migration that is broken, with what to do about each.
+    pub(crate) fn require_sound(&self) -> Result<(), Failure> {
+        let broken = self.broken();
+        if broken.is_empty() {
+            return Ok(());
+        }
+        let text = format!("nothing may run: {}", broken.join("; "));
+        let failure = Failure::message(Kind::Gate, text);
+        Err(self.hints().into_iter().fold(failure, Failure::hint))
+    }
+
     /// What keeps everything from running.
-    pub(crate) fn broken(&self) -> Vec<String> {
+    fn broken(&self) -> Vec<String> {
         self.of_verdict(Verdict::Broken)
     }
 
@@ -143,7 +157,7 @@ impl Plan {
     }
 
     /// What to do about it, each hint once.
-    pub(crate) fn hints(&self) -> Vec<&'static str> {
+    fn hints(&self) -> Vec<&'static str> {
         let all = self.schemas.iter().flat_map(|schema| &schema.standings);
         let broken = all.filter(|one| one.state.verdict() == Verdict::Broken);
         let mut hints: Vec<&str> = broken.filter_map(|one| one.state.hint()).collect();

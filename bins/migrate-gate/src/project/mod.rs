@@ -13,7 +13,7 @@ use std::path::Path;
 use switchyard_runner::{Failure, Kind};
 
 pub(crate) use migration::{Migration, Wrapping};
-pub(crate) use schemas::{Schema, Schemas, Tool};
+pub(crate) use schemas::{Schema, SchemaName, Schemas, Tool};
 
 use crate::inputs::ProjectArgs;
 

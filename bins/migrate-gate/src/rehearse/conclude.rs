@@ -7,6 +7,7 @@ use switchyard_runner::{Context, Failure, Kind};
 use super::inputs::{RehearseArgs, UnverifiableChoice};
 use super::report::Rehearsal;
 use super::show;
+use crate::report_file;
 
 /// Where the rehearsal and its report are written.
 pub(super) struct Files {
@@ -20,14 +21,8 @@ impl Files {
     /// # Errors
     /// Kind input, naming the file.
     pub(super) fn of(args: &RehearseArgs, context: &Context) -> Result<Self, Failure> {
-        let rehearsal = match &args.rehearsal_file {
-            Some(asked) => asked.clone(),
-            None => {
-                let folder = context.environment.get("RUNNER_TEMP").map(PathBuf::from);
-                let folder = folder.unwrap_or_else(std::env::temp_dir);
-                folder.join("migrate-gate-rehearsal.json")
-            }
-        };
+        let asked = args.rehearsal_file.as_deref();
+        let rehearsal = report_file::path(asked, "migrate-gate-rehearsal.json", context);
         let report = rehearsal.with_extension("md");
         for file in [&rehearsal, &report] {
             // Refused before an hour of work, not after it.
@@ -60,12 +55,7 @@ pub(super) fn conclude(
     }
     show::annotate(rehearsal, args.unverifiable, &context.console);
     context.console.info(&markdown);
-    if let Err(cause) = context.summary.markdown(&markdown) {
-        context.console.warning(
-            "migrate-gate",
-            format!("the summary was not written: {cause}"),
-        );
-    }
+    context.summarize("migrate-gate", &markdown);
     context.outputs.set("safe", rehearsal.safe)?;
     context.outputs.set("report", files.report.display())?;
     context

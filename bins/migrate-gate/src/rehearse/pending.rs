@@ -7,7 +7,7 @@ use switchyard_runner::{Failure, Kind};
 
 use super::target::TargetSchema;
 use crate::database::{self, read_ledger_in};
-use crate::ledger::{Standing, State, Verdict, standings};
+use crate::ledger::{self, Standing, State, standings};
 use crate::project::{Migration, SchemaMigrations};
 
 /// The migrations of a schema that would run, oldest first, as its files say.
@@ -23,10 +23,10 @@ pub(super) async fn pending<'a>(
 ) -> Result<Vec<&'a Migration>, Failure> {
     let name = &schema.schema.schema.name;
     let of_copy = standings_at(&schema.copy, schema).await?;
-    let will_run = will_run(&of_copy, &schema.schema)?;
+    let will_run = ledger::will_run(name, &of_copy)?;
     if let Some(production) = &schema.production {
         let of_production = standings_at(production, schema).await?;
-        let there = self::will_run(&of_production, &schema.schema)?;
+        let there = ledger::will_run(name, &of_production)?;
         if there != will_run {
             let only = |one: &BTreeSet<String>, other: &BTreeSet<String>| {
                 one.difference(other)
@@ -77,25 +77,7 @@ async fn standings_at(
 ) -> Result<Vec<Standing>, Failure> {
     let session: Session = database::open_for_reading(url).await?;
     let tool = schema.schema.schema.tool;
-    let ledger = read_ledger_in(&session, tool, &schema.namespace).await;
-    let ledger = ledger.map_err(database::failure)?;
+    let read = read_ledger_in(&session, tool, &schema.namespace).await;
+    let ledger = read.map_err(database::failure)?;
     Ok(standings(&ledger, &schema.schema.migrations))
-}
-
-fn will_run(
-    standings: &[Standing],
-    schema: &SchemaMigrations,
-) -> Result<BTreeSet<String>, Failure> {
-    let broken = standings
-        .iter()
-        .find(|one| one.state.verdict() == Verdict::Broken);
-    if let Some(broken) = broken {
-        let text = format!(
-            "nothing may run: schema `{}`: `{}` is {}",
-            schema.schema.name, broken.name, broken.state
-        );
-        return Err(Failure::message(Kind::Gate, text).maybe_hint(broken.state.hint()));
-    }
-    let will_run = standings.iter().filter(|one| one.state.will_run());
-    Ok(will_run.map(|one| one.name.clone()).collect())
 }

@@ -137,18 +137,11 @@ impl Run<'_> {
     async fn plan(&self, databases: &[Locked]) -> Result<Plan, Failure> {
         let groups: Vec<&DatabaseGroup> = databases.iter().map(|one| &one.group).collect();
         let plan = plan::make(&groups, self.context).await?;
-        let broken = plan.broken();
-        if broken.is_empty() {
-            if let Some(rehearsed) = &self.rehearsed {
-                rehearsed.require_all(&plan)?;
-            }
-            return Ok(plan);
+        plan.require_sound()?;
+        if let Some(rehearsed) = &self.rehearsed {
+            rehearsed.require_all(&plan)?;
         }
-        let failure = Failure::message(
-            Kind::Gate,
-            format!("nothing may run: {}", broken.join("; ")),
-        );
-        Err(plan.hints().into_iter().fold(failure, Failure::hint))
+        Ok(plan)
     }
 
     /// Takes the locks in an order that every gate has, so that no two wait for each other.

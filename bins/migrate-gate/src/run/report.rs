@@ -9,6 +9,7 @@ use switchyard_runner::summary::cell;
 use switchyard_runner::{Context, Failure, Kind};
 
 use crate::backup::Restored;
+use crate::report_file;
 
 /// How it ended for one schema.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -137,19 +138,12 @@ impl Report {
     /// When an output cannot be written.
     pub(crate) fn publish(&self, context: &Context) -> Result<(), Failure> {
         let markdown = self.markdown();
-        if let Err(cause) = context.summary.markdown(&markdown) {
-            let text = format!("the summary was not written: {cause}");
-            context.console.warning("migrate-gate", text);
-        }
-        let path = report_path(context);
-        let text = serde_json::to_string_pretty(self)
-            .map_err(|cause| Failure::bug(anyhow::Error::new(cause).context("write the report")))?;
-        match std::fs::write(&path, text + "\n") {
+        context.summarize("migrate-gate", &markdown);
+        // What ran is told in any case: a report that cannot be written hides no verdict.
+        let path = report_file::folder(context).join("migrate-gate-run.json");
+        match report_file::write(&path, self) {
             Ok(()) => context.outputs.set("report", path.display())?,
-            Err(cause) => {
-                let text = format!("the report `{}` was not written: {cause}", path.display());
-                context.console.warning("migrate-gate", text);
-            }
+            Err(failure) => context.console.warning("migrate-gate", failure.chain()),
         }
         let applied: usize = self.schemas.iter().map(|one| one.applied.len()).sum();
         let left: usize = self.schemas.iter().map(|one| one.left.len()).sum();
@@ -317,12 +311,6 @@ fn shown(conclusion: &Conclusion) -> String {
             format!("{why}; the backup is in place again, what it replaced is `{kept_as}`")
         }
     }
-}
-
-fn report_path(context: &Context) -> PathBuf {
-    let folder = context.environment.get("RUNNER_TEMP").map(PathBuf::from);
-    let folder = folder.unwrap_or_else(std::env::temp_dir);
-    folder.join("migrate-gate-run.json")
 }
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 //! It refuses to know who the token is shown to.
 
 mod claims;
-mod event;
 mod request;
 mod subject;
 

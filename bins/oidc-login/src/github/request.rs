@@ -1,17 +1,15 @@
 //! Asks GitHub for a token: whether the job may at all, the request, and the answer.
 
-use std::path::PathBuf;
-
 use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use switchyard_http::{
     Client, DisplaySafeUrl, HeaderValue, InvalidUrl, Repeat, Request, StatusCode, header,
 };
+use switchyard_runner::pull_request::{self, Origin};
 use switchyard_runner::{Environment, Secret};
 use tokio::time::Instant;
 
 use super::claims::{InvalidJwt, Jwt};
-use super::event::fork;
 
 const REQUEST_URL: &str = "ACTIONS_ID_TOKEN_REQUEST_URL";
 const REQUEST_TOKEN: &str = "ACTIONS_ID_TOKEN_REQUEST_TOKEN";
@@ -196,10 +194,10 @@ fn reason(environment: &Environment) -> Unavailable {
     if !environment.is_actions() {
         return Unavailable::NotInActions;
     }
-    let event = environment.get("GITHUB_EVENT_PATH").map(PathBuf::from);
-    match event.and_then(|event| fork(&event)) {
-        Some(from) => Unavailable::Fork(from),
-        None => Unavailable::NoPermission,
+    // An event that cannot be read costs the better message, no more.
+    match pull_request::origin(environment) {
+        Some(Origin::Elsewhere(from)) => Unavailable::Fork(from),
+        Some(Origin::Repository) | None => Unavailable::NoPermission,
     }
 }
 

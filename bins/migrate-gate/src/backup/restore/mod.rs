@@ -16,9 +16,9 @@ use super::manifest::{DUMP, MANIFEST, Manifest};
 use super::proof::Proof;
 use super::reference::BackupReference;
 use super::scratch::{connection_text, look};
-use super::{keep, runner_folder, until_cancelled, verify};
+use super::{keep, until_cancelled, verify};
 use crate::sha256::sha256;
-use crate::{database, trusted};
+use crate::{database, report_file, trusted};
 use shell::Shell;
 use swap::{Names, Next};
 
@@ -96,10 +96,7 @@ pub(crate) async fn run(args: RestoreArgs, context: &mut Context) -> Result<(), 
     let restored = restoring.restore().await?;
     let text = restored.markdown(url);
     context.console.info(&text);
-    if let Err(cause) = context.summary.markdown(&text) {
-        let text = format!("the summary was not written: {cause}");
-        context.console.warning("migrate-gate", text);
-    }
+    context.summarize("migrate-gate", &text);
     context.outputs.set("restored", true)
 }
 
@@ -316,7 +313,7 @@ impl Restoring<'_> {
         manifest: &Manifest,
         store: &super::store::Store,
     ) -> Result<(), Failure> {
-        let folder = tempfile::tempdir_in(runner_folder(self.context)).map_err(|cause| {
+        let folder = tempfile::tempdir_in(report_file::folder(self.context)).map_err(|cause| {
             Failure::input(anyhow::Error::new(cause).context("make a folder for the backup"))
         })?;
         keep::download(store, "", manifest, folder.path()).await?;
