@@ -7,10 +7,8 @@ use std::path::Path;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use support::{
-    App, assert_code, assert_shows, finish, listen, make_ready, pods_run, run, step, until,
-};
-use switchyard_harness::{Ended, Step};
+use support::{App, finish, listen, make_ready, pods_run, run, step, until};
+use switchyard_harness::{Ended, Step, expect_code, expect_said};
 use switchyard_sandbox::fault_proxy::{Fault, FaultProxy, FaultRule};
 use switchyard_sandbox::{BrokenKubeconfig, Sandbox, TestNamespace, User};
 
@@ -84,12 +82,12 @@ async fn each_kubeconfig_that_does_not_work_has_its_own_reason_and_hint() {
             .input("workloads", "deployment/api");
         let ended = run(step).await;
         assert_eq!(ended.code, Some(code), "{broken:?}: {}", ended.log());
-        assert_shows(&ended, &parts);
-        assert_shows(&ended, &["hint: "]);
+        expect_said(&ended, &parts);
+        expect_said(&ended, &["hint: "]);
     }
     let ended = with_kubeconfig(Path::new("/nowhere/kubeconfig")).await;
-    assert_code(&ended, 2);
-    assert_shows(&ended, &["`/nowhere/kubeconfig` does not exist"]);
+    expect_code(&ended, 2);
+    expect_said(&ended, &["`/nowhere/kubeconfig` does not exist"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -103,8 +101,8 @@ async fn a_namespace_that_is_not_there_is_named() {
         .input("namespace", "no-such-namespace")
         .input("workloads", "deployment/api"))
     .await;
-    assert_code(&ended, 2);
-    assert_shows(
+    expect_code(&ended, 2);
+    expect_said(
         &ended,
         &[
             "namespace `no-such-namespace` does not exist",
@@ -119,8 +117,8 @@ async fn a_namespace_that_is_not_there_is_named() {
         .input("namespace", "no-such-namespace")
         .input("workloads", "deployment/api"))
     .await;
-    assert_code(&ended, 3);
-    assert_shows(
+    expect_code(&ended, 3);
+    expect_said(
         &ended,
         &[
             "not allowed",
@@ -142,8 +140,8 @@ async fn all_missing_permissions_are_told_at_once_with_the_rules_that_grant_them
         .input("workloads", "deployment/api")
         .input("checks", "- service/api:http/"))
     .await;
-    assert_code(&ended, 3);
-    assert_shows(
+    expect_code(&ended, 3);
+    expect_said(
         &ended,
         &[
             "create pods/portforward in namespace",
@@ -199,7 +197,7 @@ async fn cut_connections_do_not_hide_what_happens_meanwhile() {
     pods_run(&namespace, 1).await;
     make_ready(&namespace).await;
     let ended = finish(started).await;
-    assert_code(&ended, 0);
+    expect_code(&ended, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -214,8 +212,8 @@ async fn an_api_server_that_stays_away_is_not_reported_as_an_unhealthy_applicati
     until("the watch", || is_watching(&proxy)).await;
     proxy.go_offline();
     let ended = finish(started).await;
-    assert_code(&ended, 3);
-    assert_shows(&ended, &["the API server could not be watched"]);
+    expect_code(&ended, 3);
+    expect_said(&ended, &["the API server could not be watched"]);
     assert_eq!(ended.outputs["healthy"], "false");
 }
 
@@ -232,7 +230,7 @@ async fn shed_load_is_waited_out_as_long_as_the_server_asks() {
         proxy.inject(FaultRule::every(fault).path(path).times(2));
     }
     let ended = run(through(&sandbox, &proxy, &namespace)).await;
-    assert_code(&ended, 0);
+    expect_code(&ended, 0);
     let shed = proxy.requests();
     let shed = shed.iter().filter(|seen| seen.fault.is_some()).count();
     assert_eq!(shed, 6, "every fault was met");
@@ -248,8 +246,8 @@ async fn load_that_is_shed_for_ever_ends_with_its_own_reason() {
         retry_after: Some(1),
     }));
     let ended = run(through(&sandbox, &proxy, &namespace).input("timeout", "4s")).await;
-    assert_code(&ended, 3);
-    assert_shows(&ended, &["sheds load (429)"]);
+    expect_code(&ended, 3);
+    expect_said(&ended, &["sheds load (429)"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -260,8 +258,8 @@ async fn an_answer_that_never_comes_does_not_hang_the_step() {
     App::new(&sandbox, "api").apply(&namespace);
     proxy.inject(FaultRule::every(Fault::Hang).path("/deployments"));
     let ended = run(through(&sandbox, &proxy, &namespace).input("timeout", "4s")).await;
-    assert_code(&ended, 3);
-    assert_shows(&ended, &["no answer within 4s"]);
+    expect_code(&ended, 3);
+    expect_said(&ended, &["no answer within 4s"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -278,8 +276,8 @@ async fn a_signal_ends_the_step_in_order() {
         let pid = Pid::from_raw(i32::try_from(started.id()).unwrap());
         kill(pid, signal).unwrap();
         let ended = finish(started).await;
-        assert_code(&ended, code);
-        assert_shows(&ended, &[signal.as_str()]);
+        expect_code(&ended, code);
+        expect_said(&ended, &[signal.as_str()]);
         assert_eq!(ended.outputs["healthy"], "false");
         assert!(ended.summary.contains("not healthy"), "{}", ended.summary);
     }

@@ -2,8 +2,8 @@
 
 mod support;
 
-use support::{App, assert_code, assert_shows, run, step};
-use switchyard_harness::Step;
+use support::{App, run, step};
+use switchyard_harness::{Step, expect_code, expect_said};
 use switchyard_sandbox::{Sandbox, TestNamespace};
 
 /// One HTTP request with nothing but bash.
@@ -39,8 +39,8 @@ async fn the_command_reaches_the_pods_through_its_environment() {
     let script =
         r#"request /version | grep '"version":"v1.0.0"'; test "$API_URL" = "http://$API_ADDRESS""#;
     let ended = run(forward(&sandbox, &namespace, script)).await;
-    assert_code(&ended, 0);
-    assert_shows(
+    expect_code(&ended, 0);
+    expect_said(
         &ended,
         &[
             "service/api:http is at http://127.0.0.1:",
@@ -55,9 +55,9 @@ async fn the_commands_exit_code_decides() {
     let sandbox = Sandbox::shared();
     let namespace = app(&sandbox, "forward-fails").await;
     let ended = run(forward(&sandbox, &namespace, "exit 7")).await;
-    assert_code(&ended, 1);
+    expect_code(&ended, 1);
     assert_eq!(ended.outputs["failed-check"], "run");
-    assert_shows(&ended, &["exit code 7"]);
+    expect_said(&ended, &["exit code 7"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -66,10 +66,10 @@ async fn the_command_gets_no_kubeconfig_and_no_command_files() {
     let namespace = app(&sandbox, "forward-clean").await;
     let script = r#"test -z "$KUBECONFIG" && test -z "$GITHUB_OUTPUT" && test -z "$INPUT_RUN""#;
     let ended = run(forward(&sandbox, &namespace, script)).await;
-    assert_code(&ended, 0);
+    expect_code(&ended, 0);
     let script = r#"test -s "$KUBECONFIG""#;
     let ended = run(forward(&sandbox, &namespace, script).input("pass-kubeconfig", "true")).await;
-    assert_code(&ended, 0);
+    expect_code(&ended, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -100,7 +100,7 @@ done
         .input("kubeconfig", admin.display().to_string())
         .input("pass-kubeconfig", "true"))
     .await;
-    assert_code(&ended, 0);
+    expect_code(&ended, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -108,8 +108,8 @@ async fn a_command_that_takes_too_long_is_ended() {
     let sandbox = Sandbox::shared();
     let namespace = app(&sandbox, "forward-slow").await;
     let ended = run(forward(&sandbox, &namespace, "sleep 600").input("timeout", "1s")).await;
-    assert_code(&ended, 1);
-    assert_shows(&ended, &["still running after 1s"]);
+    expect_code(&ended, 1);
+    expect_said(&ended, &["still running after 1s"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -120,7 +120,7 @@ async fn a_target_without_ready_pods_is_refused_before_the_command_runs() {
         .image(sandbox.image("api", "never-ready"))
         .apply(&namespace);
     let ended = run(forward(&sandbox, &namespace, "echo ran-anyway")).await;
-    assert_code(&ended, 1);
-    assert_shows(&ended, &["pods is ready"]);
+    expect_code(&ended, 1);
+    expect_said(&ended, &["pods is ready"]);
     assert!(!ended.log().contains("ran-anyway"), "{}", ended.log());
 }

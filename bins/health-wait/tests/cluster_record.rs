@@ -3,8 +3,8 @@
 mod support;
 
 use kube::Client;
-use support::{App, assert_code, assert_shows, finish, run, step, until};
-use switchyard_harness::Step;
+use support::{App, finish, run, step, until};
+use switchyard_harness::{Step, expect_code, expect_said};
 use switchyard_record::{
     Chain, ClaimRequest, DeploymentId, DeploymentIdParts, DeploymentRecord, Freshness, Intent,
     Kind, Opening, Phase, PreemptAnswer, PreemptOrder, Session, SessionOptions, Verification,
@@ -88,7 +88,7 @@ async fn each_step_that_passes_moves_the_record_on() {
     begin(&client, &namespace, "1001", &[Phase::Applied]).await;
 
     let rollout = of_deployment(&sandbox, &namespace).input("workloads", "deployment/api");
-    assert_code(&run(rollout).await, 0);
+    expect_code(&run(rollout).await, 0);
     assert_eq!(record(&client, &namespace).await.phase, Phase::Ready);
 
     let forward = |script: &str| {
@@ -97,13 +97,13 @@ async fn each_step_that_passes_moves_the_record_on() {
             .input("forwards", "service/api:http")
             .input("run", script)
     };
-    assert_code(&run(forward("exit 1")).await, 1);
+    expect_code(&run(forward("exit 1")).await, 1);
     assert_eq!(record(&client, &namespace).await.phase, Phase::Ready);
-    assert_code(&run(forward("true")).await, 0);
+    expect_code(&run(forward("true")).await, 0);
     assert_eq!(record(&client, &namespace).await.phase, Phase::Tested);
     let again = run(forward("echo ran-twice; exit 1")).await;
-    assert_code(&again, 0);
-    assert_shows(&again, &["an earlier attempt of this run has tested"]);
+    expect_code(&again, 0);
+    expect_said(&again, &["an earlier attempt of this run has tested"]);
 
     go_on(
         &client,
@@ -118,7 +118,7 @@ async fn each_step_that_passes_moves_the_record_on() {
         .input("interval", "100ms")
         .input("min-samples", "5")
         .input("duration", "2s");
-    assert_code(&run(watch).await, 0);
+    expect_code(&run(watch).await, 0);
     let record = record(&client, &namespace).await;
     assert_eq!(record.phase, Phase::Soaking);
     let evidence = record.evidence.last().unwrap();
@@ -137,8 +137,8 @@ async fn a_step_out_of_its_order_is_refused_before_it_waits() {
         .input("command", "watch")
         .input("workloads", "deployment/api");
     let ended = run(watch).await;
-    assert_code(&ended, 1);
-    assert_shows(&ended, &["cannot enter `soaking`"]);
+    expect_code(&ended, 1);
+    expect_said(&ended, &["cannot enter `soaking`"]);
     assert!(
         !ended.log().contains("ready"),
         "nothing was watched: {}",
@@ -154,12 +154,12 @@ async fn another_runs_deployment_is_in_the_way_and_none_at_all_is_not() {
     App::new(&sandbox, "api").apply(&namespace);
     let rollout = || of_deployment(&sandbox, &namespace).input("workloads", "deployment/api");
     let ended = run(rollout()).await;
-    assert_code(&ended, 0);
-    assert_shows(&ended, &["nothing is recorded"]);
+    expect_code(&ended, 0);
+    expect_said(&ended, &["nothing is recorded"]);
     begin(&client, &namespace, "2002", &[Phase::Applied]).await;
     let ended = run(rollout()).await;
-    assert_code(&ended, 1);
-    assert_shows(&ended, &["has not begun a deployment"]);
+    expect_code(&ended, 1);
+    expect_said(&ended, &["has not begun a deployment"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -196,8 +196,8 @@ async fn an_ordered_rollback_ends_the_wait_at_once_and_frees_the_application() {
         .unwrap();
     assert_eq!(answer, PreemptAnswer::Ordered);
     let ended = finish(started).await;
-    assert_code(&ended, 1);
-    assert_shows(&ended, &["a rollback of this deployment was ordered"]);
+    expect_code(&ended, 1);
+    expect_said(&ended, &["a rollback of this deployment was ordered"]);
     // The lease is free: another session opens without waiting for it to run out.
     let mut options = SessionOptions::new("sam");
     options.wait = std::time::Duration::from_secs(1);

@@ -3,7 +3,8 @@
 mod support;
 
 use serde_json::json;
-use support::{App, VERSION_HEADER, apply, assert_code, assert_shows, run, step};
+use support::{App, VERSION_HEADER, apply, run, step};
+use switchyard_harness::{expect_code, expect_said};
 use switchyard_sandbox::{Sandbox, User};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -24,8 +25,8 @@ async fn a_rollout_with_its_checks_is_healthy() {
         .input("expect-version", "v1.0.0")
         .input("warm-up", "5"))
     .await;
-    assert_code(&ended, 0);
-    assert_shows(
+    expect_code(&ended, 0);
+    expect_said(
         &ended,
         &[
             "deployment/api: done",
@@ -58,8 +59,8 @@ async fn an_image_that_does_not_exist_fails_fast_and_shows_the_events() {
         .image(sandbox.image("api", "v0.0.0-missing"))
         .apply(&namespace);
     let ended = run(step(&sandbox, &namespace).input("workloads", "deployment/api")).await;
-    assert_code(&ended, 1);
-    assert_shows(
+    expect_code(&ended, 1);
+    expect_said(
         &ended,
         &[
             "cannot be pulled",
@@ -85,8 +86,8 @@ async fn a_crash_at_start_fails_fast_and_shows_the_log() {
         .image(sandbox.image("api", "crashing"))
         .apply(&namespace);
     let ended = run(step(&sandbox, &namespace).input("workloads", "deployment/api")).await;
-    assert_code(&ended, 1);
-    assert_shows(
+    expect_code(&ended, 1);
+    expect_said(
         &ended,
         &[
             "container `app`",
@@ -109,7 +110,7 @@ async fn a_log_is_not_shown_when_it_is_not_wanted() {
         .input("workloads", "deployment/api")
         .input("log-lines", "0"))
     .await;
-    assert_code(&ended, 1);
+    expect_code(&ended, 1);
     assert!(
         !ended.log().contains("log of the previous run"),
         "{}",
@@ -128,8 +129,8 @@ async fn readiness_that_never_passes_ends_at_the_time_limit_and_says_what_waits(
         .input("workloads", "deployment/api")
         .input("timeout", "8s"))
     .await;
-    assert_code(&ended, 1);
-    assert_shows(
+    expect_code(&ended, 1);
+    expect_said(
         &ended,
         &[
             "not done within 8s",
@@ -151,8 +152,8 @@ async fn a_quota_that_is_used_up_is_named() {
     apply(&namespace, &[quota]);
     App::new(&sandbox, "api").apply(&namespace);
     let ended = run(step(&sandbox, &namespace).input("workloads", "deployment/api")).await;
-    assert_code(&ended, 1);
-    assert_shows(&ended, &["cannot be created", "exceeded quota: small"]);
+    expect_code(&ended, 1);
+    expect_said(&ended, &["cannot be created", "exceeded quota: small"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -166,8 +167,8 @@ async fn a_pod_that_no_node_can_take_is_named() {
         )
         .apply(&namespace);
     let ended = run(step(&sandbox, &namespace).input("workloads", "deployment/api")).await;
-    assert_code(&ended, 1);
-    assert_shows(&ended, &["cannot be scheduled", "nodes are available"]);
+    expect_code(&ended, 1);
+    expect_said(&ended, &["cannot be scheduled", "nodes are available"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -177,11 +178,11 @@ async fn a_rollout_is_not_done_while_an_old_pod_still_drains() {
     let app = App::new(&sandbox, "api").variable("DRAIN_MS", "4000");
     app.apply(&namespace);
     let ended = run(step(&sandbox, &namespace).input("workloads", "deployment/api")).await;
-    assert_code(&ended, 0);
+    expect_code(&ended, 0);
     app.image(sandbox.image("api", "v1.1.0")).apply(&namespace);
     let ended = run(step(&sandbox, &namespace).input("workloads", "deployment/api")).await;
-    assert_code(&ended, 0);
-    assert_shows(&ended, &["1 old pods are still terminating"]);
+    expect_code(&ended, 0);
+    expect_said(&ended, &["1 old pods are still terminating"]);
     let pods = namespace.kubectl(&["get", "pods", "-o", "name"]).unwrap();
     assert_eq!(pods.lines().count(), 1, "{pods}");
 }
@@ -217,8 +218,8 @@ async fn all_kinds_of_workloads_are_waited_for_at_once() {
     let ended =
         run(step(&sandbox, &namespace).input("workloads", "deployment/api, sts/db\nds/agent"))
             .await;
-    assert_code(&ended, 0);
-    assert_shows(&ended, &["3 workloads rolled out"]);
+    expect_code(&ended, 0);
+    expect_said(&ended, &["3 workloads rolled out"]);
     apply(&namespace, &[job]);
     let ended = run(step(&sandbox, &namespace).input("workloads", "job/migrate")).await;
     assert_eq!(
@@ -227,7 +228,7 @@ async fn all_kinds_of_workloads_are_waited_for_at_once() {
         "the job's command fails: {}",
         ended.log()
     );
-    assert_shows(&ended, &["job/migrate", "BackoffLimitExceeded"]);
+    expect_said(&ended, &["job/migrate", "BackoffLimitExceeded"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -239,11 +240,11 @@ async fn a_selector_waits_for_all_it_matches_and_never_passes_on_nothing() {
         apply(&namespace, &[app.deployment()]);
     }
     let ended = run(step(&sandbox, &namespace).input("selector", "part-of=shop")).await;
-    assert_code(&ended, 0);
-    assert_shows(&ended, &["2 workloads rolled out"]);
+    expect_code(&ended, 0);
+    expect_said(&ended, &["2 workloads rolled out"]);
     let ended = run(step(&sandbox, &namespace).input("selector", "part-of=bakery")).await;
     assert_ne!(ended.code, Some(0));
-    assert_shows(
+    expect_said(
         &ended,
         &["no Deployment, StatefulSet or DaemonSet matches selector `part-of=bakery`"],
     );
@@ -263,9 +264,9 @@ async fn a_check_that_fails_is_named_and_ends_the_step() {
         .input("start-delay", "0")
         .input("checks", checks))
     .await;
-    assert_code(&ended, 1);
+    expect_code(&ended, 1);
     assert_eq!(ended.outputs["failed-check"], "version");
-    assert_shows(&ended, &["`version` is \"v1.0.0\", expected \"v9.9.9\""]);
+    expect_said(&ended, &["`version` is \"v1.0.0\", expected \"v9.9.9\""]);
     assert!(!ended.log().contains("never-reached"), "{}", ended.log());
 }
 
@@ -274,8 +275,8 @@ async fn a_named_workload_that_is_not_there_is_refused() {
     let sandbox = Sandbox::shared();
     let namespace = sandbox.namespace("missing").await;
     let ended = run(step(&sandbox, &namespace).input("workloads", "deployment/gone")).await;
-    assert_code(&ended, 2);
-    assert_shows(&ended, &["/gone` does not exist"]);
+    expect_code(&ended, 2);
+    expect_said(&ended, &["/gone` does not exist"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -300,8 +301,8 @@ async fn hundreds_of_deployments_at_zero_are_waited_for_with_one_watch() {
         .input("kubeconfig", kubeconfig.display().to_string())
         .input("workloads", workloads.join("\n")))
     .await;
-    assert_code(&ended, 0);
-    assert_shows(&ended, &["40 workloads rolled out"]);
+    expect_code(&ended, 0);
+    expect_said(&ended, &["40 workloads rolled out"]);
     let requests = proxy.requests();
     let watches = requests
         .iter()

@@ -5,8 +5,8 @@ mod support;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use support::{App, VERSION_HEADER, apply, assert_code, assert_shows, finish, run, step, until};
-use switchyard_harness::Step;
+use support::{App, VERSION_HEADER, apply, finish, run, step, until};
+use switchyard_harness::{Step, expect_code, expect_said};
 use switchyard_sandbox::fault_proxy::FaultProxy;
 use switchyard_sandbox::{HttpClient, Sandbox, TestNamespace, User};
 
@@ -68,9 +68,9 @@ async fn a_quiet_watch_passes_and_counts_by_version() {
             "- {target: 'service/api:http/api/health/ready', each-pod: true}",
         ))
     .await;
-    assert_code(&ended, 0);
+    expect_code(&ended, 0);
     assert_eq!(ended.outputs["healthy"], "true");
-    assert_shows(
+    expect_said(
         &ended,
         &[
             "deployment/api 2/2 ready",
@@ -102,9 +102,9 @@ async fn a_pod_that_liveness_kills_ends_the_watch() {
     let started = watch(&sandbox, &namespace).input("duration", LONG).start();
     control(&namespace, json!({"live": false})).await;
     let ended = finish(started).await;
-    assert_code(&ended, 1);
+    expect_code(&ended, 1);
     assert_eq!(ended.outputs["failed-check"], "deployment/api");
-    assert_shows(&ended, &["Unhealthy"]);
+    expect_said(&ended, &["Unhealthy"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -118,7 +118,7 @@ async fn a_restart_is_a_breach_unless_it_is_allowed() {
     // The request that kills it gets no answer.
     let _ = HttpClient::plain().get(&address(&namespace, 80)).await;
     let ended = finish(started).await;
-    assert_code(&ended, 1);
+    expect_code(&ended, 1);
     let log = ended.log();
     assert!(
         log.contains("restarted once since the wait began")
@@ -136,8 +136,8 @@ async fn readiness_that_is_lost_ends_the_watch() {
     let started = watch(&sandbox, &namespace).input("duration", LONG).start();
     control(&namespace, json!({"ready": false})).await;
     let ended = finish(started).await;
-    assert_code(&ended, 1);
-    assert_shows(&ended, &["0 of 1 pods are ready"]);
+    expect_code(&ended, 1);
+    expect_said(&ended, &["0 of 1 pods are ready"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -154,9 +154,9 @@ async fn too_many_failed_requests_end_the_watch() {
         .input("max-error-rate", "5%")
         .input("verify-url", address(&namespace, 80)))
     .await;
-    assert_code(&ended, 1);
+    expect_code(&ended, 1);
     assert_eq!(ended.outputs["failed-check"], "max-error-rate");
-    assert_shows(&ended, &["requests failed", "allowed are 5", "status 500"]);
+    expect_said(&ended, &["requests failed", "allowed are 5", "status 500"]);
     assert!(
         begun.elapsed() < Duration::from_secs(300),
         "it ended at the breach"
@@ -174,8 +174,8 @@ async fn an_answer_of_another_version_counts_as_failed() {
         .input("expect-version", "v1.1.0")
         .input("verify-url", address(&namespace, 80)))
     .await;
-    assert_code(&ended, 1);
-    assert_shows(&ended, &["version `v1.0.0` answered, expected `v1.1.0`"]);
+    expect_code(&ended, 1);
+    expect_said(&ended, &["version `v1.0.0` answered, expected `v1.1.0`"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -189,9 +189,9 @@ async fn too_little_data_is_never_a_pass() {
         .input("min-samples", "1000")
         .input("verify-url", address(&namespace, 80)))
     .await;
-    assert_code(&ended, 1);
+    expect_code(&ended, 1);
     assert_eq!(ended.outputs["failed-check"], "min-samples");
-    assert_shows(&ended, &["no data", "1000 are needed"]);
+    expect_said(&ended, &["no data", "1000 are needed"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -201,8 +201,8 @@ async fn a_workload_without_pods_cannot_pass() {
     let app = App::new(&sandbox, "api").replicas(0);
     apply(&namespace, &[app.deployment()]);
     let ended = run(watch(&sandbox, &namespace).input("duration", "1s")).await;
-    assert_code(&ended, 1);
-    assert_shows(&ended, &["nothing to watch"]);
+    expect_code(&ended, 1);
+    expect_said(&ended, &["nothing to watch"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -241,5 +241,5 @@ async fn pods_that_an_autoscaler_adds_or_takes_away_are_no_breach() {
         .kubectl(&["scale", "deployment/api", "--replicas=1"])
         .unwrap();
     let ended = finish(started).await;
-    assert_code(&ended, 0);
+    expect_code(&ended, 0);
 }

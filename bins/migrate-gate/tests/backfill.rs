@@ -4,9 +4,8 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
-use std::time::{Duration, Instant};
 
-use switchyard_harness::{Ended, Step};
+use switchyard_harness::{Ended, Step, until};
 use switchyard_test_postgres::{Database, PASSWORD, SUPERUSER, Server, program};
 use tempfile::TempDir;
 
@@ -78,14 +77,6 @@ fn refused(ended: &Ended, code: i32, text: &str) {
     assert_eq!(ended.code, Some(code), "{}", ended.log());
     assert!(ended.log().contains(text), "{text}: {}", ended.log());
     ended.assert_never_shows(PASSWORD);
-}
-
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !holds() {
-        assert!(Instant::now() < deadline, "{what}: not within a minute");
-        std::thread::sleep(Duration::from_millis(10));
-    }
 }
 
 fn set_last_key(position: &Path, key: &str) {

@@ -5,9 +5,8 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
 
-use switchyard_harness::{Ended, Step};
+use switchyard_harness::{Ended, Step, until};
 use switchyard_test_postgres::{Authority, Database, Encryption, PASSWORD, Server, programs};
 
 /// Names that need quotes, a column called `t`, values of every awkward kind, a sequence, large objects.
@@ -103,14 +102,6 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-fn until(mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while !holds() {
-        assert!(Instant::now() < deadline, "it never came to hold");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
 #[test]
 fn a_backup_is_kept_restored_compared_and_leaves_nothing_else() {
     let server = Server::start();
@@ -131,7 +122,7 @@ fn a_backup_is_kept_restored_compared_and_leaves_nothing_else() {
     assert_eq!(manifest["contents"]["large_objects"]["count"], 1);
     assert_eq!(scratch_databases(&server), "");
     let open = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'switchyard%'";
-    until(|| database.read(open) == "0");
+    until("the snapshot has ended", || database.read(open) == "0");
     for file in files(folder.path()) {
         assert_eq!(
             file.metadata().unwrap().permissions().mode() & 0o077,
@@ -439,7 +430,7 @@ fn a_server_killed_during_the_dump_leaves_no_backup() {
     holder.run("BEGIN; LOCK TABLE item IN ACCESS EXCLUSIVE MODE");
     let started = backup(&database.url(), folder.path()).start();
     let waits = "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name LIKE 'switchyard%'";
-    until(|| database.read(waits) == "t");
+    until("the step waits", || database.read(waits) == "t");
     server.crash();
     let ended = started.finish();
     assert_eq!(ended.code, Some(3), "{}", ended.log());
@@ -456,13 +447,13 @@ fn a_gate_that_is_killed_leaves_neither_a_snapshot_nor_a_backup() {
     holder.run("BEGIN; LOCK TABLE item IN ACCESS EXCLUSIVE MODE");
     let mut started = backup(&database.url(), folder.path()).start();
     let waits = "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name LIKE 'switchyard%'";
-    until(|| database.read(waits) == "t");
+    until("the step waits", || database.read(waits) == "t");
     started.child().kill().unwrap();
     assert_eq!(started.finish().code, None);
     holder.run("COMMIT");
     let open = "SELECT count(*) FROM pg_stat_activity WHERE backend_xmin IS NOT NULL AND application_name = 'switchyard migrate-gate'
                 AND state = 'idle in transaction'";
-    until(|| database.read(open) == "0");
+    until("the snapshot has ended", || database.read(open) == "0");
     assert!(
         files(folder.path())
             .iter()
@@ -479,7 +470,7 @@ fn a_signal_ends_a_backup_in_order() {
     holder.run("BEGIN; LOCK TABLE item IN ACCESS EXCLUSIVE MODE");
     let started = backup(&database.url(), folder.path()).start();
     let waits = "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name LIKE 'switchyard%'";
-    until(|| database.read(waits) == "t");
+    until("the step waits", || database.read(waits) == "t");
     let killed = Command::new("kill")
         .args(["-INT", &started.id().to_string()])
         .status()

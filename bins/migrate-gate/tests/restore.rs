@@ -3,9 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
-use switchyard_harness::{Ended, Step};
+use switchyard_harness::{Ended, Step, expect_code, expect_said, until};
 use switchyard_test_postgres::{Database, PASSWORD, Server, programs};
 
 const WEB_PASSWORD: &str = "web-password-5521";
@@ -91,14 +90,7 @@ fn mark(backup: &str) -> &str {
 
 fn assert_code(ended: &Ended, code: i32) {
     ended.assert_never_shows(PASSWORD);
-    assert_eq!(ended.code, Some(code), "{}", ended.log());
-}
-
-fn assert_said(ended: &Ended, texts: &[&str]) {
-    let log = ended.log();
-    for text in texts {
-        assert!(log.contains(text), "{text}: {log}");
-    }
+    expect_code(ended, code);
 }
 
 #[test]
@@ -116,7 +108,7 @@ fn a_restored_database_has_its_rows_owners_grants_and_settings_and_the_other_is_
         .run();
     assert_code(&ended, 0);
     assert_eq!(ended.outputs["restored"], "true");
-    assert_said(
+    expect_said(
         &ended,
         &[
             "table public.item has 3 rows instead of 2",
@@ -152,7 +144,7 @@ fn a_restored_database_has_its_rows_owners_grants_and_settings_and_the_other_is_
         .input("accept-lost-writes", "true")
         .run();
     assert_code(&again, 0);
-    assert_said(&again, &["in place already"]);
+    expect_said(&again, &["in place already"]);
     assert_eq!(
         shop.web("SELECT count(*) FROM item"),
         "3",
@@ -168,7 +160,7 @@ fn what_was_written_since_is_told_and_nothing_is_changed_without_consent() {
     let before = shop.databases();
     let ended = shop.restore(&backup).run();
     assert_code(&ended, 1);
-    assert_said(
+    expect_said(
         &ended,
         &[
             "table public.item has 3 rows instead of 2",
@@ -189,7 +181,7 @@ fn a_damaged_backup_and_one_of_another_database_replace_nothing() {
         .input("accept-lost-writes", "true")
         .run();
     assert_code(&ended, 2);
-    assert_said(&ended, &["the backup is one of"]);
+    expect_said(&ended, &["the backup is one of"]);
     let folder = PathBuf::from(backup.split('#').next().unwrap()).join("dump");
     let largest = largest(&folder);
     let mut bytes = std::fs::read(&largest).unwrap();
@@ -202,7 +194,7 @@ fn a_damaged_backup_and_one_of_another_database_replace_nothing() {
         .input("accept-lost-writes", "true")
         .run();
     assert_code(&ended, 1);
-    assert_said(&ended, &["the backup is damaged", "other contents"]);
+    expect_said(&ended, &["the backup is damaged", "other contents"]);
     assert_eq!(shop.databases(), before);
 }
 
@@ -230,7 +222,7 @@ fn an_exchange_that_was_cut_off_between_its_renames_is_ended_by_the_next_run() {
     ));
     let ended = shop.restore(&backup).run();
     assert_code(&ended, 0);
-    assert_said(&ended, &["an exchange that was cut off is ended"]);
+    expect_said(&ended, &["an exchange that was cut off is ended"]);
     assert_eq!(shop.database.read("SELECT count(*) FROM item"), "2");
     assert_eq!(shop.databases(), format!("{name} {name}_replaced_{mark}"));
 }
@@ -272,7 +264,7 @@ fn what_is_written_while_the_copy_is_restored_is_not_lost_without_consent() {
     );
     let ended = step.finish();
     assert_code(&ended, 1);
-    assert_said(
+    expect_said(
         &ended,
         &[
             "table public.item has 3 rows instead of 2",
@@ -295,13 +287,4 @@ fn what_is_written_while_the_copy_is_restored_is_not_lost_without_consent() {
     assert_eq!(shop.web("SELECT count(*) FROM item"), "2");
     assert_eq!(shop.web("SHOW default_transaction_read_only"), "off");
     assert_ne!(shop.databases(), before);
-}
-
-/// Waits until a condition holds.
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !holds() {
-        assert!(Instant::now() < deadline, "{what} within 30 s");
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }

@@ -3,9 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 use std::path::Path;
-use std::time::{Duration, Instant};
 
-use switchyard_harness::{Ended, Step};
+use switchyard_harness::{Ended, Step, expect_code, expect_said, until};
 use switchyard_test_postgres::{Database, PASSWORD, Prisma, Server, programs};
 
 const FIRST: &str = "20260101000000_first";
@@ -53,29 +52,13 @@ fn psql(folder: &Path, database: &Database) -> Step {
 
 fn assert_code(ended: &Ended, code: i32) {
     ended.assert_never_shows(PASSWORD);
-    assert_eq!(ended.code, Some(code), "{}", ended.log());
-}
-
-fn assert_said(ended: &Ended, texts: &[&str]) {
-    let log = ended.log();
-    for text in texts {
-        assert!(log.contains(text), "{text}: {log}");
-    }
+    expect_code(ended, code);
 }
 
 fn applied(database: &Database) -> String {
     database.read(
         "SELECT string_agg(migration_name, ' ' ORDER BY migration_name) FROM _prisma_migrations WHERE finished_at IS NOT NULL",
     )
-}
-
-/// Waits until a condition holds.
-fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !holds() {
-        assert!(Instant::now() < deadline, "{what} within 30 s");
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }
 
 #[test]
@@ -96,7 +79,7 @@ fn what_is_pending_is_applied_one_at_a_time_and_proved() {
         [&ended.outputs["applied"], &ended.outputs["verified"]],
         ["2", "true"]
     );
-    assert_said(
+    expect_said(
         &ended,
         &[
             &format!("{FIRST}, attempt 1"),
@@ -126,7 +109,7 @@ fn only_the_approved_plan_runs() {
         .input("approved-digest", &approved)
         .run();
     assert_code(&refused, 1);
-    assert_said(
+    expect_said(
         &refused,
         &["the plan is not the approved one", "plan again"],
     );
@@ -157,7 +140,7 @@ fn a_lock_that_is_held_is_tried_again_and_had_when_its_holder_lets_go() {
     let ended = step.finish();
     assert_code(&ended, 0);
     assert_eq!(applied(&database), format!("{FIRST} {SECOND}"));
-    assert_said(&ended, &["a lock did not come and nothing was changed"]);
+    expect_said(&ended, &["a lock did not come and nothing was changed"]);
 }
 
 #[test]
@@ -174,7 +157,7 @@ fn a_lock_that_never_comes_is_given_up_naming_its_holder_and_leaves_no_failed_ro
         .input("lock-timeout", "1500ms")
         .run();
     assert_code(&ended, 1);
-    assert_said(
+    expect_said(
         &ended,
         &[
             "a lock was not had in 2 attempts",
@@ -203,7 +186,7 @@ fn a_failure_half_way_outside_of_a_transaction_is_told_with_what_it_left() {
     );
     let ended = run(&project, &database).run();
     assert_code(&ended, 1);
-    assert_said(
+    expect_said(
         &ended,
         &[
             &format!("migration `{SECOND}` failed half-way"),
@@ -214,7 +197,7 @@ fn a_failure_half_way_outside_of_a_transaction_is_told_with_what_it_left() {
     assert_eq!(applied(&database), FIRST);
     let again = run(&project, &database).run();
     assert_code(&again, 1);
-    assert_said(&again, &["nothing may run", "resolve"]);
+    expect_said(&again, &["nothing may run", "resolve"]);
 }
 
 #[test]
@@ -224,7 +207,7 @@ fn a_failure_inside_of_a_transaction_leaves_nothing_and_says_so() {
     project.migration(FIRST, "ALTER TABLE nowhere ADD COLUMN x int;\n");
     let ended = run(&project, &database).run();
     assert_code(&ended, 1);
-    assert_said(
+    expect_said(
         &ended,
         &["the catalog is as it was before it", "migrate resolve"],
     );
@@ -236,7 +219,7 @@ fn a_failure_inside_of_a_transaction_leaves_nothing_and_says_so() {
     .unwrap();
     let ended = psql(command.path(), &database).run();
     assert_code(&ended, 1);
-    assert_said(&ended, &["the tool failed; the catalog is as it was"]);
+    expect_said(&ended, &["the tool failed; the catalog is as it was"]);
 }
 
 #[test]
@@ -251,7 +234,7 @@ fn an_index_that_was_left_invalid_stops_even_a_tool_that_succeeds() {
     );
     let ended = step.run();
     assert_code(&ended, 1);
-    assert_said(
+    expect_said(
         &ended,
         &[
             "left an index that no query uses",
@@ -285,7 +268,7 @@ fn a_proof_that_fails_is_no_success() {
         .input("assertions", assertions)
         .run();
     assert_code(&ended, 1);
-    assert_said(
+    expect_said(
         &ended,
         &[
             "table public.item had a thousand rows or more and has none now",
@@ -328,7 +311,7 @@ fn a_killed_run_is_gone_on_with_by_the_next() {
     });
     let ended = with_journal().run();
     assert_code(&ended, 0);
-    assert_said(
+    expect_said(
         &ended,
         &[
             "an earlier run was killed or stopped",
@@ -350,7 +333,7 @@ fn two_gates_at_once_wait_for_each_other_and_the_second_says_for_whom() {
     });
     let impatient = run(&project, &database).input("gate-timeout", "0s").run();
     assert_code(&impatient, 1);
-    assert_said(&impatient, &["another gate works on"]);
+    expect_said(&impatient, &["another gate works on"]);
     let second = run(&project, &database).run();
     assert_code(&second, 0);
     assert_eq!(second.outputs["applied"], "0");
@@ -422,7 +405,7 @@ fn of_four_schemas_one_fails_and_the_others_states_are_told() {
     }
     let ended = step.run();
     assert_code(&ended, 1);
-    assert_said(
+    expect_said(
         &ended,
         &[
             "schema `schema-organization`: migration `20260102000000_second` failed",
@@ -451,7 +434,7 @@ fn strangers_get_no_credentials() {
         .variable("GITHUB_EVENT_NAME", "pull_request_target")
         .run();
     assert_ne!(ended.code, Some(0));
-    assert_said(&ended, &["pull_request_target"]);
+    expect_said(&ended, &["pull_request_target"]);
     assert_eq!(database.read("SELECT to_regclass('item') IS NULL"), "t");
 }
 
@@ -502,7 +485,7 @@ fn a_cancelled_run_ends_its_tool_and_says_what_is_left() {
     let ended = step.finish();
     assert_code(&ended, 143);
     assert!(ended.summary.contains("first"), "{}", ended.summary);
-    assert_said(&ended, &["run this step again"]);
+    expect_said(&ended, &["run this step again"]);
     until("the tool's session is gone", || {
         database.read("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'switchyard migrate-gate run'") == "0"
     });
@@ -550,7 +533,7 @@ fn generators_run_without_any_database() {
     std::fs::write(&schema, "nonsense").unwrap();
     let ended = generate();
     assert_code(&ended, 1);
-    assert_said(&ended, &["schema `schema`: its generators failed"]);
+    expect_said(&ended, &["schema `schema`: its generators failed"]);
 }
 
 /// Rehearses on a copy that an unprivileged role owns, and gives the report.
@@ -584,7 +567,7 @@ fn what_runs_is_what_was_rehearsed_and_makes_the_schema_that_it_made_there() {
     database.run("CREATE SEQUENCE other;");
     let refused = run(&project, &database).input("rehearsal", &path).run();
     assert_code(&refused, 1);
-    assert_said(
+    expect_said(
         &refused,
         &["its schema has changed since", "rehearse again"],
     );
@@ -592,14 +575,14 @@ fn what_runs_is_what_was_rehearsed_and_makes_the_schema_that_it_made_there() {
     project.migration(SECOND, "DROP TABLE item;\n");
     let refused = run(&project, &database).input("rehearsal", &path).run();
     assert_code(&refused, 1);
-    assert_said(&refused, &["not rehearsed: `20260102000000_second`"]);
+    expect_said(&refused, &["not rehearsed: `20260102000000_second`"]);
     project.remove(SECOND);
     let ended = run(&project, &database).input("rehearsal", &path).run();
     assert_code(&ended, 0);
     project.migration(FIRST, "CREATE TABLE item (id bigint PRIMARY KEY);\n");
     let refused = run(&project, &database).input("rehearsal", &path).run();
     assert_code(&refused, 1);
-    assert_said(&refused, &["was changed after its rehearsal"]);
+    expect_said(&refused, &["was changed after its rehearsal"]);
 }
 
 #[test]
@@ -625,7 +608,7 @@ fn a_migration_that_makes_another_schema_than_in_its_rehearsal_is_told() {
         .input("rehearsal", &path)
         .run();
     assert_code(&ended, 1);
-    assert_said(&ended, &["made another schema than in its rehearsal"]);
+    expect_said(&ended, &["made another schema than in its rehearsal"]);
 }
 
 /// A backup of the database in a folder, and what names it.
@@ -679,7 +662,7 @@ fn what_stops_half_way_is_taken_back_to_the_backup_with_the_schemas_beside_it() 
     );
     let without = both().input("policy", "restore").run();
     assert_code(&without, 2);
-    assert_said(&without, &["there is no backup of"]);
+    expect_said(&without, &["there is no backup of"]);
     let ended = both()
         .input("policy", "restore")
         .input("backups", &reference)
@@ -687,7 +670,7 @@ fn what_stops_half_way_is_taken_back_to_the_backup_with_the_schemas_beside_it() 
         .run();
     assert_code(&ended, 1);
     assert_eq!(ended.outputs["restored"], "true");
-    assert_said(
+    expect_said(
         &ended,
         &[
             "schema `shop`: applied and verified; the backup is in place again",
@@ -732,7 +715,7 @@ fn a_clean_failure_restores_nothing_and_writes_since_the_backup_are_not_lost_wit
     let ended = with_policy().run();
     assert_code(&ended, 1);
     assert_eq!(ended.outputs["restored"], "false");
-    assert_said(
+    expect_said(
         &ended,
         &[
             "not restored",
@@ -768,7 +751,7 @@ fn a_server_that_dies_under_a_migration_is_told_and_the_next_run_goes_on() {
     server.crash();
     let ended = step.finish();
     assert_code(&ended, 3);
-    assert_said(&ended, &["127.0.0.1"]);
+    expect_said(&ended, &["127.0.0.1"]);
     server.restart();
     let ended = with_journal().run();
     assert_code(&ended, 0);

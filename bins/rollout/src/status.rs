@@ -61,7 +61,7 @@ pub(crate) async fn run(args: StatusArgs, context: &mut Context) -> Result<(), F
             }
         }
         let markdown = markdown(&rows, &records);
-        context.summary.markdown(&markdown).map_err(Failure::bug)?;
+        context.summarize("rollout", &markdown);
         if is_json_alone {
             return Ok(());
         }

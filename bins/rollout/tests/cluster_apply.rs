@@ -37,6 +37,17 @@ async fn a_manifest_is_applied_in_place_and_a_second_time_changes_nothing() {
     );
 }
 
+/// What was applied is applied: a step that fails over its summary would have it undone.
+#[tokio::test]
+async fn a_summary_that_cannot_be_written_is_warned_of_and_fails_nothing() {
+    let shop = Shop::open("apply-summary").await;
+    let step = shop.apply(&shop.web("v1.0.0"));
+    let ended = step.variable("GITHUB_STEP_SUMMARY", "/").run();
+    expect_code(&ended, 0);
+    assert_eq!(ended.outputs["applied"], "3");
+    expect_said(&ended, &["the summary could not be written"]);
+}
+
 #[tokio::test]
 async fn auto_takes_blue_at_first_then_green_and_applying_the_front_again_moves_nothing() {
     let shop = Shop::open("apply-slots").await;

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -260,6 +261,40 @@ impl Ended {
                 assert!(!text.contains(secret), "{} shows a secret", path.display());
             }
         }
+    }
+}
+
+/// Fails with everything that a step said unless it ended with this code.
+///
+/// # Panics
+/// When it ended otherwise.
+#[track_caller]
+pub fn expect_code(ended: &Ended, code: i32) {
+    assert_eq!(ended.code, Some(code), "{}", ended.log());
+}
+
+/// Fails unless a step said all of these texts.
+///
+/// # Panics
+/// At the first one that is missing, with everything that it said.
+#[track_caller]
+pub fn expect_said(ended: &Ended, texts: &[&str]) {
+    let said = ended.log();
+    for text in texts {
+        assert!(said.contains(text), "`{text}` was not said:\n{said}");
+    }
+}
+
+/// Waits until a condition holds; a limit ends a test that would wait for ever.
+///
+/// # Panics
+/// When it does not hold within a minute.
+#[track_caller]
+pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !holds() {
+        assert!(Instant::now() < deadline, "{what}: not within a minute");
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 

@@ -162,19 +162,6 @@ pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
-#[track_caller]
-pub(crate) fn assert_code(ended: &Ended, code: i32) {
-    assert_eq!(ended.code, Some(code), "{}", ended.log());
-}
-
-#[track_caller]
-pub(crate) fn assert_shows(ended: &Ended, parts: &[&str]) {
-    let log = ended.log();
-    for part in parts {
-        assert!(log.contains(part), "`{part}` is missing in:\n{log}");
-    }
-}
-
 /// Collects what a step says while it runs.
 pub(crate) fn listen(started: &mut Started) -> Arc<Mutex<String>> {
     let said = Arc::new(Mutex::new(String::new()));

@@ -49,7 +49,7 @@ pub(super) fn show(context: &Context, args: &ApplyArgs, plan: &Plan) -> Result<(
         }
     }
     if args.plan {
-        context.summary.markdown(&markdown).map_err(Failure::bug)?;
+        context.summarize("rollout", &markdown);
     }
     Ok(())
 }
@@ -129,7 +129,8 @@ pub(super) fn applied(
     for note in &plan.notes {
         let _ = writeln!(table, "\n- {}", cell(note));
     }
-    context.summary.markdown(&table).map_err(Failure::bug)
+    context.summarize("rollout", &table);
+    Ok(())
 }
 
 fn outputs(context: &Context, ledger: &Ledger, plan: &Plan) -> Result<(), Failure> {

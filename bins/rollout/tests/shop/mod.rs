@@ -4,7 +4,8 @@
 #![allow(dead_code)]
 
 use serde_json::Value;
-use switchyard_harness::{Ended, Step};
+use switchyard_harness::Step;
+pub(crate) use switchyard_harness::{expect_code, expect_said};
 use switchyard_record::{
     ClaimRequest, DeploymentId, Freshness, Intent, Phase, Session, SessionOptions,
 };
@@ -187,26 +188,5 @@ spec:
     /// A TraefikService in front of `web`.
     pub(crate) fn traefik(&self) -> String {
         "---\napiVersion: traefik.io/v1alpha1\nkind: TraefikService\nmetadata: {name: shop}\nspec: {weighted: {services: [{name: web, port: 80, weight: 1}]}}\n".to_owned()
-    }
-}
-
-/// Fails with everything that a step said unless it ended with this code.
-#[track_caller]
-pub(crate) fn expect_code(ended: &Ended, code: i32) {
-    assert_eq!(
-        ended.code,
-        Some(code),
-        "stdout:\n{}\nstderr:\n{}",
-        ended.stdout,
-        ended.stderr
-    );
-}
-
-/// Fails unless the step's error mentions all of these.
-#[track_caller]
-pub(crate) fn expect_said(ended: &Ended, texts: &[&str]) {
-    let said = format!("{}{}", ended.stdout, ended.stderr);
-    for text in texts {
-        assert!(said.contains(text), "`{text}` was not said:\n{said}");
     }
 }
