@@ -4,7 +4,8 @@ mod shop;
 
 use std::collections::BTreeSet;
 
-use shop::{Shop, expect_code, expect_said};
+use shop::Shop;
+use switchyard_harness::{expect_code, expect_said};
 
 /// Pods behind the Service, by name.
 fn endpoints(shop: &Shop) -> BTreeSet<String> {

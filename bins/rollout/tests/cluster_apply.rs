@@ -2,7 +2,8 @@
 
 mod shop;
 
-use shop::{Shop, expect_code, expect_said};
+use shop::Shop;
+use switchyard_harness::{expect_code, expect_said};
 
 #[tokio::test]
 async fn a_manifest_is_applied_in_place_and_a_second_time_changes_nothing() {

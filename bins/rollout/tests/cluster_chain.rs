@@ -2,7 +2,8 @@
 
 mod shop;
 
-use shop::{Shop, expect_code, expect_said};
+use shop::Shop;
+use switchyard_harness::{expect_code, expect_said};
 
 #[tokio::test]
 async fn two_deployments_go_through_backup_apply_annotate_scale_and_finish() {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use shop::Shop;
+use switchyard_harness::expect_code;
 
 /// How a pod may get at the API server.
 #[derive(Clone, Copy)]
@@ -51,7 +52,7 @@ async fn run_in_pod(shop: &Shop, account: (&str, Token), words: &[&str]) -> (i64
 #[tokio::test]
 async fn the_service_account_of_the_pod_leads_to_the_cluster() {
     let shop = Shop::open("in-pod").await;
-    shop::expect_code(&shop.apply(&shop.web("v1.0.0")).run(), 0);
+    expect_code(&shop.apply(&shop.web("v1.0.0")).run(), 0);
     shop.wait_for("web");
     // The account of docs/rbac/deployer.yaml. Nothing names server, namespace or credential.
     let deployer = ("switchyard-deployer", Token::Mounted);

@@ -2,8 +2,8 @@
 
 mod shop;
 
-use shop::{Shop, expect_code, expect_said};
-use switchyard_harness::{Ended, Step};
+use shop::Shop;
+use switchyard_harness::{Ended, Step, expect_code, expect_said};
 use switchyard_sandbox::{User, standins::Proxy};
 
 const API_SERVER: &str = "10.10.0.1:6443";

@@ -2,7 +2,8 @@
 
 mod shop;
 
-use shop::{Shop, expect_code, expect_said};
+use shop::Shop;
+use switchyard_harness::{expect_code, expect_said};
 use switchyard_sandbox::User;
 
 #[tokio::test]

@@ -5,8 +5,8 @@ mod shop;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use shop::{Shop, expect_code, expect_said};
-use switchyard_harness::Step;
+use shop::Shop;
+use switchyard_harness::{Step, expect_code, expect_said};
 use tempfile::TempDir;
 
 /// A folder with these files.

@@ -2,7 +2,8 @@
 
 mod shop;
 
-use shop::{Shop, expect_code, expect_said};
+use shop::Shop;
+use switchyard_harness::{expect_code, expect_said};
 
 fn image(shop: &Shop) -> String {
     shop.get("deployment/web")["spec"]["template"]["spec"]["containers"][0]["image"]

@@ -5,7 +5,6 @@
 
 use serde_json::Value;
 use switchyard_harness::Step;
-pub(crate) use switchyard_harness::{expect_code, expect_said};
 use switchyard_record::{
     ClaimRequest, DeploymentId, Freshness, Intent, Phase, Session, SessionOptions,
 };
