@@ -328,7 +328,7 @@ fn two_gates_at_once_wait_for_each_other_and_the_second_says_for_whom() {
     project.migration(FIRST, "SELECT pg_sleep(2);\n");
     let first = run(&project, &database).start();
     until("the first one works", || {
-        database.read("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1")
+        database.read("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1 AND database = (SELECT oid FROM pg_database WHERE datname = current_database())")
             != "0"
     });
     let impatient = run(&project, &database).input("gate-timeout", "0s").run();
@@ -355,6 +355,24 @@ fn limits_of_the_role_hold_for_a_tool_that_ignores_the_others_and_are_taken_back
     assert_eq!(database.read("SELECT value FROM seen"), "300ms");
     let settings = "SELECT array_to_string(setconfig, ' ') FROM pg_db_role_setting s JOIN pg_database d ON d.oid = setdatabase WHERE datname = current_database()";
     assert_eq!(database.read(settings), "lock_timeout=7s");
+}
+
+#[test]
+fn limits_of_the_role_need_no_superuser() {
+    let database = Server::shared().database();
+    let (name, role) = (database.name(), format!("migrator_{}", database.name()));
+    database.run(&format!(
+        "CREATE ROLE {role} LOGIN PASSWORD 'migrator-2290'; ALTER DATABASE {name} OWNER TO {role};"
+    ));
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("1.sql"), "CREATE TABLE item (id int);").unwrap();
+    let ended = psql(folder.path(), &database)
+        .input("database-url", database.url_as(&role, "migrator-2290"))
+        .input("limits", "role")
+        .run();
+    assert_code(&ended, 0);
+    let settings = "SELECT count(*) FROM pg_db_role_setting s JOIN pg_database d ON d.oid = setdatabase WHERE datname = current_database()";
+    assert_eq!(database.read(settings), "0");
 }
 
 #[test]
@@ -602,7 +620,7 @@ fn a_migration_that_makes_another_schema_than_in_its_rehearsal_is_told() {
     );
     let wrapper = project.folder().join("deploy.sh");
     std::fs::write(&wrapper, format!("cd {folder}\n{script}\n")).unwrap();
-    database.run("CREATE TABLE _prisma_migrations (id varchar(36) PRIMARY KEY, checksum varchar(64) NOT NULL, finished_at timestamptz, migration_name varchar(255) NOT NULL, logs text, rolled_back_at timestamptz, started_at timestamptz NOT NULL DEFAULT now(), applied_steps_count int NOT NULL DEFAULT 0);");
+    database.run(LEDGER);
     let ended = run(&project, &database)
         .input("prisma", format!("bash {}", wrapper.display()))
         .input("rehearsal", &path)
@@ -752,8 +770,91 @@ fn a_server_that_dies_under_a_migration_is_told_and_the_next_run_goes_on() {
     let ended = step.finish();
     assert_code(&ended, 3);
     expect_said(&ended, &["127.0.0.1"]);
+    assert_eq!(ended.outputs["applied"], "0", "nobody saw it applied");
     server.restart();
     let ended = with_journal().run();
     assert_code(&ended, 0);
     assert_eq!(applied(&database), format!("{FIRST} {SECOND} {third}"));
+}
+
+/// The table that Prisma keeps its ledger in.
+const LEDGER: &str = "CREATE TABLE _prisma_migrations (id varchar(36) PRIMARY KEY, checksum varchar(64) NOT NULL,
+    finished_at timestamptz, migration_name varchar(255) NOT NULL, logs text, rolled_back_at timestamptz,
+    started_at timestamptz NOT NULL DEFAULT now(), applied_steps_count int NOT NULL DEFAULT 0);";
+
+#[test]
+fn what_marking_a_migration_writes_shows_no_secret() {
+    let database = Server::shared().database();
+    let project = Prisma::new();
+    project.migration(FIRST, "CREATE TABLE item (id int PRIMARY KEY);\n");
+    database.run(LEDGER);
+    let script = format!(
+        "if [ \"$2\" = resolve ]; then echo \"cannot reach $DATABASE_URL\"; exit 1; fi
+         sum=$(sha256sum {} | cut -d' ' -f1)
+         psql -X -c \"INSERT INTO _prisma_migrations (id, checksum, migration_name) VALUES ('1', '$sum', '{FIRST}')\" \"$DATABASE_URL\"
+         echo 'Database error code: 55P03'; exit 1",
+        project.file(FIRST).display()
+    );
+    let wrapper = project.folder().join("prisma.sh");
+    std::fs::write(&wrapper, script).unwrap();
+    let ended = run(&project, &database)
+        .input("prisma", format!("bash {}", wrapper.display()))
+        .run();
+    assert_code(&ended, 1);
+    expect_said(
+        &ended,
+        &["could not be marked as rolled back: cannot reach ***"],
+    );
+}
+
+#[test]
+fn limits_that_a_killed_run_left_to_any_role_of_the_database_are_taken_back() {
+    let database = Server::shared().database();
+    let (name, role) = (database.name(), format!("second_{}", database.name()));
+    database.run(&format!(
+        "CREATE ROLE {role} LOGIN PASSWORD 'second-8830';
+         ALTER ROLE {role} IN DATABASE {name} SET lock_timeout = '300ms ';
+         ALTER ROLE {role} IN DATABASE {name} SET statement_timeout = '9s';"
+    ));
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("1.sql"), "SELECT 1;").unwrap();
+    let path = folder.path().display();
+    let schemas = format!(
+        "- {{name: one, path: {path}, tool: command, command: 'true', url-env: ONE}}\n- {{name: two, path: {path}, tool: command, command: 'true', url-env: TWO}}\n"
+    );
+    let urls = format!(
+        "ONE={}\nTWO={}\n",
+        database.url(),
+        database.url_as(&role, "second-8830")
+    );
+    let ended = gate("run")
+        .input("schemas", schemas)
+        .input("database-urls", urls)
+        .run();
+    assert_code(&ended, 0);
+    expect_said(&ended, &["`second_"]);
+    let settings = format!(
+        "SELECT count(*) FROM pg_db_role_setting s JOIN pg_roles r ON r.oid = setrole WHERE rolname = '{role}'"
+    );
+    assert_eq!(database.read(&settings), "0");
+}
+
+#[test]
+fn the_backup_of_another_servers_database_of_that_name_is_none() {
+    let (here, elsewhere) = (Server::shared(), Server::start());
+    let database = here.database();
+    elsewhere
+        .existing_database("postgres")
+        .run(&format!("CREATE DATABASE {};", database.name()));
+    let kept = tempfile::tempdir().unwrap();
+    let reference = backup(&elsewhere.existing_database(database.name()), kept.path());
+    let project = Prisma::new();
+    project.migration(FIRST, ITEM);
+    let ended = run(&project, &database)
+        .input("policy", "restore")
+        .input("backups", reference)
+        .run();
+    assert_code(&ended, 2);
+    expect_said(&ended, &["there is no backup of"]);
+    assert_eq!(database.read("SELECT to_regclass('item') IS NULL"), "t");
 }

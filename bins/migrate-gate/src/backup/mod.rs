@@ -35,7 +35,7 @@ use programs::Programs;
 use proof::{Proof, Proving};
 pub(crate) use reference::BackupReference;
 use report::{BackupReport, Report};
-pub(crate) use restore::{Restored, Restoring, database_of, run as restore};
+pub(crate) use restore::{Restored, Restoring, origin_of, run as restore};
 use store::Store;
 pub(crate) use verify::run as verify;
 

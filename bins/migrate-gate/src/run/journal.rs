@@ -3,6 +3,7 @@
 //!
 //! The file holds names, numbers and digests; no SQL, no output of tools, no URL.
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -38,8 +39,13 @@ pub(crate) enum Event {
         /// Digest of the migrations' files alone.
         files: String,
     },
-    /// The role's settings in the database are about to be changed.
-    LimitsSet,
+    /// The time limits of a role in the database are about to be changed.
+    LimitsSet {
+        /// The role.
+        role: String,
+        /// The limits that it had.
+        before: BTreeMap<String, String>,
+    },
     /// They are as they were.
     LimitsTakenBack,
     /// A tool is about to be started.
@@ -180,7 +186,7 @@ impl Journal {
             match entry.event {
                 Event::Done => open.clear(),
                 Event::Begun { .. }
-                | Event::LimitsSet
+                | Event::LimitsSet { .. }
                 | Event::LimitsTakenBack
                 | Event::Attempt { .. }
                 | Event::Ended { .. }
@@ -259,7 +265,7 @@ pub(crate) fn unfinished_attempt(open: &[&Event]) -> Option<(String, String, Vec
             } => unfinished = Some((schema.clone(), fingerprint.clone(), pending.clone())),
             Event::Verified { .. } => unfinished = None,
             Event::Begun { .. }
-            | Event::LimitsSet
+            | Event::LimitsSet { .. }
             | Event::LimitsTakenBack
             | Event::Ended { .. }
             | Event::Resolving { .. }
@@ -268,6 +274,26 @@ pub(crate) fn unfinished_attempt(open: &[&Event]) -> Option<(String, String, Vec
         }
     }
     unfinished
+}
+
+/// The limits that a role had before a run set its own and was killed; none where nobody wrote them down.
+pub(crate) fn limits_before(open: &[&Event], role: &str) -> BTreeMap<String, String> {
+    let mut limits = BTreeMap::new();
+    for event in open {
+        match event {
+            Event::LimitsSet { role: of, before } if of == role => limits = before.clone(),
+            Event::LimitsSet { .. }
+            | Event::LimitsTakenBack
+            | Event::Begun { .. }
+            | Event::Attempt { .. }
+            | Event::Ended { .. }
+            | Event::Resolving { .. }
+            | Event::Verified { .. }
+            | Event::Stopped { .. }
+            | Event::Done => {}
+        }
+    }
+    limits
 }
 
 fn read(path: &Path, file: File) -> Result<Vec<Entry>, JournalError> {

@@ -16,17 +16,20 @@ mod report;
 mod restore;
 mod resume;
 mod role_limits;
+mod start;
 mod tool;
 mod verify;
 mod watch;
 mod words;
 
 use std::path::PathBuf;
-use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Mutex, PoisonError};
 
 use futures::future::join_all;
-use switchyard_postgres::{AdvisoryLock, ConnectionSettings, GATE_LOCK, LockWait, Session};
+use switchyard_postgres::{
+    AdvisoryLock, ConnectionSettings, ConnectionUrl, GATE_LOCK, LockWait, Session,
+};
 use switchyard_runner::{Context, Failure, Kind};
 
 pub(crate) use generate::run as generate;
@@ -196,16 +199,49 @@ impl Run<'_> {
             return Err(Failure::message(Kind::Gate, left)
                 .hint("end them, or wait until they have ended, and run this step again"));
         }
-        if role_limits::take_back(session)
-            .await
-            .map_err(database::failure)?
-        {
-            console.info(format!(
-                "{}: time limits of the role that an earlier run left are taken back",
-                session.place()
+        self.settle_limits(database).await
+    }
+
+    /// Gives every role of the database the time limits back that a killed run took from it.
+    async fn settle_limits(&self, database: &Locked) -> Result<(), Failure> {
+        for url in database.urls_of_roles() {
+            let session = database::open_for_reading(url).await?;
+            let limits = role_limits::read(&session).await;
+            if !role_limits::has_ours(&limits.map_err(database::failure)?) {
+                continue;
+            }
+            let before = {
+                let journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
+                journal::limits_before(&journal.open_events(&database.place()), url.role())
+            };
+            role_limits::give_back(&session, &before)
+                .await
+                .map_err(database::failure)?;
+            self.context.console.info(format!(
+                "{}: time limits of role `{}` that an earlier run left are taken back",
+                database.place(),
+                url.role()
             ));
         }
         Ok(())
+    }
+}
+
+impl Locked {
+    /// Database and server, as texts and the journal name them.
+    fn place(&self) -> String {
+        self.session.place().to_string()
+    }
+
+    /// A URL for each role that logs in to the database.
+    fn urls_of_roles(&self) -> Vec<&ConnectionUrl> {
+        let mut urls: Vec<&ConnectionUrl> = Vec::new();
+        for located in &self.group.schemas {
+            if urls.iter().all(|url| url.role() != located.url.role()) {
+                urls.push(&located.url);
+            }
+        }
+        urls
     }
 }
 

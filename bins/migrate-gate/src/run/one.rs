@@ -5,45 +5,53 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use jiff::Timestamp;
-use switchyard_postgres::{ConnectionSettings, SchemaDescription, Session};
-use switchyard_runner::child::{ChildResult, KeptOutput};
+use switchyard_postgres::{ConnectionSettings, ConnectionUrl, SchemaDescription};
 use switchyard_runner::{Failure, Kind, values};
 
-use super::attempt::{self, Next, Observed, Outcome, Standing, Stopped, ToolEnd};
+use super::attempt::{self, Next, Stopped};
 use super::inputs::LimitsBy;
 use super::journal::Event;
 use super::report::{Conclusion, Ending};
-use super::tool::{self, Stage, ToolDatabase};
+use super::start::read_standings;
 use super::verify::{self, Before, Proving};
-use super::watch::{self, InTheWay};
+use super::watch::InTheWay;
 use super::words::{self, About};
-use super::{Locked, Run, catalog, role_limits};
-use crate::database::{self, Located, read_ledger};
-use crate::ledger::{State, standings};
-use crate::project::{Migration, Tool};
+use super::{Locked, Run, catalog, role_limits, tool};
+use crate::database::{self, Located};
+use crate::ledger::State;
+use crate::project::Tool;
 
 /// What is known of a schema while it runs.
-struct Progress {
+#[derive(Default)]
+pub(super) struct Progress {
     /// What was pending when the run began.
     planned: Vec<String>,
     /// What the present attempt is to apply.
-    step: Vec<String>,
+    pub(super) step: Vec<String>,
     /// Attempts at the present step.
-    attempts: u32,
+    pub(super) attempts: u32,
     /// Starts of the tool in all.
-    starts: u32,
-    in_the_way: InTheWay,
-    output: Option<PathBuf>,
+    pub(super) starts: u32,
+    /// Migrations that the ledger was seen to call applied.
+    pub(super) applied: Vec<String>,
+    pub(super) in_the_way: InTheWay,
+    pub(super) output: Option<PathBuf>,
     differences: Vec<String>,
     /// What differs from the rehearsal.
     faults: Vec<String>,
 }
 
-/// One start of a tool: what came of it, and the catalog before and after.
-struct Attempted {
-    observed: Observed,
-    before: SchemaDescription,
-    after: SchemaDescription,
+/// A role whose time limits are ours for as long as the run takes.
+struct Limited<'a> {
+    url: &'a ConnectionUrl,
+    before: role_limits::Before,
+}
+
+/// How a step ended.
+enum Step {
+    /// It is applied, and made this schema.
+    Applied(SchemaDescription),
+    Stopped(Stopped),
 }
 
 impl Run<'_> {
@@ -55,19 +63,11 @@ impl Run<'_> {
         files: &str,
     ) -> Vec<Ending> {
         let place = database.place();
-        let begun = self.begin(database, digest, files).await;
+        let mut limited = Vec::new();
+        let begun = self.begin(database, digest, files, &mut limited).await;
         let mut endings = Vec::new();
         for located in &database.group.schemas {
-            let mut progress = Progress {
-                planned: Vec::new(),
-                step: Vec::new(),
-                attempts: 0,
-                starts: 0,
-                in_the_way: InTheWay::default(),
-                output: None,
-                differences: Vec::new(),
-                faults: Vec::new(),
-            };
+            let mut progress = Progress::default();
             let conclusion = match &begun {
                 Err(failure) => failed(failure),
                 Ok(()) if self.has_stopped.load(Ordering::SeqCst) => Conclusion::NotBegun,
@@ -76,15 +76,12 @@ impl Run<'_> {
                     Err(failure) => failed(&failure),
                 },
             };
-            if !matches!(
-                conclusion,
-                Conclusion::Verified | Conclusion::NothingPending
-            ) {
+            if !conclusion.is_good() {
                 self.has_stopped.store(true, Ordering::SeqCst);
             }
             endings.push(self.ending(database, located, progress, conclusion).await);
         }
-        self.end(database, &mut endings).await;
+        self.end(database, &limited, &mut endings).await;
         let backups = &self.backups;
         backups
             .go_back(self.args, &database.group, &mut endings, self.context)
@@ -93,47 +90,62 @@ impl Run<'_> {
         endings
     }
 
-    async fn begin(&self, database: &Locked, digest: &str, files: &str) -> Result<(), Failure> {
+    async fn begin<'a>(
+        &self,
+        database: &'a Locked,
+        digest: &str,
+        files: &str,
+        limited: &mut Vec<Limited<'a>>,
+    ) -> Result<(), Failure> {
         let (digest, files) = (digest.to_owned(), files.to_owned());
         self.note(database, Event::Begun { digest, files })?;
-        if self.args.limits == LimitsBy::Role {
-            self.note(database, Event::LimitsSet)?;
-            for located in &database.group.schemas {
-                let session = database::open_for_reading(&located.url).await?;
-                let set = role_limits::set(
-                    &session,
-                    self.args.lock_timeout,
-                    self.args.statement_timeout,
-                );
-                set.await.map_err(database::failure)?;
-            }
+        match self.args.limits {
+            LimitsBy::Connection => Ok(()),
+            LimitsBy::Role => self.set_limits(database, limited).await,
+        }
+    }
+
+    /// Sets the time limits of every role; what each had goes into `limited` before it is changed.
+    async fn set_limits<'a>(
+        &self,
+        database: &'a Locked,
+        limited: &mut Vec<Limited<'a>>,
+    ) -> Result<(), Failure> {
+        for url in database.urls_of_roles() {
+            let session = database::open_for_reading(url).await?;
+            let before = role_limits::read(&session)
+                .await
+                .map_err(database::failure)?;
+            self.note(
+                database,
+                Event::LimitsSet {
+                    role: url.role().to_owned(),
+                    before: before.clone(),
+                },
+            )?;
+            limited.push(Limited { url, before });
+            let (lock, statement) = (self.args.lock_timeout, self.args.statement_timeout);
+            let set = role_limits::set(&session, lock, statement).await;
+            set.map_err(database::failure)?;
         }
         Ok(())
     }
 
     /// Takes limits back, and closes the journal where nothing is left open.
-    async fn end(&self, database: &Locked, endings: &mut [Ending]) {
+    async fn end(&self, database: &Locked, limited: &[Limited<'_>], endings: &mut [Ending]) {
         let mut faults = Vec::new();
-        if self.args.limits == LimitsBy::Role {
-            for located in &database.group.schemas {
-                let taken_back = async {
-                    let session = database::open_for_reading(&located.url).await?;
-                    role_limits::take_back(&session)
-                        .await
-                        .map_err(database::failure)
-                };
-                faults.extend(taken_back.await.err());
-            }
-            if faults.is_empty() {
-                faults.extend(self.note(database, Event::LimitsTakenBack).err());
-            }
+        for Limited { url, before } in limited {
+            let given_back = async {
+                let session = database::open_for_reading(url).await?;
+                let given_back = role_limits::give_back(&session, before).await;
+                given_back.map_err(database::failure)
+            };
+            faults.extend(given_back.await.err());
         }
-        let is_done = endings.iter().all(|ending| {
-            matches!(
-                ending.conclusion,
-                Conclusion::Verified | Conclusion::NothingPending
-            )
-        });
+        if !limited.is_empty() && faults.is_empty() {
+            faults.extend(self.note(database, Event::LimitsTakenBack).err());
+        }
+        let is_done = endings.iter().all(|ending| ending.conclusion.is_good());
         if is_done && faults.is_empty() {
             faults.extend(self.note(database, Event::Done).err());
         }
@@ -152,13 +164,16 @@ impl Run<'_> {
         located: &Located,
         progress: &mut Progress,
     ) -> Result<Conclusion, Failure> {
-        let before = verify::before(&database.session)
-            .await
-            .map_err(database::failure)?;
         progress.planned = self.pending(database, located).await?;
         let runs = !progress.planned.is_empty() || located.schema.schema.tool == Tool::Command;
-        if runs && let Some(stopped) = self.apply(database, located, &before, progress).await? {
-            return self.stop(database, located, progress, &stopped).await;
+        let mut before = None;
+        if runs {
+            let was = verify::before(&database.session).await;
+            let was = was.map_err(database::failure)?;
+            if let Some(stopped) = self.apply(database, located, &was, progress).await? {
+                return self.stop(database, located, progress, &stopped);
+            }
+            before = Some(was);
         }
         let reading = ConnectionSettings::reading(super::GATE);
         let proving = Proving {
@@ -168,7 +183,7 @@ impl Run<'_> {
             settings: &reading,
             console: &self.context.console,
         };
-        let faults = proving.faults(&before).await;
+        let faults = proving.faults(before.as_ref()).await;
         let mut faults = faults.map_err(database::failure)?;
         faults.append(&mut progress.faults);
         let schema = located.name();
@@ -203,15 +218,11 @@ impl Run<'_> {
                 pending
             };
             progress.attempts = 0;
-            self.refuse_unlike_rehearsed(database, located, progress)
-                .await?;
-            if let Some(stopped) = self.apply_step(database, located, before, progress).await? {
-                return Ok(Some(stopped));
-            }
-            if self
-                .differs_from_rehearsed(database, located, progress)
-                .await?
-            {
+            let made = match self.apply_step(database, located, before, progress).await? {
+                Step::Stopped(stopped) => return Ok(Some(stopped)),
+                Step::Applied(made) => made,
+            };
+            if self.differs_from_rehearsed(located, progress, &made) {
                 return Ok(None);
             }
             pending = self.pending(database, located).await?;
@@ -221,44 +232,20 @@ impl Run<'_> {
         }
     }
 
-    /// Refuses to let a migration loose on another schema than the one it was rehearsed on.
-    async fn refuse_unlike_rehearsed(
-        &self,
-        database: &Locked,
-        located: &Located,
-        progress: &Progress,
-    ) -> Result<(), Failure> {
-        let (Some(rehearsed), Some(first)) = (&self.rehearsed, progress.step.first()) else {
-            return Ok(());
-        };
-        let now = catalog::read(&database.session, &database.group);
-        let now = now.await.map_err(database::failure)?.fingerprint();
-        match rehearsed.wrong_before(&located.name(), first, &now) {
-            Some(wrong) => Err(Failure::message(
-                Kind::Gate,
-                format!("schema `{}`: {wrong}", located.name()),
-            )
-            .hint("rehearse again on a copy of what is there now")),
-            None => Ok(()),
-        }
-    }
-
     /// Whether what was applied made another schema than in the rehearsal.
-    async fn differs_from_rehearsed(
+    fn differs_from_rehearsed(
         &self,
-        database: &Locked,
         located: &Located,
         progress: &mut Progress,
-    ) -> Result<bool, Failure> {
+        made: &SchemaDescription,
+    ) -> bool {
         let (Some(rehearsed), Some(last)) = (&self.rehearsed, progress.step.last()) else {
-            return Ok(false);
+            return false;
         };
-        let now = catalog::read(&database.session, &database.group);
-        let now = now.await.map_err(database::failure)?.fingerprint();
-        let wrong = rehearsed.wrong_after(&located.name(), last, &now);
+        let wrong = rehearsed.wrong_after(&located.name(), last, &made.fingerprint());
         let differs = wrong.is_some();
         progress.faults.extend(wrong);
-        Ok(differs)
+        differs
     }
 
     /// Starts the tool until the step is applied.
@@ -268,13 +255,13 @@ impl Run<'_> {
         located: &Located,
         before: &Before,
         progress: &mut Progress,
-    ) -> Result<Option<Stopped>, Failure> {
+    ) -> Result<Step, Failure> {
         loop {
             progress.attempts += 1;
             progress.starts += 1;
             let attempted = self.attempt(database, located, before, progress).await?;
             match attempt::next(&attempted.observed, progress.attempts, &self.patience) {
-                Next::Verify => return Ok(None),
+                Next::Verify => return Ok(Step::Applied(attempted.after)),
                 Next::Retry { failed } => {
                     self.mark_rolled_back(database, located, &failed).await?;
                     let pause = self.patience.pause_after(progress.attempts);
@@ -290,214 +277,13 @@ impl Run<'_> {
                     if let Stopped::LockTimedOut { failed } = &stopped {
                         self.mark_rolled_back(database, located, failed).await?;
                     }
-                    return Ok(Some(stopped));
+                    return Ok(Step::Stopped(stopped));
                 }
             }
         }
     }
 
-    async fn attempt(
-        &self,
-        database: &Locked,
-        located: &Located,
-        before: &Before,
-        progress: &mut Progress,
-    ) -> Result<Attempted, Failure> {
-        let session = &database.session;
-        let was = catalog::read(session, &database.group)
-            .await
-            .map_err(database::failure)?;
-        self.confirm_lock(database).await?;
-        self.note(
-            database,
-            Event::Attempt {
-                schema: located.name(),
-                number: progress.attempts,
-                fingerprint: was.fingerprint().to_string(),
-                pending: progress.step.clone(),
-            },
-        )?;
-        let (end, output) = self.start_tool(session, located, progress).await?;
-        self.note(
-            database,
-            Event::Ended {
-                schema: located.name(),
-                end: shown(end),
-            },
-        )?;
-        let is = catalog::read(session, &database.group)
-            .await
-            .map_err(database::failure)?;
-        let migrations = self.outcomes(database, located, &progress.step).await?;
-        let applied = migrations.iter().flatten();
-        let applied = applied
-            .filter(|one| one.standing == Standing::Applied)
-            .count();
-        let invalid = verify::new_invalid_indexes(session, before).await;
-        let observed = Observed {
-            end,
-            lock_timed_out: tool::says_lock_timeout(&output),
-            migrations,
-            catalog: catalog::compare(&was, &is, applied),
-            invalid_indexes: invalid.map_err(database::failure)?,
-        };
-        Ok(Attempted {
-            observed,
-            before: was,
-            after: is,
-        })
-    }
-
-    async fn start_tool(
-        &self,
-        session: &Session,
-        located: &Located,
-        progress: &mut Progress,
-    ) -> Result<(ToolEnd, KeptOutput), Failure> {
-        let name = located.name();
-        let tool_database = self.tool_database(session, located);
-        let stage = self.stage(session, located, &progress.step).await?;
-        let child = tool::apply(
-            &located.schema.schema,
-            stage.as_ref(),
-            &self.tool,
-            &tool_database,
-            &self.context.environment,
-        );
-        let console = &self.context.console;
-        console.info(format!(
-            "schema `{name}`: {}, attempt {}",
-            progress.step.join(", "),
-            progress.attempts
-        ));
-        let running = child.keep(&self.context.environment, &self.context.cancel);
-        let watching = watch::watch(session, console, &mut progress.in_the_way);
-        let result = tokio::select! {
-            result = running => result,
-            never = watching => match never {},
-        };
-        // What a client leaves behind that is gone goes on in the server.
-        let is_left =
-            !matches!(&result, Ok((ended, _)) if matches!(ended.result, ChildResult::Exited(_)));
-        if is_left {
-            watch::end_sessions(session, console)
-                .await
-                .map_err(database::failure)?;
-        }
-        let (ended, mut output) = result?;
-        let mut secrets = located.url.secrets();
-        secrets.push(tool_database.url.clone());
-        tool::redact(&mut output, &secrets);
-        let title = format!("what the tool of schema `{name}` wrote");
-        let lines: Vec<&str> = output.lines.iter().map(String::as_str).collect();
-        console.untrusted(title, &lines.join("\n"));
-        progress.output = self.keep_output(&name, progress.starts, &output);
-        let end = match ended.result {
-            ChildResult::Exited(0) => ToolEnd::Success,
-            ChildResult::Exited(code) => ToolEnd::Code(code),
-            ChildResult::Killed => ToolEnd::Killed,
-            ChildResult::TimedOut(_) => ToolEnd::TimedOut,
-        };
-        Ok((end, output))
-    }
-
-    /// A copy of the schema with what is applied and the step, for a tool that is to apply nothing else.
-    async fn stage(
-        &self,
-        session: &Session,
-        located: &Located,
-        step: &[String],
-    ) -> Result<Option<Stage>, Failure> {
-        let schema = &located.schema.schema;
-        if !schema.runs_one_by_one() {
-            return Ok(None);
-        }
-        let ledger = read_ledger(session, located)
-            .await
-            .map_err(database::failure)?;
-        let standings = standings(&ledger, &located.schema.migrations);
-        let later = |name: &String| {
-            let mut open = standings.iter();
-            open.any(|one| one.name == *name && one.state.will_run()) && !step.contains(name)
-        };
-        let migrations = located.schema.migrations.iter();
-        let staged: Vec<&Migration> = migrations.filter(|one| !later(&one.name)).collect();
-        Stage::of(schema, &staged).map_err(|cause| {
-            let text = format!(
-                "copy the schema `{}` to apply one migration at a time",
-                located.name()
-            );
-            Failure::input(anyhow::Error::new(cause).context(text))
-        })
-    }
-
-    /// How the tool reaches the database. Its server is asked to look for it now and then: a statement whose
-    /// client is gone would otherwise run on, and be committed.
-    fn tool_database(&self, session: &Session, located: &Located) -> ToolDatabase {
-        let settings = ConnectionSettings {
-            application_name: tool::APPLICATION_NAME.to_owned(),
-            lock_timeout: self.args.lock_timeout,
-            statement_timeout: self.args.statement_timeout,
-        };
-        let more: &[(&str, &str)] = if session.version().major() >= 14 {
-            &[("client_connection_check_interval", "2s")]
-        } else {
-            &[]
-        };
-        let url = located.url.with_settings(&settings, more);
-        // It is another text than the one that was given, with the same password in it.
-        self.context.console.mask(&url);
-        ToolDatabase {
-            url,
-            options: located.url.options_with(&settings, more),
-        }
-    }
-
-    pub(super) async fn mark_rolled_back(
-        &self,
-        database: &Locked,
-        located: &Located,
-        failed: &[String],
-    ) -> Result<(), Failure> {
-        for migration in failed {
-            let schema = &located.schema.schema;
-            let tool_database = self.tool_database(&database.session, located);
-            let environment = &self.context.environment;
-            let marking =
-                tool::mark_rolled_back(schema, migration, &self.tool, &tool_database, environment);
-            let Some(child) = marking else {
-                continue;
-            };
-            self.note(
-                database,
-                Event::Resolving {
-                    schema: located.name(),
-                    migration: migration.clone(),
-                },
-            )?;
-            let (ended, output) = child.keep(environment, &self.context.cancel).await?;
-            if !ended.result.is_success() {
-                let last: Vec<&str> = output
-                    .lines
-                    .iter()
-                    .rev()
-                    .take(5)
-                    .rev()
-                    .map(String::as_str)
-                    .collect();
-                let text = format!(
-                    "schema `{}`: migration `{migration}` could not be marked as rolled back: {}",
-                    located.name(),
-                    last.join(" ")
-                );
-                return Err(Failure::message(Kind::Gate, text)
-                    .hint("mark it by hand; nothing of it is in the database"));
-            }
-        }
-        Ok(())
-    }
-
-    async fn stop(
+    fn stop(
         &self,
         database: &Locked,
         located: &Located,
@@ -532,49 +318,12 @@ impl Run<'_> {
 
     /// The migrations that the tool would run now.
     async fn pending(&self, database: &Locked, located: &Located) -> Result<Vec<String>, Failure> {
-        let ledger = read_ledger(&database.session, located)
-            .await
-            .map_err(database::failure)?;
-        let standings = standings(&ledger, &located.schema.migrations);
+        let standings = read_standings(database, located).await?;
         let pending = standings.into_iter().filter(|one| one.state.will_run());
         Ok(pending.map(|one| one.name).collect())
     }
 
-    /// Where the migrations stand that were pending; `None` for a tool whose ledger is not known.
-    async fn outcomes(
-        &self,
-        database: &Locked,
-        located: &Located,
-        pending: &[String],
-    ) -> Result<Option<Vec<Outcome>>, Failure> {
-        let ledger = read_ledger(&database.session, located)
-            .await
-            .map_err(database::failure)?;
-        let migrations = &located.schema.migrations;
-        let mut outcomes = Vec::new();
-        for one in standings(&ledger, migrations) {
-            if !pending.contains(&one.name) {
-                continue;
-            }
-            let standing = match one.state {
-                State::Applied | State::Edited { .. } | State::Missing => Standing::Applied,
-                State::Failed { .. } | State::Unknown { .. } => Standing::Failed,
-                State::Pending | State::OutOfOrder { .. } | State::WillRerun => Standing::Pending,
-                State::Untracked => return Ok(None),
-            };
-            let migration = migrations
-                .iter()
-                .find(|migration| migration.name == one.name);
-            outcomes.push(Outcome {
-                name: one.name,
-                standing,
-                may_write_rows: migration
-                    .is_none_or(|migration: &Migration| catalog::may_write_rows(migration)),
-            });
-        }
-        Ok(Some(outcomes))
-    }
-
+    /// The ending, with what is applied and what is not: by the ledger as it is now, or as it was last seen.
     async fn ending(
         &self,
         database: &Locked,
@@ -582,19 +331,30 @@ impl Run<'_> {
         progress: Progress,
         conclusion: Conclusion,
     ) -> Ending {
-        let left = match &conclusion {
-            Conclusion::Verified | Conclusion::NothingPending => Vec::new(),
-            Conclusion::Stopped { .. }
-            | Conclusion::Unproved { .. }
-            | Conclusion::Failed { .. }
-            | Conclusion::Restored { .. }
-            | Conclusion::NotBegun => self.left(database, located).await,
+        let (applied, left) = if conclusion.is_good() {
+            (progress.applied, Vec::new())
+        } else {
+            match read_standings(database, located).await {
+                Ok(standings) => {
+                    let names = |is_meant: &dyn Fn(&State) -> bool| {
+                        let meant = standings.iter().filter(|one| is_meant(&one.state));
+                        meant.map(|one| one.name.clone()).collect::<Vec<_>>()
+                    };
+                    let mut applied = names(&|state| *state == State::Applied);
+                    applied.retain(|name| progress.planned.contains(name));
+                    let left = |state: &State| !matches!(state, State::Applied | State::Untracked);
+                    (applied, names(&left))
+                }
+                Err(_) => {
+                    let unknown = "not known: the database does not answer".to_owned();
+                    (progress.applied, vec![unknown])
+                }
+            }
         };
-        let applied = progress.planned.iter().filter(|name| !left.contains(name));
         Ending {
             schema: located.name(),
             database: database.place(),
-            applied: applied.cloned().collect(),
+            applied,
             left,
             attempts: progress.starts,
             conclusion,
@@ -603,27 +363,6 @@ impl Run<'_> {
             not_restored: None,
             hints: Vec::new(),
         }
-    }
-
-    /// What is not applied, as far as that can be read now.
-    async fn left(&self, database: &Locked, located: &Located) -> Vec<String> {
-        let Ok(ledger) = read_ledger(&database.session, located).await else {
-            return vec!["not known: the database does not answer".to_owned()];
-        };
-        let standings = standings(&ledger, &located.schema.migrations);
-        let left = standings
-            .into_iter()
-            .filter(|one| one.state != State::Applied);
-        left.map(|one| one.name).collect()
-    }
-
-    async fn confirm_lock(&self, database: &Locked) -> Result<(), Failure> {
-        if database.lock.confirm().await.map_err(database::failure)? {
-            return Ok(());
-        }
-        let text = format!("{}: the lock of this gate is gone", database.place());
-        Err(Failure::message(Kind::Remote, text)
-            .hint("its connection was cut; run this step again"))
     }
 
     async fn pause(&self, pause: std::time::Duration) -> Result<(), Failure> {
@@ -636,37 +375,10 @@ impl Run<'_> {
         }
     }
 
-    fn note(&self, database: &Locked, event: Event) -> Result<(), Failure> {
+    pub(super) fn note(&self, database: &Locked, event: Event) -> Result<(), Failure> {
         let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
         let written = journal.write(Timestamp::now(), &database.place(), event);
         written.map_err(super::unusable)
-    }
-
-    fn keep_output(&self, schema: &str, start: u32, output: &KeptOutput) -> Option<PathBuf> {
-        let mut text = String::new();
-        if output.lines_left_out > 0 {
-            text.push_str(&format!("({} lines before these)\n", output.lines_left_out));
-        }
-        for line in &output.lines {
-            text.push_str(line);
-            text.push('\n');
-        }
-        let journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
-        match journal.keep(&format!("{schema}.{start}.log"), &text) {
-            Ok(path) => Some(path),
-            Err(cause) => {
-                let text =
-                    format!("what the tool of schema `{schema}` wrote was not kept: {cause}");
-                self.context.console.warning("migrate-gate", text);
-                None
-            }
-        }
-    }
-}
-
-impl Locked {
-    pub(super) fn place(&self) -> String {
-        self.session.place().to_string()
     }
 }
 
@@ -679,14 +391,5 @@ fn failed(failure: &Failure) -> Conclusion {
         what: failure.chain(),
         hints,
         kind: failure.kind(),
-    }
-}
-
-fn shown(end: ToolEnd) -> String {
-    match end {
-        ToolEnd::Success => "success".to_owned(),
-        ToolEnd::Code(code) => format!("exit code {code}"),
-        ToolEnd::Killed => "killed".to_owned(),
-        ToolEnd::TimedOut => "timed out".to_owned(),
     }
 }

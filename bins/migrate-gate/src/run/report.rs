@@ -119,6 +119,20 @@ pub(crate) enum Conclusion {
     },
 }
 
+impl Conclusion {
+    /// Whether everything is as it was asked for.
+    pub(super) fn is_good(&self) -> bool {
+        match self {
+            Self::Verified | Self::NothingPending => true,
+            Self::Stopped { .. }
+            | Self::Unproved { .. }
+            | Self::Failed { .. }
+            | Self::NotBegun
+            | Self::Restored { .. } => false,
+        }
+    }
+}
+
 /// How a run ended.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
@@ -150,12 +164,7 @@ impl Report {
         context.outputs.set("applied", applied)?;
         context.outputs.set("pending", left)?;
         context.outputs.set("digest", &self.digest)?;
-        let verified = self.schemas.iter().all(|one| {
-            matches!(
-                one.conclusion,
-                Conclusion::Verified | Conclusion::NothingPending
-            )
-        });
+        let verified = self.schemas.iter().all(|one| one.conclusion.is_good());
         let mut schemas = self.schemas.iter();
         let restored = schemas.any(|one| matches!(one.conclusion, Conclusion::Restored { .. }));
         context.outputs.set("restored", restored)?;

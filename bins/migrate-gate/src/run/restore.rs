@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use switchyard_runner::{Context, Failure, Kind};
 
 use super::inputs::{Policy, RunArgs};
-use super::report::{Conclusion, Ending};
+use super::report::Ending;
 use crate::backup::{self, BackupReference, Restoring};
 use crate::database::DatabaseGroup;
 
-/// The backups to go back to, by the name of their database; none where the policy is to halt.
+/// The backups to go back to, by server and database; none where the policy is to halt. Databases of two servers may
+/// have one name, and one must not get the other's rows.
 #[derive(Debug, Default)]
-pub(super) struct Backups(BTreeMap<String, BackupReference>);
+pub(super) struct Backups(BTreeMap<(String, String), BackupReference>);
 
 impl Backups {
     /// Finds the backup of every database before anything is changed.
@@ -29,14 +30,14 @@ impl Backups {
         }
         let mut backups = BTreeMap::new();
         for reference in args.backups.clone().into_vec() {
-            let database = backup::database_of(&reference, context).await?;
-            backups.insert(database, reference);
+            let origin = backup::origin_of(&reference, context).await?;
+            backups.insert(origin, reference);
         }
         for group in groups {
-            if !backups.contains_key(group.url.database()) {
+            if !backups.contains_key(&origin(group)) {
                 let text = format!("`policy: restore`, and there is no backup of {}", group.url);
                 return Err(Failure::message(Kind::Input, text)
-                    .hint("give the output `backup` of the command `backup` as `backups`"));
+                    .hint("give the output `backup` of the command `backup`, made with the same URL, as `backups`"));
             }
         }
         Ok(Self(backups))
@@ -50,15 +51,10 @@ impl Backups {
         endings: &mut [Ending],
         context: &Context,
     ) {
-        let Some(backup) = self.0.get(group.url.database()) else {
+        let Some(backup) = self.0.get(&origin(group)) else {
             return;
         };
-        let is_good = |one: &Ending| {
-            matches!(
-                one.conclusion,
-                Conclusion::Verified | Conclusion::NothingPending
-            )
-        };
+        let is_good = |one: &Ending| one.conclusion.is_good();
         if endings.iter().all(is_good) || !endings.iter().any(Ending::has_changed_something) {
             return;
         }
@@ -85,4 +81,8 @@ impl Backups {
             }
         }
     }
+}
+
+fn origin(group: &DatabaseGroup) -> (String, String) {
+    (group.url.server(), group.url.database().to_owned())
 }

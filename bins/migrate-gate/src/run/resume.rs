@@ -6,9 +6,10 @@ use std::sync::PoisonError;
 use switchyard_runner::{Failure, Kind};
 
 use super::journal::{self, Event};
+use super::start::read_standings;
 use super::{Locked, Run, catalog};
-use crate::database::{self, DatabaseGroup, Located, read_ledger};
-use crate::ledger::{State, standings};
+use crate::database::{self, DatabaseGroup, Located};
+use crate::ledger::State;
 use crate::plan::Plan;
 use crate::sha256::sha256;
 
@@ -25,7 +26,7 @@ impl Earlier {
     fn of(open: &[&Event]) -> Self {
         let begun = open.iter().rev().find_map(|event| match event {
             Event::Begun { digest, files } => Some((digest.clone(), files.clone())),
-            Event::LimitsSet
+            Event::LimitsSet { .. }
             | Event::LimitsTakenBack
             | Event::Attempt { .. }
             | Event::Ended { .. }
@@ -106,10 +107,8 @@ impl Run<'_> {
         located: &Located,
         pending: &[String],
     ) -> Result<Vec<String>, Failure> {
-        let ledger = read_ledger(&database.session, located)
-            .await
-            .map_err(database::failure)?;
-        let failed = standings(&ledger, &located.schema.migrations)
+        let standings = read_standings(database, located).await?;
+        let failed = standings
             .into_iter()
             .filter(|one| matches!(one.state, State::Failed { .. }) && pending.contains(&one.name));
         Ok(failed.map(|one| one.name).collect())

@@ -64,11 +64,27 @@ pub(crate) struct Proving<'a> {
 }
 
 impl Proving<'_> {
-    /// Everything that does not hold, a sentence each.
+    /// Everything that does not hold, a sentence each. `before` is there where something ran.
     ///
     /// # Errors
     /// As the server's, for what is not the fault of an assertion.
-    pub(crate) async fn faults(&self, before: &Before) -> Result<Vec<String>, PostgresError> {
+    pub(crate) async fn faults(
+        &self,
+        before: Option<&Before>,
+    ) -> Result<Vec<String>, PostgresError> {
+        let mut faults = match before {
+            Some(before) => self.emptied(before).await?,
+            None => Vec::new(),
+        };
+        let name = self.located.name();
+        for assertion in self.assertions.of(&name) {
+            faults.extend(ask(self.located, assertion, self.settings).await?);
+        }
+        Ok(faults)
+    }
+
+    /// Tables that were emptied; a few rows that are gone are told.
+    async fn emptied(&self, before: &Before) -> Result<Vec<String>, PostgresError> {
         let mut faults = Vec::new();
         let after = Tables::read(self.session).await?;
         for table in before.tables.emptied(&after) {
@@ -87,10 +103,6 @@ impl Proving<'_> {
                 unreadable.join(", ")
             );
             self.console.notice("migrate-gate", text);
-        }
-        let name = self.located.name();
-        for assertion in self.assertions.of(&name) {
-            faults.extend(ask(self.located, assertion, self.settings).await?);
         }
         Ok(faults)
     }

@@ -1,7 +1,8 @@
 //! What a tool waits for while it runs: told as it changes, and kept for the report. It shows who is in
 //! the way and never the statement, which may hold values.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::convert::Infallible;
 use std::time::Duration;
 
@@ -20,14 +21,15 @@ const ENDING: Duration = Duration::from_secs(3);
 /// Sessions that were in the way of a tool, each in one line.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct InTheWay {
-    lines: BTreeSet<String>,
+    /// By their processes, as they were first seen.
+    lines: BTreeMap<i32, String>,
     unseen: Option<String>,
 }
 
 impl InTheWay {
     /// The sessions, in one text; empty when none was seen.
     pub(crate) fn text(&self) -> String {
-        let lines: Vec<&str> = self.lines.iter().map(String::as_str).collect();
+        let lines: Vec<&str> = self.lines.values().map(String::as_str).collect();
         match (&self.unseen, lines.is_empty()) {
             (None, _) | (_, false) => lines.join("; "),
             (Some(why), true) => format!("it could not be seen who: {why}"),
@@ -37,14 +39,11 @@ impl InTheWay {
     fn add(&mut self, blocked: &[Blocked], console: &Console, place: &str) {
         for one in blocked.iter().filter(|one| is_of_tool(&one.waiting)) {
             for blocker in &one.by {
-                let line = without_statement(blocker);
-                // Its transaction grows older with each look: it is told once.
-                let key = line.split(", transaction open").next().unwrap_or(&line);
-                if self.lines.iter().any(|known| known.starts_with(key)) {
+                let Entry::Vacant(new) = self.lines.entry(blocker.process) else {
                     continue;
-                }
+                };
+                let line = new.insert(without_statement(blocker));
                 console.progress(format!("{place}: the migration waits for {line}"));
-                self.lines.insert(line);
             }
         }
     }

@@ -48,14 +48,14 @@ pub(crate) struct Restored {
     pub(crate) lost: Vec<String>,
 }
 
-/// The name of the database that a backup is one of.
+/// The server and the name of the database that a backup is one of.
 ///
 /// # Errors
 /// Kind gate when it has no manifest, or another one than it is named with; kind remote when the store fails.
-pub(crate) async fn database_of(
+pub(crate) async fn origin_of(
     backup: &BackupReference,
     context: &Context,
-) -> Result<String, Failure> {
+) -> Result<(String, String), Failure> {
     let store = PlaceArgs { backup_to: None }.open(&backup.location, context)?;
     let text = store.text(MANIFEST).await.map_err(keep::store_failure)?;
     let damaged = |why: String| {
@@ -68,7 +68,7 @@ pub(crate) async fn database_of(
     let text = text.ok_or_else(|| damaged("it has no manifest".to_owned()))?;
     let manifest = Manifest::parse(&text, backup.digest.as_deref());
     let manifest = manifest.map_err(|cause| damaged(cause.to_string()))?;
-    Ok(manifest.database.clone())
+    Ok((manifest.server.clone(), manifest.database.clone()))
 }
 
 /// Restores a backup.
