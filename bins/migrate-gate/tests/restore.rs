@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use switchyard_harness::{Ended, Step, expect_code, expect_said, until};
 use switchyard_test_postgres::{Database, PASSWORD, Server, programs};
@@ -61,7 +62,7 @@ impl Shop {
     fn web(&self, sql: &str) -> String {
         let name = self.database.name();
         let url = self.database.url_as(&format!("web_{name}"), WEB_PASSWORD);
-        let output = std::process::Command::new(switchyard_test_postgres::program("psql"))
+        let output = Command::new(switchyard_test_postgres::program("psql"))
             .args(["-XAt", "-v", "ON_ERROR_STOP=1", "-c", sql, &url])
             .output()
             .unwrap();
@@ -240,6 +241,56 @@ fn one_that_was_cut_off_before_is_begun_anew() {
     assert_code(&ended, 0);
     assert_eq!(shop.web("SELECT count(*) FROM item"), "2");
     assert_eq!(shop.databases(), format!("{name} {name}_replaced_{mark}"));
+}
+
+fn signal(process: u32, name: &str) {
+    let status = Command::new("kill")
+        .args([name, &process.to_string()])
+        .status();
+    assert!(status.unwrap().success());
+}
+
+/// A signal used to drop the exchange where it was: the database stayed closed, or lost its name.
+#[test]
+fn a_signal_in_the_exchange_does_not_cut_it_off() {
+    let shop = Shop::open();
+    let backup = shop.backup();
+    let name = shop.database.name();
+    let postgres = Server::shared().existing_database("postgres");
+    // Whoever comments on a database holds its name.
+    let mut holder = postgres.session();
+    let _ = holder.run(&format!("BEGIN; COMMENT ON DATABASE {name} IS 'held';"));
+    let step = shop.restore(&backup).start();
+    let waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'ALTER DATABASE%RENAME%'
+                 AND application_name LIKE 'switchyard%'";
+    until("the exchange waits", || postgres.read(waits) == "1");
+    signal(step.id(), "-TERM");
+    let _ = holder.run("ROLLBACK;");
+    let ended = step.finish();
+    assert_code(&ended, 0);
+    assert_eq!(
+        shop.databases(),
+        format!("{name} {}", shop.replaced(&backup))
+    );
+    assert_eq!(shop.web("SELECT count(*) FROM item"), "2");
+    assert_eq!(shop.web("SHOW default_transaction_read_only"), "off");
+}
+
+#[test]
+fn an_exchange_that_fails_leaves_the_database_open_and_writable() {
+    let shop = Shop::open();
+    let backup = shop.backup();
+    let name = shop.database.name();
+    let postgres = Server::shared().existing_database("postgres");
+    let mut holder = postgres.session();
+    let _ = holder.run(&format!("BEGIN; COMMENT ON DATABASE {name} IS 'held';"));
+    let ended = shop.restore(&backup).run();
+    assert_code(&ended, 3);
+    expect_said(&ended, &["lock timeout"]);
+    let _ = holder.run("ROLLBACK;");
+    let inserted = shop.web("INSERT INTO item VALUES (3, 'three') RETURNING id");
+    assert_eq!(inserted.lines().next(), Some("3"));
+    assert_eq!(shop.web("SHOW statement_timeout"), "71s");
 }
 
 #[test]

@@ -150,10 +150,9 @@ impl Restoring<'_> {
             }
             Next::Absent => return Err(self.absent(&names)),
             Next::Restore => {
-                let work = self.replace(&session, &names, &manifest, &store);
-                let replaced = until_cancelled(self.context, work).await;
+                let replaced = self.replace(&session, &names, &manifest, &store).await;
                 if replaced.is_err() {
-                    self.leave_writable(&names).await;
+                    self.leave_writable(&session, &names).await;
                 }
                 replaced?
             }
@@ -165,6 +164,8 @@ impl Restoring<'_> {
         })
     }
 
+    /// A signal ends what goes on for long. Not the exchange itself: one that is cut off leaves the database closed
+    /// or without its name.
     async fn replace(
         &self,
         session: &Session,
@@ -172,23 +173,33 @@ impl Restoring<'_> {
         manifest: &Manifest,
         store: &super::store::Store,
     ) -> Result<Vec<String>, Failure> {
-        let live = identifier(&names.live);
+        let preparing = self.prepare(session, names, manifest, store);
+        let lost = until_cancelled(self.context, preparing).await?;
+        self.say(format!(
+            "`{}` takes the place of `{}`",
+            names.restored, names.live
+        ));
+        let exchanged = swap::exchange(session, names, &self.context.console).await;
+        exchanged.map_err(database::failure)?;
+        Ok(lost)
+    }
+
+    /// Makes the copy that is to be exchanged, and stops the writes. Gives what would be lost.
+    async fn prepare(
+        &self,
+        session: &Session,
+        names: &Names,
+        manifest: &Manifest,
+        store: &super::store::Store,
+    ) -> Result<Vec<String>, Failure> {
         let copy = self.url.with_database(&names.restored);
         let script = async |what: &str, sql: String| {
             session.script(what, &sql).await.map_err(database::failure)
         };
         // One that was killed between closing and renaming left it closed.
-        script(
-            "open the database",
-            format!("ALTER DATABASE {live} ALLOW_CONNECTIONS true"),
-        )
-        .await?;
-        let is_marked = swap::is_marked(session, &names.live).await;
-        if is_marked.map_err(database::failure)? {
-            swap::allow_writes(session, &names.live)
-                .await
-                .map_err(database::failure)?;
-        }
+        swap::reopen(session, names)
+            .await
+            .map_err(database::failure)?;
         let shell = Shell::read(session, &names.live)
             .await
             .map_err(database::failure)?;
@@ -208,24 +219,14 @@ impl Restoring<'_> {
             }
             self.last_writes(session, names, manifest, &shell).await
         };
-        let lost = match filled.await {
-            Ok(lost) => lost,
-            Err(failure) => {
-                let sql = format!("DROP DATABASE {}", identifier(&names.restored));
-                if let Err(cause) = script("drop the copy", sql).await {
-                    self.context.console.warning("migrate-gate", cause.chain());
-                }
-                return Err(failure);
+        let filled = filled.await;
+        if filled.is_err() {
+            let sql = format!("DROP DATABASE {restored}");
+            if let Err(cause) = script("drop the copy", sql).await {
+                self.context.console.warning("migrate-gate", cause.chain());
             }
-        };
-        self.say(format!(
-            "`{}` takes the place of `{}`",
-            names.restored, names.live
-        ));
-        swap::exchange(session, names, &self.context.console)
-            .await
-            .map_err(database::failure)?;
-        Ok(lost)
+        }
+        filled
     }
 
     /// Stops the writes and counts once more: restoring took a while, and the application went on. Where that is
@@ -258,20 +259,23 @@ impl Restoring<'_> {
         counted
     }
 
-    /// A step that is cancelled while writes are stopped must not leave them so.
-    async fn leave_writable(&self, names: &Names) {
+    /// A step that ends before the exchange, or in it, must leave the database as everybody knows it.
+    ///
+    /// The session that was at work comes first: what a signal has left running in it is over before it answers.
+    async fn leave_writable(&self, session: &Session, names: &Names) {
         let left = async {
-            let session = self.maintenance().await?;
-            let is_marked = swap::is_marked(&session, &names.live).await;
-            if is_marked.map_err(database::failure)? {
-                let allowed = swap::allow_writes(&session, &names.live).await;
-                allowed.map_err(database::failure)?;
+            match swap::reopen(session, names).await {
+                Err(cause) if cause.is_lost() => {
+                    let session = self.maintenance().await?;
+                    swap::reopen(&session, names).await
+                }
+                reopened => reopened,
             }
-            Ok::<_, Failure>(())
+            .map_err(database::failure)
         };
         if let Err(cause) = left.await {
             let text = format!(
-                "`{}` may only be read now: {}; run `restore` again",
+                "`{}` may be closed, or only be read now: {}; run `restore` again",
                 names.live,
                 cause.chain()
             );

@@ -155,10 +155,7 @@ pub(super) async fn allow_writes(session: &Session, database: &str) -> Result<()
 }
 
 /// Whether an exchange that was cut off has left the database so that it only reads.
-///
-/// # Errors
-/// As the server's.
-pub(super) async fn is_marked(session: &Session, database: &str) -> Result<bool, PostgresError> {
+async fn is_marked(session: &Session, database: &str) -> Result<bool, PostgresError> {
     let what = "look whether the database only reads";
     let sql = "
         SELECT count(*) > 0 AS is_marked FROM pg_catalog.pg_db_role_setting s
@@ -169,28 +166,33 @@ pub(super) async fn is_marked(session: &Session, database: &str) -> Result<bool,
     session.column(what, &row, "is_marked")
 }
 
+/// Lets the database, where it has its name, take connections and be written again.
+///
+/// # Errors
+/// As the server's.
+pub(super) async fn reopen(session: &Session, names: &Names) -> Result<(), PostgresError> {
+    // One that lost its name to a cut exchange gets it back, or the copy gets it, by the next run.
+    if !look(session, names).await?.live {
+        return Ok(());
+    }
+    open(session, &names.live).await?;
+    if is_marked(session, &names.live).await? {
+        allow_writes(session, &names.live).await?;
+    }
+    Ok(())
+}
+
 /// Cuts every session of the database and gives its name to the copy. Between the two renames nobody finds the
 /// database, for as long as one statement takes.
 ///
 /// # Errors
-/// As the server's; the database takes connections under its own name again, unless the server is gone.
+/// As the server's; what has to be done then is [`reopen`].
 pub(super) async fn exchange(
     session: &Session,
     names: &Names,
     console: &Console,
 ) -> Result<(), PostgresError> {
-    let live = identifier(&names.live);
-    let closed = close_and_rename(session, names, console).await;
-    if let Err(error) = closed {
-        // What failed is told; that the way back fails as well is told by the next look.
-        let _ = session
-            .script(
-                "open the database again",
-                &format!("ALTER DATABASE {live} ALLOW_CONNECTIONS true"),
-            )
-            .await;
-        return Err(error);
-    }
+    close_and_rename(session, names, console).await?;
     finish(session, names).await
 }
 
@@ -200,9 +202,13 @@ pub(super) async fn exchange(
 /// As the server's.
 pub(super) async fn finish(session: &Session, names: &Names) -> Result<(), PostgresError> {
     rename(session, &names.restored, &names.live).await?;
-    let replaced = identifier(&names.replaced);
-    let sql = format!("ALTER DATABASE {replaced} ALLOW_CONNECTIONS true");
-    session.script("open the replaced database", &sql).await
+    open(session, &names.replaced).await
+}
+
+async fn open(session: &Session, database: &str) -> Result<(), PostgresError> {
+    let database = identifier(database);
+    let sql = format!("ALTER DATABASE {database} ALLOW_CONNECTIONS true");
+    session.script("open the database", &sql).await
 }
 
 async fn close_and_rename(
