@@ -121,6 +121,9 @@ fn a_restored_database_has_its_rows_owners_grants_and_settings_and_the_other_is_
         shop.web("SELECT string_agg(name, ' ' ORDER BY id) FROM item"),
         "one two"
     );
+    let again = shop.restore(&backup).run();
+    assert_code(&again, 0);
+    expect_said(&again, &["in place already"]);
     assert_eq!(
         shop.web("INSERT INTO item VALUES (4, 'four') RETURNING id")
             .lines()
@@ -144,13 +147,32 @@ fn a_restored_database_has_its_rows_owners_grants_and_settings_and_the_other_is_
         .restore(&backup)
         .input("accept-lost-writes", "true")
         .run();
-    assert_code(&again, 0);
-    expect_said(&again, &["in place already"]);
+    // It was called restored although only its schema was that of the backup.
+    assert_code(&again, 1);
+    assert!(!again.outputs.contains_key("restored"));
+    expect_said(
+        &again,
+        &[
+            "table public.item has 3 rows instead of 2",
+            &shop.replaced(&backup),
+            "drop or rename it to restore once more",
+        ],
+    );
     assert_eq!(
         shop.web("SELECT count(*) FROM item"),
         "3",
         "nothing is restored twice"
     );
+    Server::shared().existing_database("postgres").run(&format!(
+        "ALTER DATABASE {} RENAME TO {name}_kept;",
+        shop.replaced(&backup)
+    ));
+    let again = shop
+        .restore(&backup)
+        .input("accept-lost-writes", "true")
+        .run();
+    assert_code(&again, 0);
+    assert_eq!(shop.web("SELECT count(*) FROM item"), "2");
 }
 
 #[test]

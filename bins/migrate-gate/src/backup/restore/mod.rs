@@ -132,6 +132,7 @@ impl Restoring<'_> {
             .map_err(database::failure)?;
         let lost = match swap::next(present) {
             Next::InPlace => {
+                until_cancelled(self.context, self.is_in_place(&names, &manifest)).await?;
                 self.say(format!(
                     "the backup is in place already; what it replaced is `{}`",
                     names.replaced
@@ -340,11 +341,7 @@ impl Restoring<'_> {
     }
 
     async fn compare(&self, copy: &ConnectionUrl, manifest: &Manifest) -> Result<(), Failure> {
-        let (schema, counted) = look(copy, self.programs.jobs).await?;
-        let mut differences = manifest.contents.differences(&counted.contents);
-        if schema.fingerprint() != manifest.fingerprint {
-            differences.push("the schema is another one".to_owned());
-        }
+        let differences = self.differences(copy, manifest).await?;
         if differences.is_empty() {
             return Ok(());
         }
@@ -353,6 +350,37 @@ impl Restoring<'_> {
             shown(&differences)
         );
         Err(Failure::message(Kind::Gate, text).hint("nothing was changed; give an older backup"))
+    }
+
+    /// The names say that the backup was restored once. What has happened since then is in the contents alone.
+    async fn is_in_place(&self, names: &Names, manifest: &Manifest) -> Result<(), Failure> {
+        self.say("the backup was restored before: comparing what is there now".to_owned());
+        let differences = self.differences(self.url, manifest).await?;
+        if differences.is_empty() {
+            return Ok(());
+        }
+        let replaced = &names.replaced;
+        let text = format!(
+            "the backup was restored before, `{replaced}` is what it replaced then, and {} has changed since: {}",
+            self.url,
+            shown(&differences)
+        );
+        Err(Failure::message(Kind::Gate, text).hint(format!(
+            "nothing was changed; look at `{replaced}`, then drop or rename it to restore once more"
+        )))
+    }
+
+    async fn differences(
+        &self,
+        url: &ConnectionUrl,
+        manifest: &Manifest,
+    ) -> Result<Vec<String>, Failure> {
+        let (schema, counted) = look(url, self.programs.jobs).await?;
+        let mut differences = manifest.contents.differences(&counted.contents);
+        if schema.fingerprint() != manifest.fingerprint {
+            differences.push("the schema is another one".to_owned());
+        }
+        Ok(differences)
     }
 
     /// The database is reachable under its own name and has the backup's schema.
