@@ -324,11 +324,17 @@ fn what_is_written_while_the_copy_is_restored_is_not_lost_without_consent() {
     );
     let backup = shop.backup();
     let before = shop.databases();
-    let step = shop.restore(&backup).start();
-    let copy = format!("{}_restored_{}", shop.database.name(), mark(&backup));
+    let name = shop.database.name();
     let postgres = Server::shared().existing_database("postgres");
+    postgres.run(&format!(
+        "ALTER DATABASE {name} SET default_transaction_read_only = 'off';"
+    ));
+    let step = shop.restore(&backup).start();
+    let copy = format!("{name}_restored_{}", mark(&backup));
     let is_there = format!("SELECT count(*) FROM pg_database WHERE datname = '{copy}'");
     until("the copy is there", || postgres.read(&is_there) == "1");
+    // Somebody else is let in meanwhile, which is no matter of ours.
+    postgres.run(&format!("GRANT TEMPORARY ON DATABASE {name} TO PUBLIC;"));
     assert_eq!(
         shop.web("INSERT INTO item VALUES (9, 'late') RETURNING id")
             .lines()
@@ -352,6 +358,17 @@ fn what_is_written_while_the_copy_is_restored_is_not_lost_without_consent() {
         Some("10")
     );
     assert_eq!(shop.web("SHOW statement_timeout"), "71s");
+    let set = format!(
+        "SELECT setconfig FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase WHERE d.datname = '{name}' AND s.setrole = 0"
+    );
+    let set = postgres.read(&set);
+    assert!(
+        set.contains("default_transaction_read_only=off") && !set.contains("switchyard"),
+        "{set}"
+    );
+    // The grants that were read at the beginning were replayed on the database, and took this one away.
+    let everybody = format!("SELECT has_database_privilege('public', '{name}', 'TEMPORARY')");
+    assert_eq!(postgres.read(&everybody), "t");
     let ended = shop
         .restore(&backup)
         .input("accept-lost-writes", "true")

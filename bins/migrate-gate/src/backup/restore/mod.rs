@@ -218,7 +218,7 @@ impl Restoring<'_> {
             for statement in shell.dress(&names.restored) {
                 script("give the copy its settings and grants", statement).await?;
             }
-            self.last_writes(session, names, manifest, &shell).await
+            self.last_writes(session, names, manifest).await
         };
         let filled = filled.await;
         if filled.is_err() {
@@ -237,23 +237,14 @@ impl Restoring<'_> {
         session: &Session,
         names: &Names,
         manifest: &Manifest,
-        shell: &Shell,
     ) -> Result<Vec<String>, Failure> {
         swap::stop_writes(session, names, &self.context.console)
             .await
             .map_err(database::failure)?;
         let counted = self.writes_since(manifest).await;
         if counted.is_err() {
-            let again = async {
-                swap::allow_writes(session, &names.live).await?;
-                for statement in shell.dress(&names.live) {
-                    session
-                        .script("give the database its settings back", &statement)
-                        .await?;
-                }
-                Ok(())
-            };
-            if let Err(cause) = again.await.map_err(database::failure) {
+            let again = swap::reopen(session, names).await;
+            if let Err(cause) = again.map_err(database::failure) {
                 self.context.console.error("migrate-gate", cause.chain());
             }
         }

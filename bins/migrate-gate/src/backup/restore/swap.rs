@@ -1,9 +1,10 @@
 //! The exchange of a database for its restored copy. Which of the names are there says how far it is, so a
 //! killed exchange is gone on with by looking.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use switchyard_postgres::{PostgresError, Session, identifier};
+use switchyard_postgres::{PostgresError, Session, identifier, literal};
 use switchyard_runner::Console;
 use tokio::time::Instant;
 
@@ -114,9 +115,13 @@ pub(super) async fn look(session: &Session, names: &Names) -> Result<Present, Po
     })
 }
 
-/// Marks a database whose sessions may only read because an exchange is going on. A name with a dot is a
+/// Marks a database whose sessions may only read because an exchange is going on, and holds what `READ_ONLY` was set
+/// to before, as JSON: whoever comes after a killed run finds it in the database itself. A name with a dot is a
 /// placeholder that every owner may set.
 const MARK: &str = "switchyard.exchanging";
+
+/// Has the transactions of new sessions only read.
+const READ_ONLY: &str = "default_transaction_read_only";
 
 /// Lets new sessions of the database only read, and ends those that are there: what is counted then is what would
 /// be lost. Reading goes on.
@@ -128,10 +133,16 @@ pub(super) async fn stop_writes(
     names: &Names,
     console: &Console,
 ) -> Result<(), PostgresError> {
-    let live = identifier(&names.live);
-    let sql = format!(
-        "ALTER DATABASE {live} SET {MARK} = 'on'; ALTER DATABASE {live} SET default_transaction_read_only = on"
-    );
+    let settings = settings(session, &names.live).await?;
+    let before = match settings.get(MARK) {
+        Some(before) => before.clone(),
+        // A value or none is always JSON.
+        None => serde_json::to_string(&settings.get(READ_ONLY)).unwrap_or_default(),
+    };
+    let sql = [(MARK, before.as_str()), (READ_ONLY, "on")]
+        .map(|(name, value)| alter(&names.live, name, Some(value)))
+        .concat();
+    // One message: both of it, or nothing.
     session.script("stop the writes", &sql).await?;
     let ended = end_sessions(session, &names.live).await?;
     console.info(format!(
@@ -141,32 +152,7 @@ pub(super) async fn stop_writes(
     Ok(())
 }
 
-/// Lets the database be written again. What it was set to before is not known after a crash: then it is the
-/// server's default.
-///
-/// # Errors
-/// As the server's.
-pub(super) async fn allow_writes(session: &Session, database: &str) -> Result<(), PostgresError> {
-    let database = identifier(database);
-    let sql = format!(
-        "ALTER DATABASE {database} RESET {MARK}; ALTER DATABASE {database} RESET default_transaction_read_only"
-    );
-    session.script("allow writes", &sql).await
-}
-
-/// Whether an exchange that was cut off has left the database so that it only reads.
-async fn is_marked(session: &Session, database: &str) -> Result<bool, PostgresError> {
-    let what = "look whether the database only reads";
-    let sql = "
-        SELECT count(*) > 0 AS is_marked FROM pg_catalog.pg_db_role_setting s
-        JOIN pg_catalog.pg_database d ON d.oid = s.setdatabase
-        WHERE d.datname = $1 AND s.setrole = 0 AND $2 = ANY (s.setconfig)";
-    let mark = format!("{MARK}=on");
-    let row = session.row(what, sql, &[&database, &mark]).await?;
-    session.column(what, &row, "is_marked")
-}
-
-/// Lets the database, where it has its name, take connections and be written again.
+/// Lets the database, where it has its name, take connections and be written again. Nothing else of it is changed.
 ///
 /// # Errors
 /// As the server's.
@@ -176,10 +162,47 @@ pub(super) async fn reopen(session: &Session, names: &Names) -> Result<(), Postg
         return Ok(());
     }
     open(session, &names.live).await?;
-    if is_marked(session, &names.live).await? {
-        allow_writes(session, &names.live).await?;
+    let settings = settings(session, &names.live).await?;
+    let Some(before) = settings.get(MARK) else {
+        return Ok(());
+    };
+    // What is not ours is taken for nothing: then the server's default holds.
+    let before: Option<String> = serde_json::from_str(before).unwrap_or_default();
+    let sql = [(READ_ONLY, before.as_deref()), (MARK, None)]
+        .map(|(name, value)| alter(&names.live, name, value))
+        .concat();
+    session.script("allow writes", &sql).await
+}
+
+fn alter(database: &str, name: &str, value: Option<&str>) -> String {
+    let database = identifier(database);
+    match value {
+        Some(value) => format!(
+            "ALTER DATABASE {database} SET {name} = {};\n",
+            literal(value)
+        ),
+        None => format!("ALTER DATABASE {database} RESET {name};\n"),
     }
-    Ok(())
+}
+
+/// Settings of a database for every role, by name.
+async fn settings(
+    session: &Session,
+    database: &str,
+) -> Result<BTreeMap<String, String>, PostgresError> {
+    let what = "read the settings of the database";
+    let sql = "
+        SELECT unnest(s.setconfig) AS setting FROM pg_catalog.pg_db_role_setting s
+        JOIN pg_catalog.pg_database d ON d.oid = s.setdatabase
+        WHERE d.datname = $1 AND s.setrole = 0";
+    let mut settings = BTreeMap::new();
+    for row in session.rows(what, sql, &[&database]).await? {
+        let setting: String = session.column(what, &row, "setting")?;
+        if let Some((name, value)) = setting.split_once('=') {
+            settings.insert(name.to_owned(), value.to_owned());
+        }
+    }
+    Ok(settings)
 }
 
 /// Cuts every session of the database and gives its name to the copy. Between the two renames nobody finds the
