@@ -24,7 +24,11 @@ struct Shop {
 
 impl Shop {
     fn open() -> Self {
-        let database = Server::shared().database();
+        Self::on(Server::shared())
+    }
+
+    fn on(server: &Server) -> Self {
+        let database = server.database();
         let name = database.name();
         database.run(&format!(
             "CREATE ROLE owner_{name} LOGIN; CREATE ROLE web_{name} LOGIN PASSWORD '{WEB_PASSWORD}';
@@ -296,6 +300,32 @@ fn a_signal_in_the_exchange_does_not_cut_it_off() {
     );
     assert_eq!(shop.web("SELECT count(*) FROM item"), "2");
     assert_eq!(shop.web("SHOW default_transaction_read_only"), "off");
+}
+
+/// One that was told to end was taken for gone, although it could still commit after the last count.
+#[test]
+fn nothing_is_counted_before_the_sessions_that_could_write_are_gone() {
+    // A process that is held up holds up every `DROP DATABASE` of its server.
+    let server = Server::start();
+    let shop = Shop::on(&server);
+    let backup = shop.backup();
+    let mut writer = shop.database.session();
+    let process = writer.run("SELECT pg_backend_pid();");
+    let process: u32 = process.trim().parse().unwrap();
+    signal(process, "-STOP");
+    let step = shop.restore(&backup).start();
+    let postgres = server.existing_database("postgres");
+    let marks = "SELECT count(*) FROM pg_db_role_setting WHERE setconfig::text LIKE '%switchyard.exchanging%'";
+    until("the writes are stopped", || postgres.read(marks) == "1");
+    until("the writes are allowed", || postgres.read(marks) == "0");
+    signal(process, "-CONT");
+    let ended = step.finish();
+    assert_code(&ended, 3);
+    expect_said(&ended, &["end the sessions that can write", "within 30s"]);
+    let counts = ended.log().matches("counting what was written").count();
+    assert_eq!(counts, 1, "{}", ended.log());
+    let inserted = shop.web("INSERT INTO item VALUES (3, 'three') RETURNING id");
+    assert_eq!(inserted.lines().next(), Some("3"));
 }
 
 #[test]

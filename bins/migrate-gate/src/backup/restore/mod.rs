@@ -238,10 +238,12 @@ impl Restoring<'_> {
         names: &Names,
         manifest: &Manifest,
     ) -> Result<Vec<String>, Failure> {
-        swap::stop_writes(session, names, &self.context.console)
-            .await
-            .map_err(database::failure)?;
-        let counted = self.writes_since(manifest).await;
+        let counted = async {
+            let stopped = swap::stop_writes(session, names, &self.context.console).await;
+            stopped.map_err(database::failure)?;
+            self.writes_since(manifest).await
+        };
+        let counted = counted.await;
         if counted.is_err() {
             let again = swap::reopen(session, names).await;
             if let Err(cause) = again.map_err(database::failure) {

@@ -2,14 +2,18 @@
 //! killed exchange is gone on with by looking.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use switchyard_postgres::{PostgresError, Session, identifier, literal};
+use switchyard_postgres::{Place, PostgresError, Session, identifier, literal};
 use switchyard_runner::Console;
 use tokio::time::Instant;
 
 /// How long sessions may take to end after they were told to.
 const ENDING: Duration = Duration::from_secs(30);
+
+/// Time between two looks at them.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Longest name of a database, in bytes (`NAMEDATALEN` − 1).
 const LONGEST_NAME: usize = 63;
@@ -127,7 +131,7 @@ const READ_ONLY: &str = "default_transaction_read_only";
 /// be lost. Reading goes on.
 ///
 /// # Errors
-/// As the server's.
+/// As the server's; also when a session that could write has not ended.
 pub(super) async fn stop_writes(
     session: &Session,
     names: &Names,
@@ -144,11 +148,17 @@ pub(super) async fn stop_writes(
         .concat();
     // One message: both of it, or nothing.
     session.script("stop the writes", &sql).await?;
-    let ended = end_sessions(session, &names.live).await?;
-    console.info(format!(
-        "`{}` only reads from here on; {ended} sessions that could write are ended",
-        names.live
-    ));
+    if end_sessions(session, &names.live, console).await? > 0 {
+        return Err(PostgresError::NoAnswer {
+            what: "end the sessions that can write".to_owned(),
+            place: Arc::new(Place {
+                database: names.live.clone(),
+                ..session.place().clone()
+            }),
+            limit: ENDING,
+        });
+    }
+    console.info(format!("`{}` only reads from here on", names.live));
     Ok(())
 }
 
@@ -244,26 +254,56 @@ async fn close_and_rename(
     session.script("close the database", &sql).await?;
     let begin = Instant::now();
     loop {
-        let ended = end_sessions(session, &names.live).await?;
-        if ended > 0 {
-            console.info(format!("{ended} sessions of `{}` are ended", names.live));
-        }
+        // What is left then is told by the server, which refuses the name.
+        end_sessions(session, &names.live, console).await?;
         match rename(session, &names.live, &names.replaced).await {
-            // object_in_use: a session has not ended yet.
+            // object_in_use: one that was let in just before it was closed, or the server's own.
             Err(error) if error.sql_state() == Some("55006") && begin.elapsed() < ENDING => {
-                tokio::time::sleep(Duration::from_millis(100)).await;
+                tokio::time::sleep(PAUSE).await;
             }
             renamed => return renamed,
         }
     }
 }
 
-async fn end_sessions(session: &Session, database: &str) -> Result<usize, PostgresError> {
-    let sql = "SELECT pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity
-               WHERE datname = $1 AND pid <> pg_catalog.pg_backend_pid()";
-    let rows = session
-        .rows("end the sessions of the database", sql, &[&database])
-        .await?;
+/// Ends the sessions that clients have in the database, and waits until they are gone: one that was told to end may
+/// still commit. Gives how many are left when it waited long enough. What the server itself does there (autovacuum)
+/// is none of them.
+async fn end_sessions(
+    session: &Session,
+    database: &str,
+    console: &Console,
+) -> Result<usize, PostgresError> {
+    // The kind of a session is hidden from who may not see the activity of its role; then it has one.
+    let sql = "SELECT pid, pg_catalog.pg_terminate_backend(pid) FROM pg_catalog.pg_stat_activity
+               WHERE datname = $1 AND pid <> pg_catalog.pg_backend_pid()
+                 AND (backend_type = 'client backend' OR backend_type IS NULL AND usesysid IS NOT NULL)";
+    let what = "end the sessions of the database";
+    let mut ended: Vec<i32> = Vec::new();
+    for row in session.rows(what, sql, &[&database]).await? {
+        ended.push(session.column(what, &row, "pid")?);
+    }
+    if ended.is_empty() {
+        return Ok(0);
+    }
+    console.info(format!(
+        "{} sessions of `{database}` are told to end",
+        ended.len()
+    ));
+    let begin = Instant::now();
+    loop {
+        let left = left(session, database, &ended).await?;
+        if left == 0 || begin.elapsed() >= ENDING {
+            return Ok(left);
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+async fn left(session: &Session, database: &str, ended: &[i32]) -> Result<usize, PostgresError> {
+    let what = "look whether the sessions have ended";
+    let sql = "SELECT pid FROM pg_catalog.pg_stat_activity WHERE datname = $1 AND pid = ANY ($2)";
+    let rows = session.rows(what, sql, &[&database, &ended]).await?;
     Ok(rows.len())
 }
 
