@@ -1,6 +1,9 @@
 //! No text makes the parser, or what is told from its statements, panic or run out of stack.
 
+use std::ops::Range;
+
 use proptest::prelude::*;
+use switchyard_sql::statement::DoBlock;
 use switchyard_sql::{Catalog, Delivery, ServerVersion, Statement, effects, parse, phase, places};
 
 /// Goes through everything that is told of a script.
@@ -13,6 +16,9 @@ fn tell(script: &str) -> Vec<Statement> {
     );
     for located in &statements {
         let _ = &script[located.span.clone()];
+        if let Statement::Do(block) = &located.statement {
+            assert_inside(block, script, &located.span);
+        }
         let _ = effects(&located.statement, &catalog, ServerVersion::DEFAULT);
         let _ = phase(&located.statement, &catalog, ServerVersion::DEFAULT);
         catalog.apply(&located.statement);
@@ -21,6 +27,55 @@ fn tell(script: &str) -> Vec<Statement> {
         .into_iter()
         .map(|located| located.statement)
         .collect()
+}
+
+/// Everything in a block stands in the bytes of what is around it, which can be cut out of the script.
+fn assert_inside(block: &DoBlock, script: &str, around: &Range<usize>) {
+    for unknown in &block.unknown {
+        assert!(around.contains(&unknown.offset), "{unknown:?}: {script}");
+    }
+    for inner in &block.statements {
+        let is_inside = around.start <= inner.span.start && inner.span.end <= around.end;
+        assert!(
+            is_inside && script.get(inner.span.clone()).is_some(),
+            "{inner:?}: {script}"
+        );
+        if let Statement::Do(nested) = &inner.statement {
+            assert_inside(nested, script, &inner.span);
+        } else if let Statement::Unknown(unknown) = &inner.statement {
+            assert!(inner.span.contains(&unknown.offset), "{inner:?}: {script}");
+        }
+    }
+}
+
+/// Blocks in blocks, by all the ways in which one is written into the other.
+fn blocks() -> impl Strategy<Value = String> {
+    let statement = prop::sample::select(vec![
+        "DROP TABLE t",
+        "EXECUTE q",
+        "EXECUTE 'LOCK é; FROB'",
+        "PERFORM mine('x')",
+        "FOR r IN EXECUTE 'SELECT 1' LOOP NULL; END LOOP",
+        "UPDATE é SET a = E'\\u00e9'",
+        "FROB",
+    ]);
+    statement
+        .prop_map(str::to_owned)
+        .prop_recursive(4, 12, 3, |inner| {
+            (prop::collection::vec(inner, 1..3), 0..5_usize).prop_map(|(inner, way)| {
+                let body = format!("BEGIN\n{}; END", inner.join("; "));
+                let quoted = body.replace('\'', "''");
+                match way {
+                    0 => format!("DO '{quoted}'"),
+                    1 => format!("DO E'{}'", quoted.replace('\\', "\\\\")),
+                    2 => format!("EXECUTE 'DO ''{}'''", quoted.replace('\'', "''")),
+                    _ => {
+                        let tag = format!("$b{}$", body.len());
+                        format!("DO {tag} {body} {tag}")
+                    }
+                }
+            })
+        })
 }
 
 /// Texts of words that mean something, in an order that means nothing.
@@ -105,6 +160,11 @@ proptest! {
     #[test]
     fn no_order_of_words_makes_it_panic(script in scripts()) {
         tell(&script);
+    }
+
+    #[test]
+    fn what_is_in_a_block_stands_inside_of_it(block in blocks()) {
+        tell(&format!("SELECT 'é'; DO $top$ BEGIN {block}; END $top$; SELECT 1"));
     }
 
     #[test]

@@ -152,7 +152,8 @@ impl<'a> Script<'a> {
         }
     }
 
-    /// The statements of a `DO` block, one after the other, as if all of them ran.
+    /// The statements of a `DO` block, one after the other, as if all of them ran. A block in it belongs
+    /// to the outermost one, which is where comments stand.
     fn body(
         &mut self,
         statements: &[BodyStatement],
@@ -161,18 +162,17 @@ impl<'a> Script<'a> {
         catalog: &mut Catalog,
     ) {
         for inner in statements {
-            let span = inner.offset..block.end;
+            let effects = self.look(
+                &inner.statement,
+                &inner.span,
+                place,
+                catalog,
+                Within::Body(block.clone()),
+            );
             if let Statement::Do(nested) = &inner.statement {
-                self.body(&nested.statements, &span, place, catalog);
+                self.body(&nested.statements, block, place, catalog);
             } else {
-                let effects = self.look(
-                    &inner.statement,
-                    &span,
-                    place,
-                    catalog,
-                    Within::Body(block.clone()),
-                );
-                self.leave(&inner.statement, &effects, inner.offset, catalog);
+                self.leave(&inner.statement, &effects, inner.span.start, catalog);
                 catalog.apply(&inner.statement);
             }
         }
@@ -195,7 +195,11 @@ impl<'a> Script<'a> {
         };
         let moment = Moment {
             statement,
-            text: &self.migration.script()[span.clone()],
+            text: self
+                .migration
+                .script()
+                .get(span.clone())
+                .unwrap_or_default(),
             effects: &effects,
             action_effects: &action_effects,
             catalog,
@@ -443,6 +447,25 @@ pub(crate) mod tests {
         assert_eq!(
             found.iter().map(|finding| finding.line).collect::<Vec<_>>(),
             [1, 2, 3]
+        );
+    }
+
+    #[test]
+    fn statements_of_nested_blocks_are_judged_where_they_stand() {
+        let script = "-- switchyard:allow ddl-in-do no other way\nDO $$ BEGIN\n  DO $x$ BEGIN\n    DROP TABLE t;\n    EXECUTE q;\n  END $x$;\n  \
+            EXECUTE 'DO $y$ BEGIN ALTER TABLE t DROP COLUMN a; END $y$';\nEND $$;";
+        let found = findings(&[TABLE, script]);
+        let found: Vec<_> = found
+            .iter()
+            .map(|finding| (finding.rule, finding.line))
+            .collect();
+        assert_eq!(
+            found,
+            [
+                ("unknown-statement", 3),
+                ("drop-table", 4),
+                ("drop-column", 7)
+            ]
         );
     }
 

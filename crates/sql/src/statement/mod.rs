@@ -3,6 +3,8 @@
 
 mod table;
 
+use std::ops::Range;
+
 use crate::{DataType, LockMode, Name};
 
 pub use table::{
@@ -415,8 +417,8 @@ pub struct DoBlock {
 /// A statement inside of a body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BodyStatement {
-    /// Where it begins, in bytes from the start of the script.
-    pub offset: usize,
+    /// Its bytes, from the start of the script; for the statements of an `EXECUTE`, those of the `EXECUTE`.
+    pub span: Range<usize>,
     /// What it is.
     pub statement: Statement,
 }

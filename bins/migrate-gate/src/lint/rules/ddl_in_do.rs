@@ -22,7 +22,8 @@ END $$;",
     check,
 };
 fn check(moment: &Moment<'_>) -> Vec<Found> {
-    if !matches!(moment.statement, Statement::Do(_)) {
+    // The block around a nested one says it of both.
+    if moment.is_in_body || !matches!(moment.statement, Statement::Do(_)) {
         return Vec::new();
     }
     let locks = moment.effects.locks.iter();
