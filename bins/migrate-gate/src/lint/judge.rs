@@ -229,7 +229,7 @@ impl<'a> Script<'a> {
                 continue;
             }
             let severity = found.severity.unwrap_or(rule.severity);
-            self.add(rule.id, severity, found, &shown);
+            self.add(rule.id, severity, found, &shown, span);
         }
         effects
     }
@@ -271,6 +271,7 @@ impl<'a> Script<'a> {
                     found.severity.unwrap_or(rule.severity),
                     found,
                     &span,
+                    &span,
                 );
             }
         }
@@ -278,9 +279,17 @@ impl<'a> Script<'a> {
         self.findings
     }
 
-    fn add(&mut self, rule: &'static str, severity: Severity, found: Found, span: &Range<usize>) {
+    /// Adds a finding that is shown at `shown`, about the statement with the bytes `about`.
+    fn add(
+        &mut self,
+        rule: &'static str,
+        severity: Severity,
+        found: Found,
+        shown: &Range<usize>,
+        about: &Range<usize>,
+    ) {
         let script = self.migration.script();
-        let text = script.get(span.clone()).unwrap_or_default();
+        let text = script.get(about.clone()).unwrap_or_default();
         let words: Vec<&str> = text.split_ascii_whitespace().collect();
         self.findings.push(Finding {
             rule,
@@ -291,8 +300,8 @@ impl<'a> Script<'a> {
             schema: self.schema.schema.name.to_string(),
             migration: self.migration.name.clone(),
             file: self.migration.file.clone(),
-            line: self.line(span.start),
-            end_line: self.line(span.end.saturating_sub(1).max(span.start)),
+            line: self.line(shown.start),
+            end_line: self.line(shown.end.saturating_sub(1).max(shown.start)),
             statement: words.join(" "),
         });
     }
@@ -447,6 +456,20 @@ pub(crate) mod tests {
         assert_eq!(
             found.iter().map(|finding| finding.line).collect::<Vec<_>>(),
             [1, 2, 3]
+        );
+    }
+
+    /// The baseline knows a finding by its statement, so two of a block must not share one.
+    #[test]
+    fn a_finding_in_a_do_block_has_the_statement_that_it_is_about() {
+        let script =
+            "DO $$ BEGIN ALTER TABLE t\n  DROP COLUMN a; ALTER TABLE t DROP COLUMN b; END $$;";
+        let found = findings(&[TABLE, script]);
+        let dropped = found.iter().filter(|finding| finding.rule == "drop-column");
+        let statements: Vec<&str> = dropped.map(|finding| finding.statement.as_str()).collect();
+        assert_eq!(
+            statements,
+            ["ALTER TABLE t DROP COLUMN a", "ALTER TABLE t DROP COLUMN b"]
         );
     }
 
