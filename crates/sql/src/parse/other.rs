@@ -24,10 +24,13 @@ pub(super) fn statement(statement: Stmt, offset: usize) -> Option<Statement> {
         .unwrap_or_else(|| {
             let text = statement.syntax().text().to_string();
             let words: Vec<&str> = text.split_ascii_whitespace().take(3).collect();
-            Some(Statement::Unknown(Unknown {
-                reason: format!("is of a kind that no rule knows (`{}`)", words.join(" ")),
-                offset,
-            }))
+            let words = words.join(" ");
+            let reason = if plain::drops_dependents(&statement) {
+                format!("drops what depends on it too, which its text does not say (`{words}`)")
+            } else {
+                format!("is of a kind that no rule knows (`{words}`)")
+            };
+            Some(Statement::Unknown(Unknown { reason, offset }))
         })
 }
 

@@ -1,6 +1,6 @@
 //! Statements that lock no table: told apart only by what they do to a version that runs already.
 
-use squawk_syntax::ast::{self, Stmt};
+use squawk_syntax::ast::{self, AstNode, Stmt};
 
 use crate::statement::{Bearing, Plain};
 
@@ -30,11 +30,31 @@ const fn plain(command: &'static str, bearing: Bearing, needs_no_block: bool) ->
 
 /// A statement of this kind; `None` for every other.
 pub(super) fn of(statement: &Stmt) -> Option<Plain> {
+    if drops_dependents(statement) {
+        return None;
+    }
     routines(statement)
         .or_else(|| objects(statement))
         .or_else(|| rights(statement))
         .or_else(|| search(statement))
         .or_else(|| session(statement))
+}
+
+/// Whether a statement drops what depends on its object too: a trigger, a policy, a default, a column of a
+/// table, of which its text says nothing.
+pub(super) fn drops_dependents(statement: &Stmt) -> bool {
+    // Nothing of a table depends on these, and `REVOKE` takes other rights away alone.
+    let has_none = matches!(
+        statement,
+        Stmt::Revoke(_)
+            | Stmt::DropConversion(_)
+            | Stmt::DropEventTrigger(_)
+            | Stmt::DropStatistics(_)
+            | Stmt::DropSubscription(_)
+    );
+    let behaviors = statement.syntax().children();
+    let mut behaviors = behaviors.filter_map(ast::DropBehavior::cast);
+    !has_none && behaviors.any(|behavior| matches!(behavior, ast::DropBehavior::Cascade(_)))
 }
 
 fn routines(statement: &Stmt) -> Option<Plain> {
@@ -104,12 +124,12 @@ fn objects(statement: &Stmt) -> Option<Plain> {
                 neutral("ALTER SEQUENCE")
             }
         }
-        Stmt::DropSequence(it) if !cascades(it.drop_behavior()) => takes_away("DROP SEQUENCE"),
+        Stmt::DropSequence(_) => takes_away("DROP SEQUENCE"),
         // Its scripts may do anything, but they belong to the server's installation.
         Stmt::CreateExtension(_) => adds("CREATE EXTENSION"),
         Stmt::CreateCollation(_) => adds("CREATE COLLATION"),
         Stmt::AlterCollation(_) => neutral("ALTER COLLATION"),
-        Stmt::DropCollation(it) if !cascades(it.drop_behavior()) => takes_away("DROP COLLATION"),
+        Stmt::DropCollation(_) => takes_away("DROP COLLATION"),
         Stmt::CreateConversion(_) => adds("CREATE CONVERSION"),
         Stmt::AlterConversion(_) => neutral("ALTER CONVERSION"),
         Stmt::DropConversion(_) => takes_away("DROP CONVERSION"),
@@ -140,10 +160,6 @@ fn objects(statement: &Stmt) -> Option<Plain> {
         Stmt::AlterLargeObject(_) => neutral("ALTER LARGE OBJECT"),
         _ => None,
     }
-}
-
-fn cascades(behavior: Option<ast::DropBehavior>) -> bool {
-    matches!(behavior, Some(ast::DropBehavior::Cascade(_)))
 }
 
 fn rights(statement: &Stmt) -> Option<Plain> {
