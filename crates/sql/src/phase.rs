@@ -54,10 +54,12 @@ pub fn phase(statement: &Statement, catalog: &Catalog, version: ServerVersion) -
         }
     };
     match statement {
-        Statement::CreateTable(_)
-        | Statement::CreateTableAs(_)
-        | Statement::CreateType(_)
-        | Statement::CreateDomain(_) => Phase::Expand,
+        Statement::CreateTableAs(create) => {
+            phase(&create.query, catalog, version).max(Phase::Expand)
+        }
+        Statement::CreateTable(_) | Statement::CreateType(_) | Statement::CreateDomain(_) => {
+            Phase::Expand
+        }
         Statement::AlterTable(alter) => {
             let actions = alter.actions.iter();
             let latest = actions
@@ -86,7 +88,11 @@ pub fn phase(statement: &Statement, catalog: &Catalog, version: ServerVersion) -
             AlterIndexAction::Attach(_) => Phase::Expand,
         },
         Statement::CreateView(create) if create.replaces => Phase::Unknown,
-        Statement::CreateView(_) => Phase::Expand,
+        Statement::CreateView(create) => {
+            let query = create.query.as_ref();
+            let filled = query.map(|query| phase(query, catalog, version));
+            filled.unwrap_or(Phase::Expand).max(Phase::Expand)
+        }
         Statement::AlterView(alter) if alter.renames_to.is_some() => Phase::Contract,
         Statement::OnTable(on) => match on.kind {
             OnTableKind::CreateStatistics | OnTableKind::Comment | OnTableKind::CommentOnPart => {
@@ -321,9 +327,38 @@ mod tests {
     fn what_is_not_known_is_not_guessed() {
         assert_eq!(
             phases(
-                "SELECT mine(); ALTER TABLE x ALTER a TYPE text; FROB; DO $$ BEGIN EXECUTE q; END $$"
+                "SELECT mine(); ALTER TABLE x ALTER a TYPE text; FROB; DO $$ BEGIN EXECUTE q; END $$; \
+                DROP FUNCTION f() CASCADE; DROP CAST (a AS b) CASCADE; DROP TEXT SEARCH DICTIONARY d CASCADE"
+            ),
+            [Phase::Unknown; 7]
+        );
+        assert_eq!(
+            phases(
+                "DROP FUNCTION f(); DROP OPERATOR + (a, b) RESTRICT; REVOKE SELECT ON t FROM r CASCADE"
+            ),
+            [Phase::Contract; 3]
+        );
+    }
+
+    #[test]
+    fn what_fills_a_new_table_counts_as_if_it_stood_alone() {
+        assert_eq!(
+            phases(
+                "CREATE TABLE n AS SELECT * FROM t; CREATE MATERIALIZED VIEW m AS SELECT now(); \
+                CREATE TABLE o AS SELECT mine() WITH NO DATA; CREATE VIEW v AS SELECT mine()"
+            ),
+            [Phase::Expand; 4]
+        );
+        assert_eq!(
+            phases(
+                "CREATE TABLE n AS SELECT mine(); SELECT mine() INTO o; CREATE TABLE p AS EXECUTE q; \
+                CREATE MATERIALIZED VIEW m AS SELECT mine()"
             ),
             [Phase::Unknown; 4]
+        );
+        assert_eq!(
+            phases("CREATE TABLE n AS WITH g AS (DELETE FROM t RETURNING id) SELECT id FROM g"),
+            [Phase::Migrate]
         );
     }
 }

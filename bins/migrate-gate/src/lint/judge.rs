@@ -500,12 +500,28 @@ pub(crate) mod tests {
             "DO $$ BEGIN EXECUTE 'ALTER TABLE ' || x; END $$",
             "ALTER TABLE elsewhere ALTER COLUMN a TYPE text",
             "\\connect other",
+            "CREATE TABLE n AS SELECT do_something()",
+            "SELECT do_something() INTO n",
+            "CREATE MATERIALIZED VIEW n AS SELECT do_something()",
+            "DROP FUNCTION do_something() CASCADE",
         ] {
             let found = findings(&[TABLE, script]);
             assert!(
                 found.iter().any(|finding| finding.is_unknown),
                 "{script}: {found:?}"
             );
+        }
+    }
+
+    #[test]
+    fn a_change_in_the_query_of_a_new_table_is_judged_as_one() {
+        let gone = "WITH gone AS (DELETE FROM t RETURNING id) SELECT id";
+        for script in [
+            format!("CREATE TABLE n AS {gone} FROM gone"),
+            format!("{gone} INTO n FROM gone"),
+        ] {
+            let found = findings(&[TABLE, &script]);
+            assert_eq!(rules_of(&found), ["change-without-where"], "{script}");
         }
     }
 

@@ -117,7 +117,11 @@ impl Found<'_> {
                 if create.replaces {
                     self.lock(&create.name, LockMode::AccessExclusive);
                 }
+                if let Some(query) = &create.query {
+                    self.statement(query);
+                }
             }
+            Statement::CreateTableAs(create) => self.statement(&create.query),
             Statement::DropView(drop) => {
                 for name in &drop.names {
                     self.lock(name, LockMode::AccessExclusive);
@@ -177,8 +181,7 @@ impl Found<'_> {
                 }
             }
             Statement::Unknown(unknown) => self.unknown(unknown.reason.clone()),
-            Statement::CreateTableAs(_)
-            | Statement::CreateType(_)
+            Statement::CreateType(_)
             | Statement::AlterType(_)
             | Statement::CreateDomain(_)
             | Statement::Set(_)

@@ -56,13 +56,7 @@ fn tables(statement: &Stmt) -> Option<Option<Statement>> {
         }
         Stmt::Reindex(it) => relation::reindex(it).map(Statement::Reindex),
         Stmt::CreateView(it) => create_view(it),
-        Stmt::CreateMaterializedView(it) => it.view().and_then(|view| {
-            Some(Statement::CreateView(CreateView {
-                name: names::name(view.syntax())?,
-                replaces: false,
-                is_materialized: true,
-            }))
-        }),
+        Stmt::CreateMaterializedView(it) => create_materialized_view(it),
         Stmt::DropView(it) => {
             relation::dropped(it.view_refs(), it.drop_behavior(), "VIEW").map(Statement::DropView)
         }
@@ -99,6 +93,17 @@ fn create_view(create: &ast::CreateView) -> Option<Statement> {
         name: names::name(create.view()?.syntax())?,
         replaces: create.or_replace().is_some(),
         is_materialized: false,
+        query: None,
+    }))
+}
+
+fn create_materialized_view(create: &ast::CreateMaterializedView) -> Option<Statement> {
+    let query = relation::filler(create.query()?.syntax(), create.data_option())?;
+    Some(Statement::CreateView(CreateView {
+        name: names::name(create.view()?.syntax())?,
+        replaces: false,
+        is_materialized: true,
+        query: Some(Box::new(query)),
     }))
 }
 

@@ -1,13 +1,14 @@
 //! Tables, indexes and views: how they are made and dropped.
 
+use squawk_syntax::SyntaxNode;
 use squawk_syntax::ast::{self, AstNode};
 
-use super::{column, names};
-use crate::Name;
+use super::{change, column, names};
 use crate::statement::{
     AlterIndex, AlterIndexAction, CreateIndex, CreateTable, CreateTableAs, DropIndex,
-    DropRelations, Reindex, ReindexTarget,
+    DropRelations, Query, Reindex, ReindexTarget,
 };
+use crate::{Name, Statement};
 
 /// `CREATE TABLE`.
 pub(super) fn create_table(create: &ast::CreateTable) -> Option<CreateTable> {
@@ -71,7 +72,31 @@ pub(super) fn create_table_as(create: &ast::CreateTableAs) -> Option<CreateTable
     Some(CreateTableAs {
         table: names::name(create.table_name()?.syntax())?,
         is_temporary: matches!(create.persistence(), Some(ast::Persistence::Temp(_))),
+        query: Box::new(match create.query()? {
+            ast::CreateTableAsQuery::SelectVariant(query) => {
+                filler(query.syntax(), create.data_option())?
+            }
+            // What was prepared under the name is not known.
+            ast::CreateTableAsQuery::Execute(execute) => {
+                let name = names::word(execute.prepared_statement_ref()?.syntax())?;
+                Statement::Query(Query {
+                    calls: vec![format!("EXECUTE {name}")],
+                    locks_rows: false,
+                })
+            }
+        }),
     })
+}
+
+/// What is run to fill a new table or view.
+pub(super) fn filler(query: &SyntaxNode, data: Option<ast::DataOption>) -> Option<Statement> {
+    match data {
+        Some(ast::DataOption::WithNoData(_)) => Some(Statement::Query(Query {
+            calls: Vec::new(),
+            locks_rows: false,
+        })),
+        Some(ast::DataOption::WithData(_)) | None => change::query(query),
+    }
 }
 
 /// `SELECT … INTO`.
@@ -80,6 +105,7 @@ pub(super) fn select_into(select: &ast::SelectInto) -> Option<CreateTableAs> {
     Some(CreateTableAs {
         table: names::name(into.table_name()?.syntax())?,
         is_temporary: matches!(into.persistence(), Some(ast::Persistence::Temp(_))),
+        query: Box::new(change::query(select.syntax())?),
     })
 }
 

@@ -82,6 +82,9 @@ pub struct CreateTableAs {
     pub table: Name,
     /// Whether it vanishes with the session.
     pub is_temporary: bool,
+    /// What fills it: a [`Statement::Query`] or, where a `WITH` clause of it changes rows, a
+    /// [`Statement::Change`].
+    pub query: Box<Statement>,
 }
 
 /// `DROP` of tables, views or types.
@@ -176,6 +179,8 @@ pub struct CreateView {
     pub replaces: bool,
     /// `MATERIALIZED`
     pub is_materialized: bool,
+    /// What is run to fill it, as for a table; `None` for a view that keeps no rows.
+    pub query: Option<Box<Statement>>,
 }
 
 /// `ALTER VIEW` and `ALTER MATERIALIZED VIEW`.
@@ -480,4 +485,30 @@ pub struct Unknown {
     pub reason: String,
     /// Where, in bytes from the start of the script.
     pub offset: usize,
+}
+
+impl Statement {
+    /// Every change of rows in the statement, those in `WITH` clauses included.
+    pub fn changes(&self) -> impl Iterator<Item = &Change> {
+        let outer = if let Self::Change(change) = self.filler().unwrap_or(self) {
+            Some(change)
+        } else {
+            None
+        };
+        outer
+            .into_iter()
+            .flat_map(|change| std::iter::once(change).chain(&change.also))
+    }
+
+    /// What is run to fill the table or the view that the statement makes.
+    #[must_use]
+    pub fn filler(&self) -> Option<&Self> {
+        if let Self::CreateTableAs(create) = self {
+            Some(&create.query)
+        } else if let Self::CreateView(create) = self {
+            create.query.as_deref()
+        } else {
+            None
+        }
+    }
 }

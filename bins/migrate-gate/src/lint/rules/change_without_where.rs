@@ -1,6 +1,5 @@
 //! UPDATE or DELETE of every row.
 
-use switchyard_sql::Statement;
 use switchyard_sql::statement::Reach;
 
 use super::Rule;
@@ -19,10 +18,7 @@ CREATE TABLE team (id serial PRIMARY KEY);",
     check,
 };
 fn check(moment: &Moment<'_>) -> Vec<Found> {
-    let Statement::Change(change) = moment.statement else {
-        return Vec::new();
-    };
-    let changes = std::iter::once(change).chain(&change.also);
+    let changes = moment.statement.changes();
     let everything =
         changes.filter(|change| change.reach == Reach::Everything && moment.is_used(&change.table));
     everything

@@ -1,6 +1,5 @@
 //! Rows changed while the transaction keeps a table locked.
 
-use switchyard_sql::Statement;
 use switchyard_sql::statement::{Change, ChangeVerb, Reach};
 
 use super::Rule;
@@ -22,13 +21,11 @@ UPDATE account SET active = true WHERE id IN (SELECT id FROM account WHERE activ
     check,
 };
 fn check(moment: &Moment<'_>) -> Vec<Found> {
-    let Statement::Change(change) = moment.statement else {
-        return Vec::new();
-    };
     let Some(held) = moment.session.held.iter().max_by_key(|held| held.mode) else {
         return Vec::new();
     };
-    if !is_long(moment, change) {
+    let mut changes = moment.statement.changes();
+    if !changes.any(|change| is_long(moment, change)) {
         return Vec::new();
     }
     vec![Found::new(

@@ -1,6 +1,5 @@
 //! UPDATE or DELETE without a limit.
 
-use switchyard_sql::Statement;
 use switchyard_sql::statement::{ChangeVerb, Reach};
 
 use super::Rule;
@@ -19,10 +18,7 @@ CREATE TABLE team (id serial PRIMARY KEY);",
     check,
 };
 fn check(moment: &Moment<'_>) -> Vec<Found> {
-    let Statement::Change(change) = moment.statement else {
-        return Vec::new();
-    };
-    let changes = std::iter::once(change).chain(&change.also);
+    let changes = moment.statement.changes();
     let unbatched = changes.filter(|change| {
         let is_change = match change.verb {
             ChangeVerb::Update | ChangeVerb::Delete | ChangeVerb::Merge => true,

@@ -21,7 +21,11 @@ fn check(moment: &Moment<'_>) -> Vec<Found> {
     // Other rules say it of a type, and the statements of a body speak for themselves.
     let hint = "rehearse it on a copy, and allow it here with what you found";
     let is_whole = match moment.statement {
-        Statement::Unknown(_) | Statement::Query(_) | Statement::Change(_) => true,
+        Statement::Unknown(_)
+        | Statement::Query(_)
+        | Statement::Change(_)
+        | Statement::CreateTableAs(_)
+        | Statement::CreateView(_) => true,
         Statement::Do(block) => {
             return block
                 .unknown
