@@ -19,6 +19,10 @@ const MOST_WORKLOADS: usize = 3;
 const EVENTS: usize = 6;
 /// Time for all of it: the verdict stands already.
 const LIMIT: Duration = Duration::from_secs(10);
+/// Time for a pod's warning to arrive: kubelets report a state and the events that tell why on separate ways.
+const WARNING_LIMIT: Duration = Duration::from_secs(2);
+/// Pause between two looks for it.
+const WARNING_PAUSE: Duration = Duration::from_millis(250);
 
 /// What was found about one object.
 #[derive(Clone, Debug, Default)]
@@ -33,16 +37,20 @@ pub(crate) struct Diagnosis {
     pub(crate) log: Vec<String>,
 }
 
-/// Looks into the workloads that are not done: the pod that is to blame, else one that is not
-/// ready, else the objects that should have made pods.
+/// Looks into the workloads that are not done, and into the one that is `blamed` by its pods, whose own status may
+/// follow them only in a moment: the pod that is to blame, else one that is not ready, else the objects that should
+/// have made pods.
 pub(crate) async fn diagnose(
     cluster: &Cluster,
     wait: &RolloutWait,
+    blamed: Option<&str>,
     log_lines: u16,
 ) -> Vec<Diagnosis> {
     let deadline = Deadline::after(LIMIT);
     let mut found = Vec::new();
-    let troubled = wait.states().filter(|(_, status)| **status != Status::Done);
+    let troubled = wait.states().filter(|(workload, status)| {
+        **status != Status::Done || blamed.is_some_and(|name| workload.to_string() == name)
+    });
     for (workload, status) in troubled.take(MOST_WORKLOADS) {
         match culprit(wait, workload, status) {
             Some(culprit) => {
@@ -94,7 +102,7 @@ async fn of_pod(
     log_lines: u16,
     deadline: Deadline,
 ) -> Diagnosis {
-    let events = events(cluster, &culprit.uid, deadline).await;
+    let events = events_with_warning(cluster, &culprit.uid, deadline).await;
     let mut diagnosis = Diagnosis {
         object: format!("pod/{}", culprit.pod),
         events,
@@ -130,7 +138,28 @@ async fn of_pod(
 }
 
 async fn events(cluster: &Cluster, uid: &str, deadline: Deadline) -> Vec<String> {
-    match cluster.events_of(uid, EVENTS, deadline).await {
+    let events = cluster.events_of(uid, EVENTS, deadline).await;
+    lines(events)
+}
+
+/// The events of a pod that is in trouble, looked for again where none of them is a warning yet.
+async fn events_with_warning(cluster: &Cluster, uid: &str, deadline: Deadline) -> Vec<String> {
+    let patience = Deadline::after(WARNING_LIMIT);
+    loop {
+        let events = cluster.events_of(uid, EVENTS, deadline).await;
+        let is_told = match &events {
+            Ok(events) => events.iter().any(|event| event.kind == "Warning"),
+            Err(_) => true,
+        };
+        if is_told || patience.remaining() < WARNING_PAUSE {
+            return lines(events);
+        }
+        tokio::time::sleep(WARNING_PAUSE).await;
+    }
+}
+
+fn lines(events: switchyard_cluster::Result<Vec<ObjectEvent>>) -> Vec<String> {
+    match events {
         Ok(events) => events.iter().map(line).collect(),
         Err(error) => vec![format!("(events cannot be read: {error})")],
     }

@@ -71,7 +71,7 @@ impl Step<'_> {
             report.take_workloads(wait);
             if !passed {
                 let lines = self.inputs.workloads.log_lines;
-                report.diagnoses = diagnose(self.cluster, wait, lines).await;
+                report.diagnoses = diagnose(self.cluster, wait, None, lines).await;
             }
         }
         report.healthy = passed;

@@ -93,11 +93,11 @@ impl<'run> Watch<'run> {
         }
         match breach {
             Some(Breach { what, reason }) => {
-                report.fail(what, reason);
                 if let Some(wait) = &wait {
                     let lines = self.inputs.workloads.log_lines;
-                    report.diagnoses = diagnose(self.cluster, wait, lines).await;
+                    report.diagnoses = diagnose(self.cluster, wait, Some(&what), lines).await;
                 }
+                report.fail(what, reason);
             }
             None => {
                 report.healthy = true;
