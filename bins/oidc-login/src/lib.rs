@@ -82,7 +82,7 @@ impl Action for OidcLogin {
         tokio::select! {
             result = work => result,
             signal = cancel.cancelled() => {
-                Err(Failure::cancelled(signal, anyhow::anyhow!("{} during the login; nothing was changed", signal.name())))
+                Err(Failure::cancelled(signal, anyhow::anyhow!("{} during the login", signal.name())))
             }
         }
     }

@@ -167,7 +167,7 @@ impl Login {
     /// # Errors
     /// When the file cannot be written, or is there by now.
     pub(crate) fn conclude(
-        self,
+        &self,
         context: &mut Context,
         expectations: &Expectations,
     ) -> Result<(), Failure> {

@@ -5,10 +5,10 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use clap::{Parser, Subcommand};
-use switchyard_runner::{Failure, Plugin, PluginContext};
+use switchyard_runner::{Environment, Failure, Plugin, PluginContext};
 
 use crate::aws::{CredentialProcess, PROCESS};
-use crate::credential::{Credential, WORD};
+use crate::credential::{self, Credential, WORD};
 use crate::registry::{Helper, PROGRAM};
 
 /// Gives clients of clusters, of AWS and of registries what they ask for
@@ -48,6 +48,15 @@ impl Plugin for OidcPlugin {
                 .chain(rest)
                 .collect(),
         )
+    }
+
+    fn kept(arguments: &[OsString], environment: &Environment) -> Option<String> {
+        match arguments {
+            [_, call @ ..] if call.first().is_some_and(|word| word == WORD) => {
+                credential::kept(call, environment)
+            }
+            _ => None,
+        }
     }
 
     async fn run(self, context: &PluginContext) -> Result<String, Failure> {

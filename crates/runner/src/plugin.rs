@@ -20,6 +20,13 @@ pub trait Plugin: clap::Parser + Send {
     /// left of it when the plugin's own name is taken away is parsed; `None` calls the action.
     fn called(arguments: &[OsString]) -> Option<Vec<OsString>>;
 
+    /// An answer that lies ready for this very command line, as [`Plugin::called`] left it. It is looked for
+    /// before anything is parsed or started: most calls are for what an earlier one has got. `None` for whatever
+    /// is not plain; then the call goes its usual way, and tells what is wrong.
+    fn kept(_arguments: &[OsString], _environment: &Environment) -> Option<String> {
+        None
+    }
+
     /// Gives the answer for standard output.
     ///
     /// # Errors
@@ -44,6 +51,9 @@ pub(crate) fn execute<P: Plugin>(
     environment: Environment,
     console: &Console,
 ) -> u8 {
+    if let Some(answer) = P::kept(&arguments, &environment) {
+        return print(&answer);
+    }
     let plugin = match P::try_parse_from(arguments) {
         Ok(plugin) => plugin,
         Err(error) => {

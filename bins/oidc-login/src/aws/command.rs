@@ -49,8 +49,9 @@ pub(crate) async fn run(args: AwsArgs, context: &mut Context) -> Result<(), Fail
     }));
     let registration = Registration::of(&args.registries, &way);
     enter(context, &login.session, &registration, &expectations).await?;
-    later.serve(&login.session, &session, context).await?;
-    login.conclude(context, &expectations)
+    login.conclude(context, &expectations)?;
+    // Last, because it is for steps that come even after one that failed.
+    later.serve(&login.session, &session, context).await
 }
 
 /// What later steps get of the session itself, where somebody asked.

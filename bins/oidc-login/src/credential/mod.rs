@@ -9,12 +9,13 @@ mod obtain;
 mod recipe;
 mod token;
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Parser;
 use jiff::Timestamp;
-use switchyard_runner::{Failure, Kind, PluginContext};
+use switchyard_runner::{Environment, Failure, Kind, PluginContext};
 
 pub(crate) use cache::{Cache, Kept};
 use exec::Version;
@@ -55,6 +56,20 @@ impl Credential {
             .map_err(|_| Failure::message(Kind::Remote, format!("no token within {limit:?}")))??;
         Ok(version.answer(&token.secret, answered_until(&token, Timestamp::now())))
     }
+}
+
+/// The answer to a call whose token is kept and fresh. `call` are the words from [`WORD`] on: those that a login
+/// writes into a kubeconfig are the ones that a token is kept under, so they need not be understood for it.
+pub(crate) fn kept(call: &[OsString], environment: &Environment) -> Option<String> {
+    let version = Version::asked(environment.get("KUBERNETES_EXEC_INFO")).ok()?;
+    let source = TokenSource::read(environment).ok()?;
+    let words = call.iter().map(|word| word.to_str().map(str::to_owned));
+    let words: Vec<String> = words.collect::<Option<_>>()?;
+    let runner_temp = Path::new(environment.get("RUNNER_TEMP")?);
+    let cache = Cache::new(runner_temp, Kept::Token, &words, &source.fingerprint()).ok()?;
+    let token = cache.read().ok()??;
+    let is_fresh = token.is_fresh(Timestamp::now());
+    is_fresh.then(|| version.answer(&token.secret, token.ask_again()))
 }
 
 /// When the client shall ask again. A token that is given out in its last minutes, because no other was
@@ -160,5 +175,63 @@ fn look(cache: &Cache, context: &PluginContext) -> Option<Token> {
                 .info(format!("the kept token is not used: {problem}"));
             None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use switchyard_runner::{Plugin as _, Secret};
+
+    use super::*;
+    use crate::plugin::OidcPlugin;
+
+    #[test]
+    fn the_words_of_a_kubeconfig_find_what_is_kept_under_their_recipe() {
+        let written = "oidc-login credential github --audience=kubernetes --timeout=60000ms";
+        let words: Vec<OsString> = written.split(' ').map(OsString::from).collect();
+        let Credential { recipe } = Credential::parse_from(&words[1..]);
+        let kept = |words: &[OsString], environment: &Environment| {
+            let called = OidcPlugin::called(words).expect("it is the plugin");
+            OidcPlugin::kept(&called, environment)
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let folder_text = folder.path().display().to_string();
+        let job = |token: &'static str| -> Environment {
+            let variables = [
+                ("RUNNER_TEMP", folder_text.as_str()),
+                ("GITHUB_ACTIONS", "true"),
+                (
+                    "ACTIONS_ID_TOKEN_REQUEST_URL",
+                    "https://pipelines.example.com/?x=y",
+                ),
+                ("ACTIONS_ID_TOKEN_REQUEST_TOKEN", token),
+            ];
+            variables.into_iter().collect()
+        };
+        assert_eq!(kept(&words, &job("job")), None, "nothing is kept yet");
+        let source = TokenSource::read(&job("job")).unwrap();
+        let arguments = recipe.arguments();
+        let cache = Cache::new(
+            folder.path(),
+            Kept::Token,
+            &arguments,
+            &source.fingerprint(),
+        );
+        let (since, hour) = (Timestamp::now(), Duration::from_secs(3600));
+        let token = |until: Timestamp| Token {
+            secret: Secret::new("kept-token"),
+            since,
+            until,
+        };
+        let cache = cache.unwrap();
+        cache.write(&token(since + hour)).unwrap();
+        let answer = kept(&words, &job("job")).expect("it is kept");
+        assert!(answer.contains("kept-token"), "{answer}");
+        assert_eq!(kept(&words, &job("another")), None, "it is another job's");
+        let mut another = words.clone();
+        another[3] = "--audience=another".into();
+        assert_eq!(kept(&another, &job("job")), None, "it is another recipe's");
+        cache.write(&token(since)).unwrap();
+        assert_eq!(kept(&words, &job("job")), None, "it is not fresh");
     }
 }
