@@ -476,8 +476,8 @@ pub(crate) mod tests {
     #[test]
     fn statements_of_nested_blocks_are_judged_where_they_stand() {
         let script = "-- switchyard:allow ddl-in-do no other way\nDO $$ BEGIN\n  DO $x$ BEGIN\n    DROP TABLE t;\n    EXECUTE q;\n  END $x$;\n  \
-            EXECUTE 'DO $y$ BEGIN ALTER TABLE t DROP COLUMN a; END $y$';\nEND $$;";
-        let found = findings(&[TABLE, script]);
+            EXECUTE 'DO $y$ BEGIN ALTER TABLE u DROP COLUMN a; END $y$';\nEND $$;";
+        let found = findings(&[TABLE, "CREATE TABLE u (a int);", script]);
         let found: Vec<_> = found
             .iter()
             .map(|finding| (finding.rule, finding.line))
@@ -522,6 +522,35 @@ pub(crate) mod tests {
         ] {
             let found = findings(&[TABLE, &script]);
             assert_eq!(rules_of(&found), ["change-without-where"], "{script}");
+        }
+    }
+
+    #[test]
+    fn a_change_is_limited_by_a_key_alone() {
+        let before = "CREATE TABLE t (id int PRIMARY KEY, a int, b int, c text); CREATE UNIQUE INDEX ON t (a, b); \
+            CREATE UNIQUE INDEX ON t (c) WHERE a IS NULL; CREATE UNIQUE INDEX ON t (b, lower(c));";
+        let of = |condition: &str| {
+            let script = format!("UPDATE t SET c = (SELECT c FROM t LIMIT 1) WHERE {condition}");
+            rules_of(&findings(&[before, &script]))
+        };
+        for condition in [
+            "id BETWEEN 1 AND 1000",
+            "id > 1000 AND id <= 2000",
+            "a = 1 AND b BETWEEN 1 AND 10",
+            "id IN (SELECT id FROM t WHERE c IS NULL LIMIT 1000)",
+            "ctid = ANY (ARRAY(SELECT ctid FROM t WHERE c IS NULL LIMIT 1000))",
+        ] {
+            assert_eq!(of(condition), [""; 0], "{condition}");
+        }
+        for condition in [
+            "a BETWEEN 1 AND 1000",
+            "a > 1000 AND a <= 2000",
+            "a IN (SELECT a FROM t LIMIT 3)",
+            "c = 'x'",
+            "b = 3",
+            "c IS NULL",
+        ] {
+            assert_eq!(of(condition), ["unbatched-change"], "{condition}");
         }
     }
 

@@ -38,6 +38,8 @@ impl Catalog {
                 let index = Index {
                     table: table.clone(),
                     columns: create.columns.clone(),
+                    expression_columns: create.expression_columns.clone(),
+                    is_plain: create.is_plain,
                     is_unique: create.is_unique,
                 };
                 let name = self.resolve(&name);
@@ -251,6 +253,8 @@ impl Catalog {
                 let index = Index {
                     table: name.clone(),
                     columns,
+                    expression_columns: Vec::new(),
+                    is_plain: true,
                     is_unique: true,
                 };
                 self.indexes.insert(name.beside(own.clone()), index);
@@ -259,6 +263,8 @@ impl Catalog {
                 let index = Index {
                     table: name.clone(),
                     columns: Vec::new(),
+                    expression_columns: Vec::new(),
+                    is_plain: false,
                     is_unique: false,
                 };
                 self.indexes.insert(name.beside(own.clone()), index);

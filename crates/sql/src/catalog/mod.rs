@@ -76,6 +76,10 @@ pub struct Index {
     pub table: Name,
     /// Its plain columns.
     pub columns: Vec<String>,
+    /// Columns that its expressions and its condition name.
+    pub expression_columns: Vec<String>,
+    /// Whether it is made of plain columns alone, and has all rows in it.
+    pub is_plain: bool,
     /// `UNIQUE`
     pub is_unique: bool,
 }
@@ -307,13 +311,17 @@ impl Catalog {
         })
     }
 
-    /// Whether a column, or each of several, is a key: one of its values is one row.
+    /// Whether columns are a key, or hold one: one value of each is one row.
     #[must_use]
     pub fn is_key(&self, table: &Name, columns: &[String]) -> bool {
-        self.indexes_of(table).any(|index| {
-            index.is_unique
-                && index.columns.iter().all(|column| columns.contains(column))
-                && !index.columns.is_empty()
-        })
+        // Where a row lies is a column of every table.
+        let is_place = columns.iter().any(|column| column == "ctid");
+        is_place
+            || self.indexes_of(table).any(|index| {
+                index.is_unique
+                    && index.is_plain
+                    && index.columns.iter().all(|column| columns.contains(column))
+                    && !index.columns.is_empty()
+            })
     }
 }

@@ -275,11 +275,12 @@ impl Found<'_> {
             TypeChange::Rewrite => self.works(tables, WorkKind::Rewrite),
             TypeChange::Free | TypeChange::FreeUnderUtc | TypeChange::RebuildsIndexes => {
                 let rebuilds = has_collation || change != TypeChange::Free;
-                let is_indexed = self
-                    .catalog
-                    .indexes_of(table)
-                    .any(|index| index.columns.iter().any(|other| other == column));
-                if rebuilds && is_indexed {
+                let names = |columns: &[String]| columns.iter().any(|other| other == column);
+                // What an expression or a condition makes of another type is not compared.
+                let is_rebuilt = self.catalog.indexes_of(table).any(|index| {
+                    names(&index.expression_columns) || (rebuilds && names(&index.columns))
+                });
+                if is_rebuilt {
                     self.works(tables, WorkKind::IndexBuild);
                 }
                 if self.is_checked(table, column) {
@@ -437,14 +438,32 @@ impl Found<'_> {
         } else {
             self.work(child, WorkKind::Scan);
         }
-        let missing = self.catalog.indexes_of(parent).any(|wanted| {
-            !self
-                .catalog
-                .indexes_of(child)
-                .any(|index| index.columns == wanted.columns && index.is_unique >= wanted.is_unique)
-        });
+        self.missing_indexes(parent, child);
+    }
+
+    /// A partition gets the indexes of its parent that it has not yet.
+    fn missing_indexes(&mut self, parent: &Name, child: &Name) {
+        let (mut missing, mut unsure) = (false, false);
+        for wanted in self.catalog.indexes_of(parent) {
+            let mut there = self.catalog.indexes_of(child);
+            if wanted.is_plain {
+                missing |= !there.any(|index| {
+                    index.is_plain
+                        && index.columns == wanted.columns
+                        && index.is_unique >= wanted.is_unique
+                });
+            } else if there.any(|index| !index.is_plain) {
+                unsure = true;
+            } else {
+                missing = true;
+            }
+        }
         if missing {
             self.work(child, WorkKind::IndexBuild);
+        } else if unsure {
+            self.unknown(format!(
+                "whether `{child}` has the indexes of `{parent}` on expressions, or with a condition, is not looked at; those that it has not are built"
+            ));
         }
     }
 }

@@ -94,7 +94,7 @@ impl Reader<'_> {
 
     /// Adds a statement that a node runs.
     fn add(&self, node: &SyntaxNode, run: Option<ast::Stmt>, found: &mut DoBlock) {
-        let span = self.from_to(node, run.as_ref().map(AstNode::syntax));
+        let span = self.stretch(node, run.as_ref().map(AstNode::syntax));
         let statement = match run {
             Some(ast::Stmt::Do(nested)) => {
                 let block = statements(&nested, span.start, Around::Body(self));
@@ -114,7 +114,7 @@ impl Reader<'_> {
 
     /// `EXECUTE`: a literal is read, anything else is only known at run time.
     fn dynamic(&self, node: &SyntaxNode, query: Option<ast::PlpgsqlExpr>, found: &mut DoBlock) {
-        let span = self.from_to(node, query.as_ref().map(AstNode::syntax));
+        let span = self.stretch(node, query.as_ref().map(AstNode::syntax));
         let literal = query.as_ref().and_then(|query| {
             let words: Vec<_> = names::tokens(query.syntax()).collect();
             let [only] = words.as_slice() else {
@@ -141,7 +141,7 @@ impl Reader<'_> {
     }
 
     /// From the first byte of a node to the last of a part of it.
-    fn from_to(&self, node: &SyntaxNode, part: Option<&SyntaxNode>) -> Range<usize> {
+    fn stretch(&self, node: &SyntaxNode, part: Option<&SyntaxNode>) -> Range<usize> {
         let whole = self.place(node);
         let end = part.map_or(whole.end, |part| self.place(part).end);
         whole.start..end

@@ -140,7 +140,7 @@ fn check(check: &ast::CheckConstraint) -> Option<Constraint> {
     Some(Constraint {
         name: constraint_name(check.constraint_name_clause()),
         kind: ConstraintKind::Check {
-            columns: expression::columns(condition.syntax()),
+            columns: expression::columns(condition.syntax())?,
             not_null: expression::not_null_columns(&condition),
         },
         is_not_valid: is_not_valid(check.constraint_options()),

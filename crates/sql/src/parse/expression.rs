@@ -63,19 +63,27 @@ pub(super) fn unknown_calls(node: &SyntaxNode) -> Vec<String> {
     unknown
 }
 
-/// Columns that an expression names, each once.
-pub(super) fn columns(node: &SyntaxNode) -> Vec<String> {
-    let references = node.descendants().filter_map(ast::NameRef::cast);
-    let mut columns: Vec<String> = references
-        .filter(|reference| {
-            let parent = reference.syntax().parent();
-            parent.is_none_or(|parent| parent.kind() != SyntaxKind::CALL_EXPR)
-        })
-        .filter_map(|reference| names::word(reference.syntax()))
-        .collect();
+/// Columns that an expression names, each once. `None` where one of them cannot be read.
+pub(super) fn columns(node: &SyntaxNode) -> Option<Vec<String>> {
+    let columns = references(node).map(|reference| names::word(reference.syntax()));
+    let mut columns: Vec<String> = columns.collect::<Option<_>>()?;
     columns.sort();
     columns.dedup();
-    columns
+    Some(columns)
+}
+
+/// Whether an expression names columns, or what may be one.
+pub(super) fn has_columns(node: &SyntaxNode) -> bool {
+    references(node).next().is_some()
+}
+
+/// Names in an expression that are not those of functions.
+fn references(node: &SyntaxNode) -> impl Iterator<Item = ast::NameRef> {
+    let references = node.descendants().filter_map(ast::NameRef::cast);
+    references.filter(|reference| {
+        let parent = reference.syntax().parent();
+        parent.is_none_or(|parent| parent.kind() != SyntaxKind::CALL_EXPR)
+    })
 }
 
 /// Columns that cannot be null where the condition holds: `a IS NOT NULL AND b IS NOT NULL`.

@@ -17,6 +17,7 @@ mod names;
 mod nesting;
 mod other;
 mod plain;
+mod reach;
 mod relation;
 
 use std::ops::Range;

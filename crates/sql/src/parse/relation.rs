@@ -3,7 +3,7 @@
 use squawk_syntax::SyntaxNode;
 use squawk_syntax::ast::{self, AstNode};
 
-use super::{change, column, names};
+use super::{change, column, expression, names};
 use crate::statement::{
     AlterIndex, AlterIndexAction, CreateIndex, CreateTable, CreateTableAs, DropIndex,
     DropRelations, Query, Reindex, ReindexTarget,
@@ -113,25 +113,46 @@ pub(super) fn select_into(select: &ast::SelectInto) -> Option<CreateTableAs> {
 pub(super) fn create_index(create: &ast::CreateIndex) -> Option<CreateIndex> {
     let relation = create.table_relation_name()?;
     let table = names::name(relation.syntax())?;
-    let items = create.partition_item_list()?;
-    let columns = items
-        .partition_items()
-        .filter_map(|item| match item.expr()? {
-            ast::Expr::NameRef(column) => names::word(column.syntax()),
-            _ => None,
-        });
+    let (mut columns, mut expression_columns) = (Vec::new(), Vec::new());
+    let mut is_plain = true;
+    for item in create.partition_item_list()?.partition_items() {
+        let item = item.expr()?;
+        match plain_column(&item) {
+            Some(column) => columns.push(names::word(column.syntax())?),
+            None => {
+                is_plain = false;
+                expression_columns.extend(expression::columns(item.syntax())?);
+            }
+        }
+    }
+    if let Some(condition) = create.where_clause() {
+        is_plain = false;
+        expression_columns.extend(expression::columns(condition.syntax())?);
+    }
     Some(CreateIndex {
         name: match create.index() {
             Some(index) => Some(table.beside(names::word(index.syntax())?)),
             None => None,
         },
-        columns: columns.collect(),
+        columns,
+        expression_columns,
+        is_plain,
         table,
         is_unique: create.unique_token().is_some(),
         is_concurrent: create.concurrently_token().is_some(),
         is_only: relation.only_token().is_some(),
         if_not_exists: create.if_not_exists().is_some(),
     })
+}
+
+/// The column that an item of an index is, where it is no expression.
+fn plain_column(item: &ast::Expr) -> Option<ast::NameRef> {
+    match item {
+        ast::Expr::NameRef(column) => Some(column.clone()),
+        ast::Expr::Collate(with) => plain_column(&with.expr()?),
+        ast::Expr::ParenExpr(inner) => plain_column(&inner.expr()?),
+        _ => None,
+    }
 }
 
 /// `DROP INDEX`.

@@ -105,8 +105,12 @@ pub struct CreateIndex {
     pub name: Option<Name>,
     /// The table.
     pub table: Name,
-    /// Plain columns of it; expressions are left out.
+    /// Plain columns of it.
     pub columns: Vec<String>,
+    /// Columns that expressions and the `WHERE` name.
+    pub expression_columns: Vec<String>,
+    /// Whether it is made of plain columns alone, without a `WHERE`.
+    pub is_plain: bool,
     /// `UNIQUE`
     pub is_unique: bool,
     /// `CONCURRENTLY`
@@ -389,10 +393,11 @@ pub enum ChangeVerb {
 /// How many rows a change can reach, as far as its text says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reach {
-    /// A number that its text limits: values written out, a `LIMIT`, a range of keys.
+    /// A number that its text limits: values written out, a query with a `LIMIT`.
     Limited,
-    /// Rows whose columns equal constants: few where one of the columns is a key.
-    Equals(Vec<String>),
+    /// Rows in which each of these columns has one of a limited number of values, or one of a range: few
+    /// where the columns are a key.
+    Few(Vec<String>),
     /// No limit that its text shows.
     Unlimited,
     /// All rows: no `WHERE` at all.

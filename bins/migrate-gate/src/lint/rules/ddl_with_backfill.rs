@@ -45,7 +45,7 @@ fn is_long(moment: &Moment<'_>, change: &Change) -> bool {
     let is_into_new = change.verb != ChangeVerb::Insert && !moment.is_used(&change.table);
     match &change.reach {
         Reach::Limited => false,
-        Reach::Equals(columns) => !is_into_new && !moment.catalog.is_key(&change.table, columns),
+        Reach::Few(columns) => !is_into_new && !moment.catalog.is_key(&change.table, columns),
         Reach::Unlimited | Reach::Everything => !is_into_new,
     }
 }

@@ -26,7 +26,7 @@ fn check(moment: &Moment<'_>) -> Vec<Found> {
         };
         let has_no_limit = match &change.reach {
             Reach::Unlimited => true,
-            Reach::Equals(columns) => !moment.catalog.is_key(&change.table, columns),
+            Reach::Few(columns) => !moment.catalog.is_key(&change.table, columns),
             // Another rule's.
             Reach::Everything | Reach::Limited => false,
         };
