@@ -164,6 +164,7 @@ pub fn phase(statement: &Statement, catalog: &Catalog, version: ServerVersion) -
         | Statement::Maintain(_)
         | Statement::Set(_)
         | Statement::Reset(_)
+        | Statement::DiscardAll
         | Statement::Transaction(_) => Phase::Neutral,
     }
 }

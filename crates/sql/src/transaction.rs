@@ -100,6 +100,7 @@ pub fn refused_in_block(statement: &Statement, version: ServerVersion) -> Option
             | AlterTypeAction::Other => None,
         },
         Statement::Plain(plain) if plain.needs_no_block => Some(plain.command),
+        Statement::DiscardAll => Some("DISCARD ALL"),
         Statement::Do(block) if block.commits => Some("DO with COMMIT or ROLLBACK"),
         Statement::CreateTable(_)
         | Statement::CreateTableAs(_)

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use switchyard_sql::statement::{AlterTypeAction, BodyStatement};
+use switchyard_sql::statement::{AlterTypeAction, DoBlock};
 use switchyard_sql::{
     Catalog, Delivery, Effects, Lines, Located, Place, ServerVersion, Statement, action_effects,
     effects, parse, places,
@@ -12,7 +12,7 @@ use switchyard_sql::{
 
 use super::allow::{self, Allows};
 use super::finding::{Finding, Found, Severity};
-use super::moment::{LockTimeout, Moment, Session};
+use super::moment::{Local, LockTimeout, Moment, Session};
 use super::rules;
 use super::select::Selection;
 use crate::project::{Migration, SchemaMigrations, Wrapping};
@@ -144,9 +144,15 @@ impl<'a> Script<'a> {
                 Within::Script,
             );
             if let Statement::Do(block) = &located.statement {
-                self.body(&block.statements, &located.span, place, catalog);
+                self.body(block, &located.span, place, catalog);
             } else {
-                self.leave(&located.statement, &effects, located.span.start, catalog);
+                let local = if place.is_in_block {
+                    Local::InForce
+                } else {
+                    Local::Ignored
+                };
+                let offset = located.span.start;
+                self.leave(&located.statement, &effects, offset, local, catalog);
                 catalog.apply(&located.statement);
             }
         }
@@ -156,23 +162,29 @@ impl<'a> Script<'a> {
     /// to the outermost one, which is where comments stand.
     fn body(
         &mut self,
-        statements: &[BodyStatement],
-        block: &Range<usize>,
+        block: &DoBlock,
+        outermost: &Range<usize>,
         place: Place,
         catalog: &mut Catalog,
     ) {
-        for inner in statements {
+        for inner in &block.statements {
             let effects = self.look(
                 &inner.statement,
                 &inner.span,
                 place,
                 catalog,
-                Within::Body(block.clone()),
+                Within::Body(outermost.clone()),
             );
             if let Statement::Do(nested) = &inner.statement {
-                self.body(&nested.statements, block, place, catalog);
+                self.body(nested, outermost, place, catalog);
             } else {
-                self.leave(&inner.statement, &effects, inner.span.start, catalog);
+                let local = if block.commits {
+                    Local::InDoubt
+                } else {
+                    Local::InForce
+                };
+                let offset = inner.span.start;
+                self.leave(&inner.statement, &effects, offset, local, catalog);
                 catalog.apply(&inner.statement);
             }
         }
@@ -244,11 +256,14 @@ impl<'a> Script<'a> {
         statement: &Statement,
         effects: &Effects,
         offset: usize,
+        local: Local,
         catalog: &Catalog,
     ) {
         match statement {
-            Statement::Set(set) => self.session.set(set),
+            Statement::Set(set) => self.session.set(set, local),
             Statement::Reset(name) => self.session.reset(name.as_deref()),
+            Statement::DiscardAll => self.session.reset(None),
+            Statement::Transaction(command) => self.session.end(*command),
             Statement::AlterType(alter) => {
                 if let AlterTypeAction::AddValue { value, .. } = &alter.action {
                     self.session.enum_values.push(value.clone());
@@ -584,6 +599,78 @@ pub(crate) mod tests {
             ),
             ["lock-timeout"]
         );
+    }
+
+    /// The rules that say that `ALTER TABLE` waits without a limit, behind statements of each sort.
+    #[test]
+    fn lock_timeout_is_what_the_server_has_it_at() {
+        let waits = |before: &str, wrapping, connection| {
+            let script = format!("{before}; ALTER TABLE t ADD COLUMN c int");
+            let found = judged(&[TABLE, &script], wrapping, connection);
+            found.iter().any(|finding| {
+                finding.rule == "lock-timeout" && finding.severity == Severity::Warning
+            })
+        };
+        let (none, own) = (LockTimeout::Unset, LockTimeout::Set);
+        for (before, connection, is_waiting) in [
+            // It ends with its transaction, and what the session had is back.
+            ("BEGIN; SET LOCAL lock_timeout = '2s'; COMMIT", none, true),
+            (
+                "SET lock_timeout = '2s'; BEGIN; SET LOCAL lock_timeout = 0; COMMIT",
+                none,
+                false,
+            ),
+            (
+                "SET lock_timeout = 0; BEGIN; SET LOCAL lock_timeout = '2s'; COMMIT",
+                own,
+                true,
+            ),
+            (
+                "BEGIN; SET LOCAL lock_timeout = 0; SET lock_timeout = '2s'; COMMIT",
+                none,
+                false,
+            ),
+            // Nothing without a transaction block.
+            ("SET LOCAL lock_timeout = '2s'", none, true),
+            ("SET LOCAL lock_timeout = 0", own, false),
+            // `RESET` and `DISCARD ALL` are for the session.
+            ("SET lock_timeout = '2s'; RESET lock_timeout", none, true),
+            (
+                "BEGIN; SET LOCAL lock_timeout = '2s'; RESET lock_timeout",
+                none,
+                true,
+            ),
+            (
+                "BEGIN; SET LOCAL lock_timeout = 0; RESET ALL; COMMIT",
+                own,
+                false,
+            ),
+            ("SET lock_timeout = '2s'; DISCARD ALL", none, true),
+            ("SET lock_timeout = 0; DISCARD ALL", own, false),
+            // What is rolled back was not set.
+            ("BEGIN; SET lock_timeout = '2s'; ROLLBACK", none, true),
+            ("BEGIN; SET lock_timeout = 0; ROLLBACK", own, false),
+            (
+                "BEGIN; SAVEPOINT a; SET lock_timeout = '2s'; ROLLBACK TO a",
+                none,
+                true,
+            ),
+            // In a block that commits, the transaction may be over.
+            (
+                "DO $$ BEGIN SET LOCAL lock_timeout = '2s'; COMMIT; ALTER TABLE t ADD d int; END $$",
+                none,
+                true,
+            ),
+            ("SET lock_timeout = '400us'", own, true),
+            ("SET lock_timeout = '0.5min'", none, false),
+        ] {
+            let is = waits(before, Wrapping::None, connection);
+            assert_eq!(is, is_waiting, "{before}");
+        }
+        // Several statements of one string are a block.
+        let local = "SET LOCAL lock_timeout = '2s'";
+        assert!(!waits(local, Wrapping::OneString, none));
+        assert!(!waits(local, Wrapping::Transaction, none));
     }
 
     #[test]

@@ -1,12 +1,12 @@
 //! What a rule sees: a statement, what is there before it, and what its transaction holds already.
 
-use switchyard_sql::statement::{AlterTable, AlterTableAction, SetParameter};
+use switchyard_sql::statement::{AlterTable, AlterTableAction, SetParameter, TransactionCommand};
 use switchyard_sql::{
     Catalog, Effects, LockMode, Name, Place, ServerVersion, Statement, Work, WorkKind,
 };
 
 /// What lock_timeout is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum LockTimeout {
     /// Nobody set it: statements wait for ever.
     Unset,
@@ -32,7 +32,12 @@ pub(crate) struct Session {
     pub(crate) lock_timeout: LockTimeout,
     /// What it is without the script.
     connection: LockTimeout,
-    is_local: bool,
+    /// What it is once the transaction is committed: `SET LOCAL` is over by then.
+    committed: LockTimeout,
+    /// What it was when the transaction began, and is again when that is rolled back.
+    before: LockTimeout,
+    /// The least that it was in the transaction: a savepoint may have it.
+    least: LockTimeout,
     /// Locks that writers wait for, on tables that others use.
     pub(crate) held: Vec<Held>,
     /// Labels that the transaction added to enums.
@@ -46,7 +51,9 @@ impl Session {
         Self {
             lock_timeout: connection,
             connection,
-            is_local: false,
+            committed: connection,
+            before: connection,
+            least: connection,
             held: Vec::new(),
             enum_values: Vec::new(),
             transaction: 0,
@@ -59,10 +66,9 @@ impl Session {
             self.transaction = place.transaction;
             self.held.clear();
             self.enum_values.clear();
-            if self.is_local {
-                self.lock_timeout = self.connection;
-                self.is_local = false;
-            }
+            self.lock_timeout = self.committed;
+            self.before = self.committed;
+            self.least = self.committed;
         }
     }
 
@@ -88,31 +94,86 @@ impl Session {
     }
 
     /// Takes in a `SET`.
-    pub(crate) fn set(&mut self, set: &SetParameter) {
-        if set.name == "lock_timeout" {
-            self.is_local = set.is_local;
-            self.lock_timeout = match &set.value {
-                None => self.connection,
-                Some(value) if is_zero(value) => LockTimeout::Unset,
-                Some(_) => LockTimeout::Set,
-            };
+    pub(crate) fn set(&mut self, set: &SetParameter, local: Local) {
+        if set.name != "lock_timeout" {
+            return;
+        }
+        let lock_timeout = match &set.value {
+            None => self.connection,
+            Some(value) if is_zero(value) => LockTimeout::Unset,
+            Some(_) => LockTimeout::Set,
+        };
+        match (set.is_local, local) {
+            (false, _) => self.set_for_session(lock_timeout),
+            (true, Local::InForce) => self.set_now(lock_timeout),
+            // Where it is not known whether it is in force still, only what it takes away counts.
+            (true, Local::InDoubt) => self.set_now(lock_timeout.min(self.lock_timeout)),
+            (true, Local::Ignored) => {}
         }
     }
 
-    /// Takes in a `RESET`.
+    /// Takes in a `RESET`; `None` is all. It is for the session, as a `SET` without `LOCAL`.
     pub(crate) fn reset(&mut self, name: Option<&str>) {
         if matches!(name, None | Some("lock_timeout")) {
-            self.lock_timeout = self.connection;
+            self.set_for_session(self.connection);
         }
     }
+
+    /// Takes in a command that ends a transaction or a part of it.
+    pub(crate) fn end(&mut self, command: TransactionCommand) {
+        match command {
+            // Settings are taken back as rows are.
+            TransactionCommand::Rollback => self.set_for_session(self.before),
+            TransactionCommand::RollbackToSavepoint => {
+                self.committed = self.committed.min(self.least);
+                self.lock_timeout = self.least;
+            }
+            TransactionCommand::Begin
+            | TransactionCommand::Commit
+            | TransactionCommand::Savepoint
+            | TransactionCommand::Prepare
+            | TransactionCommand::Characteristics => {}
+        }
+    }
+
+    fn set_for_session(&mut self, lock_timeout: LockTimeout) {
+        self.committed = lock_timeout;
+        self.set_now(lock_timeout);
+    }
+
+    fn set_now(&mut self, lock_timeout: LockTimeout) {
+        self.lock_timeout = lock_timeout;
+        self.least = self.least.min(lock_timeout);
+    }
+}
+
+/// What `SET LOCAL` does at a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Local {
+    /// It is in force until the transaction ends.
+    InForce,
+    /// It is in force until the body that it stands in commits, wherever that is.
+    InDoubt,
+    /// PostgreSQL warns and does nothing: there is no transaction block.
+    Ignored,
 }
 
 /// Whether a time-out of this value is none.
 pub(crate) fn is_zero(value: &str) -> bool {
-    let number = value
-        .trim()
-        .trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    number.trim().parse::<f64>() == Ok(0.0)
+    let value = value.trim();
+    let number = value.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let milliseconds = match &value[number.len()..] {
+        "us" => 0.001,
+        "s" => 1e3,
+        "min" => 6e4,
+        "h" => 3.6e6,
+        "d" => 8.64e7,
+        // `ms`, none, or one that PostgreSQL refuses.
+        _ => 1.0,
+    };
+    let number = number.trim().parse::<f64>();
+    // It keeps whole milliseconds.
+    number.is_ok_and(|number| (number * milliseconds).abs() <= 0.5)
 }
 
 /// A statement at its place in a script.

@@ -165,6 +165,7 @@ fn concerns(statement: &Statement, catalog: &Catalog) -> Concerns {
             | TransactionCommand::Commit
             | TransactionCommand::Rollback
             | TransactionCommand::Savepoint
+            | TransactionCommand::RollbackToSavepoint
             | TransactionCommand::Prepare
             | TransactionCommand::Characteristics,
         ) => Concerns::These { uses: Vec::new() },
@@ -189,6 +190,7 @@ fn concerns(statement: &Statement, catalog: &Catalog) -> Concerns {
         | Statement::Do(_)
         | Statement::Set(_)
         | Statement::Reset(_)
+        | Statement::DiscardAll
         | Statement::Plain(_)
         | Statement::Unknown(_) => Concerns::Unknown,
     }

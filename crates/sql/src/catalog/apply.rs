@@ -4,7 +4,7 @@ use super::constraint_name::{constraint_name, index_name};
 use super::{Catalog, Index, KnownColumn, KnownConstraint, Table, UserType};
 use crate::statement::{
     AlterDomainAction, AlterIndexAction, AlterTable, AlterTableAction, AlterTypeAction, Column,
-    ColumnSource, Constraint, ConstraintKind, CreateTable, OnTableKind,
+    ColumnSource, Constraint, ConstraintKind, CreateTable, OnTableKind, TransactionCommand,
 };
 use crate::{BaseType, Name, Statement};
 
@@ -119,11 +119,30 @@ impl Catalog {
                     .value
                     .as_deref()
                     .and_then(|value| value.split(',').next());
-                self.default_schema =
-                    first.map(|schema| schema.trim().trim_matches('"').to_owned());
+                let first = first.map(|schema| schema.trim().trim_matches('"').to_owned());
+                if set.is_local {
+                    self.default_schema = first;
+                } else {
+                    self.set_session_schema(first);
+                }
             }
-            Statement::Reset(Some(name)) if name == "search_path" => self.default_schema = None,
-            Statement::Reset(None) => self.default_schema = None,
+            Statement::Reset(Some(name)) if name == "search_path" => self.set_session_schema(None),
+            Statement::Reset(None) => self.set_session_schema(None),
+            Statement::DiscardAll => {
+                self.set_session_schema(None);
+                self.drop_temporary();
+            }
+            Statement::Transaction(command) => match command {
+                TransactionCommand::Commit
+                | TransactionCommand::Rollback
+                | TransactionCommand::Prepare => {
+                    self.default_schema.clone_from(&self.session_schema);
+                }
+                TransactionCommand::Begin
+                | TransactionCommand::Savepoint
+                | TransactionCommand::RollbackToSavepoint
+                | TransactionCommand::Characteristics => {}
+            },
             Statement::OnTable(on) => match on.kind {
                 OnTableKind::CreateTrigger { for_each_row } => {
                     let name = self.resolve(&on.table);
@@ -148,7 +167,6 @@ impl Catalog {
             | Statement::Query(_)
             | Statement::Set(_)
             | Statement::Reset(Some(_))
-            | Statement::Transaction(_)
             | Statement::Plain(_)
             | Statement::Unknown(_) => {}
         }
@@ -380,6 +398,17 @@ impl Catalog {
             other.constraints.retain(|_, constraint| {
                 !matches!(&constraint.kind, ConstraintKind::ForeignKey { references, .. } if *references == name)
             });
+        }
+    }
+
+    fn drop_temporary(&mut self) {
+        let tables = self.tables.iter();
+        let temporary: Vec<Name> = tables
+            .filter(|(_, table)| table.is_temporary)
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in temporary {
+            self.drop_table(&name);
         }
     }
 

@@ -19,6 +19,8 @@ pub struct Catalog {
     types: BTreeMap<Name, UserType>,
     /// First schema of `search_path`; `public` where nothing was set.
     default_schema: Option<String>,
+    /// What it is once the transaction has ended: `SET LOCAL` is over by then.
+    session_schema: Option<String>,
     /// Whether any table was ever a partition or a child of another.
     has_children: bool,
     /// Counts migrations, so that what the current one made is told from what was there.
@@ -105,7 +107,12 @@ impl Catalog {
     pub fn begin_migration(&mut self) {
         self.generation += 1;
         // A session's own settings end with it.
-        self.default_schema = None;
+        self.set_session_schema(None);
+    }
+
+    fn set_session_schema(&mut self, schema: Option<String>) {
+        self.session_schema.clone_from(&schema);
+        self.default_schema = schema;
     }
 
     /// Adds or replaces a table that was there before the current migration.

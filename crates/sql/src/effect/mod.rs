@@ -186,6 +186,7 @@ impl Found<'_> {
             | Statement::CreateDomain(_)
             | Statement::Set(_)
             | Statement::Reset(_)
+            | Statement::DiscardAll
             | Statement::Transaction(_)
             | Statement::Plain(_) => {}
         }

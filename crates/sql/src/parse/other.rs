@@ -434,30 +434,38 @@ fn session(statement: &Stmt) -> Option<Option<Statement>> {
     let transaction = |command| Some(Statement::Transaction(command));
     Some(match statement {
         Stmt::Set(it) => set(it),
-        Stmt::Reset(it) => it.reset_target().map(|target| {
-            Statement::Reset(match target {
-                ast::ResetTarget::ConfigParameterRef(parameter) => dotted(parameter.syntax()),
-                ast::ResetTarget::All(_) => None,
-                ast::ResetTarget::ResetTimeZone(_) => Some("timezone".to_owned()),
-                ast::ResetTarget::ResetTransactionIsolation(_) => {
-                    Some("transaction_isolation".to_owned())
-                }
-            })
-        }),
+        Stmt::Reset(it) => reset(it),
+        Stmt::Discard(it)
+            if matches!(it.discard_target(), Some(ast::DiscardTarget::DiscardAll(_))) =>
+        {
+            Some(Statement::DiscardAll)
+        }
         Stmt::Begin(_) => transaction(TransactionCommand::Begin),
         Stmt::Commit(ast::Commit::CommitTransaction(_)) => transaction(TransactionCommand::Commit),
         Stmt::Rollback(ast::Rollback::RollbackTransaction(_)) => {
             transaction(TransactionCommand::Rollback)
         }
-        Stmt::Rollback(ast::Rollback::RollbackToSavepoint(_))
-        | Stmt::SavepointCreate(_)
-        | Stmt::ReleaseSavepoint(_) => transaction(TransactionCommand::Savepoint),
+        Stmt::Rollback(ast::Rollback::RollbackToSavepoint(_)) => {
+            transaction(TransactionCommand::RollbackToSavepoint)
+        }
+        Stmt::SavepointCreate(_) | Stmt::ReleaseSavepoint(_) => {
+            transaction(TransactionCommand::Savepoint)
+        }
         Stmt::PrepareTransaction(_) => transaction(TransactionCommand::Prepare),
         Stmt::SetTransaction(_) | Stmt::SetConstraints(_) => {
             transaction(TransactionCommand::Characteristics)
         }
         _ => return None,
     })
+}
+
+fn reset(reset: &ast::Reset) -> Option<Statement> {
+    Some(Statement::Reset(match reset.reset_target()? {
+        ast::ResetTarget::ConfigParameterRef(parameter) => Some(dotted(parameter.syntax())?),
+        ast::ResetTarget::All(_) => None,
+        ast::ResetTarget::ResetTimeZone(_) => Some("timezone".to_owned()),
+        ast::ResetTarget::ResetTransactionIsolation(_) => Some("transaction_isolation".to_owned()),
+    }))
 }
 
 fn set(set: &ast::Set) -> Option<Statement> {

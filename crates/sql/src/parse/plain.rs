@@ -203,7 +203,11 @@ fn session(statement: &Stmt) -> Option<Plain> {
         Stmt::Checkpoint(_) => neutral("CHECKPOINT"),
         Stmt::Close(_) => neutral("CLOSE"),
         Stmt::Deallocate(_) => neutral("DEALLOCATE"),
-        Stmt::Discard(_) => neutral("DISCARD"),
+        Stmt::Discard(it)
+            if !matches!(it.discard_target(), Some(ast::DiscardTarget::DiscardAll(_))) =>
+        {
+            neutral("DISCARD")
+        }
         Stmt::EmptyStmt(_) => neutral(""),
         Stmt::Fetch(_) => neutral("FETCH"),
         Stmt::Listen(_) => neutral("LISTEN"),

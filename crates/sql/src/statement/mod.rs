@@ -67,6 +67,8 @@ pub enum Statement {
     Set(SetParameter),
     /// `RESET`; `None` is all
     Reset(Option<String>),
+    /// `DISCARD ALL`: the session as it began
+    DiscardAll,
     /// `BEGIN`, `COMMIT` and the like
     Transaction(TransactionCommand),
     /// A statement about an object that is no table, or one that locks none
@@ -453,8 +455,10 @@ pub enum TransactionCommand {
     Commit,
     /// `ROLLBACK`
     Rollback,
-    /// `ROLLBACK TO SAVEPOINT`, `SAVEPOINT`, `RELEASE`
+    /// `SAVEPOINT`, `RELEASE`
     Savepoint,
+    /// `ROLLBACK TO SAVEPOINT`
+    RollbackToSavepoint,
     /// `PREPARE TRANSACTION`
     Prepare,
     /// `SET TRANSACTION`, `SET CONSTRAINTS`
