@@ -162,11 +162,7 @@ impl Job<'_> {
             ));
         }
         let uses = text(self.job, "uses");
-        let local = uses.strip_prefix("./").map(str::to_owned).or_else(|| {
-            let rest = uses.strip_prefix(SELF)?.strip_prefix('/')?;
-            rest.split('@').next().map(str::to_owned)
-        });
-        let Some(path) = local else {
+        let Some(path) = own_workflow(&uses) else {
             check_pin(&uses, report);
             return;
         };
@@ -248,8 +244,7 @@ impl Job<'_> {
                 }
                 if let ["outputs", output] = rest {
                     let needed = self.workflow.get("jobs").and_then(|jobs| jobs.get(job));
-                    let outputs = needed.and_then(|job| job.get("outputs"));
-                    if outputs.and_then(|outputs| outputs.get(output)).is_none() {
+                    if !needed.is_some_and(|needed| puts_out(needed, output, repository)) {
                         report.add(format!("{at}, which job `{job}` does not put out"));
                     }
                 }
@@ -280,6 +275,19 @@ impl Job<'_> {
     }
 }
 
+/// Whether a job puts an output out: by itself, or by the workflow of ours that it calls.
+fn puts_out(job: &Value, output: &str, repository: &Repository) -> bool {
+    let called = own_workflow(&text(job, "uses"));
+    match called.and_then(|path| repository.workflows.get(&path)) {
+        Some(called) => declared(called, "outputs")
+            .keys()
+            .any(|name| *name == output),
+        None => job
+            .get("outputs")
+            .is_some_and(|outputs| outputs.get(output).is_some()),
+    }
+}
+
 /// Whether a step writes an output: an action of ours declares it, a script appends `name=` to the file.
 /// What a third party's action puts out is not known here.
 fn writes(step: &Value, output: &str, repository: &Repository) -> bool {
@@ -297,6 +305,15 @@ fn writes(step: &Value, output: &str, repository: &Repository) -> bool {
             .is_some_and(|outputs| outputs.get(output).is_some()),
         None => true,
     }
+}
+
+/// The path of a workflow of this repository that a job calls.
+fn own_workflow(uses: &str) -> Option<String> {
+    let path = match uses.strip_prefix("./") {
+        Some(path) => path,
+        None => uses.strip_prefix(SELF)?.strip_prefix('/')?,
+    };
+    path.split('@').next().map(str::to_owned)
 }
 
 /// The `action.yml` and the ref of an action of this repository.

@@ -321,6 +321,24 @@ fn an_input_or_secret_that_is_not_declared_is_found() {
 }
 
 #[test]
+fn an_output_that_the_called_workflow_does_not_have_is_found() {
+    let report = |output: &str| {
+        format!(
+            "jobs:\n  report:\n    needs: production\n    if: needs.production.outputs.{output} != ''\n    runs-on: ubuntu-latest\n    timeout-minutes: 4\n    steps: []\n"
+        )
+    };
+    breaks(CALLER_PATH, "jobs:\n", &report("slot"), &[]);
+    breaks(
+        CALLER_PATH,
+        "jobs:\n",
+        &report("side"),
+        &[
+            "job `report` reads `needs.production.outputs.side`, which job `production` does not put out",
+        ],
+    );
+}
+
+#[test]
 fn an_output_lost_at_the_workflow_the_job_or_the_step_is_found() {
     breaks(
         CALLED_PATH,
