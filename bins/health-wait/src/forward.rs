@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use switchyard_cluster::port_forward::{ForwardTarget, HeldForward};
 use switchyard_cluster::{Cluster, Deadline};
-use switchyard_deployment::{Connection, connect};
+use switchyard_deployment::{Connection, Recorder, connect};
 use switchyard_record::Phase;
 use switchyard_runner::child::{Child, ChildResult, Ended};
 use switchyard_runner::{Cancel, Context, Failure, Kind, Signal, values};
@@ -17,7 +17,6 @@ use switchyard_runner::{Cancel, Context, Failure, Kind, Signal, values};
 use crate::connection::failure;
 use crate::inputs::ForwardInputs;
 use crate::preflight::{Needs, require_access};
-use crate::record::Recorder;
 use crate::report::Report;
 use crate::rollout::cancelled;
 

@@ -9,7 +9,6 @@ mod diagnosis;
 mod forward;
 mod inputs;
 mod preflight;
-mod record;
 mod report;
 mod rollout;
 mod soak;

@@ -1,7 +1,7 @@
 //! `migrate-gate`: the gate between "code merged" and "schema changed".
 //!
 //! It owns migrations: which there are, what they would do, whether they may run. It refuses to know
-//! clusters and deployments' records.
+//! workloads and traffic; of a deployment it knows the record, where a run writes down what it does.
 
 mod backfill;
 mod backup;

@@ -7,9 +7,11 @@
 mod connection;
 mod failure;
 mod identity;
+mod recorder;
 mod session;
 
 pub use connection::{Connection, connect};
 pub use failure::{cluster_failure, record_failure};
 pub use identity::{DEFAULT_ENVIRONMENT, deployment_id};
+pub use recorder::Recorder;
 pub use session::{actor, open_session, session_options};

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::application::LiveVersion;
 use crate::identity::DeploymentId;
 use crate::journal::{JournalEntry, PlannedMutation, Settlement, one_line};
+use crate::migration::{self, MigrationEntry, MigrationEvent};
 use crate::phase::{Advance, Chain, Phase, PhaseRefused, advance};
 use crate::validate::Impossible;
 
@@ -77,6 +78,9 @@ pub struct DeploymentRecord {
     /// Every mutation.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub journal: Vec<JournalEntry>,
+    /// What was done to databases; see [`DeploymentRecord::add_migration`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub migrations: Vec<MigrationEntry>,
     /// Confirmed shares over time.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub weights: Vec<WeightsEntry>,
@@ -295,6 +299,14 @@ impl DeploymentRecord {
         let entry = self.journal.iter_mut().find(|entry| entry.seq == seq)?;
         entry.settle(settlement, at);
         Some(())
+    }
+
+    /// Adds what happens to a database; entries that it makes needless go.
+    pub fn add_migration(&mut self, mut entry: MigrationEntry) {
+        if let MigrationEvent::Stopped { why, .. } = &mut entry.event {
+            *why = one_line(why);
+        }
+        migration::add(&mut self.migrations, entry);
     }
 
     /// Adds confirmed shares; the oldest go when there are too many.

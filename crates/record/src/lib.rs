@@ -16,6 +16,7 @@ mod identity;
 mod inputs;
 mod journal;
 mod lease;
+mod migration;
 mod phase;
 mod projection;
 mod session;
@@ -52,6 +53,7 @@ pub use journal::{
     Settlement, outcomes, resume,
 };
 pub use lease::{LeaseObserver, LeaseSeen, LeaseTimes, Standing};
+pub use migration::{MigrationEntry, MigrationEvent, open_migrations};
 pub use phase::{Advance, Chain, Phase, PhaseRefused, UnknownPhase, advance};
 pub use projection::{MAX_SHOWN_BYTES, Projection};
 pub use session::{

@@ -69,6 +69,7 @@ pub(crate) fn record_of(id: &DeploymentId, chain: Chain) -> DeploymentRecord {
             reason: None,
         }],
         journal: Vec::new(),
+        migrations: Vec::new(),
         weights: Vec::new(),
         evidence: Vec::new(),
         backup_ref: None,

@@ -7,14 +7,13 @@ use std::time::Instant;
 
 use switchyard_cluster::Deadline;
 use switchyard_cluster::rollout::RolloutTarget;
-use switchyard_deployment::{Connection, connect};
+use switchyard_deployment::{Connection, Recorder, connect};
 use switchyard_record::Phase;
 use switchyard_runner::{Context, Failure, Kind};
 
 use crate::connection::http_client;
 use crate::inputs::{RolloutInputs, WorkloadInputs};
 use crate::preflight::{Needs, require_access};
-use crate::record::Recorder;
 use crate::report::Report;
 
 use self::step::Step;

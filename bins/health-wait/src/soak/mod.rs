@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use switchyard_cluster::Deadline;
 use switchyard_cluster::workloads::WorkloadKind;
-use switchyard_deployment::{Connection, connect};
+use switchyard_deployment::{Connection, Recorder, connect};
 use switchyard_record::{Evidence, EvidenceLevel, Verification};
 use switchyard_runner::{Context, Failure, Kind, values};
 
@@ -20,7 +20,6 @@ use self::watch::Watch;
 use crate::connection::http_client;
 use crate::inputs::WatchInputs;
 use crate::preflight::{Needs, require_access};
-use crate::record::Recorder;
 use crate::report::Report;
 use crate::rollout::{cancelled, names_workloads};
 use crate::version::VersionRule;

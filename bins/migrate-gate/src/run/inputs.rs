@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Args, ValueEnum};
-use switchyard_runner::{List, values};
+use switchyard_runner::{DeploymentArgs, List, values};
 
 use super::assertions::Assertions;
 use crate::backup::{BackupReference, ProgramArgs};
@@ -89,9 +89,13 @@ pub(crate) struct RunArgs {
     pub(crate) gate_timeout: Duration,
     /// File that says what a run has done, so that the next one goes on after a killed one
     ///
-    /// In `RUNNER_TEMP` when it is not given. A file that outlives the runner is better.
+    /// In `RUNNER_TEMP` when it is not given. A file that outlives the runner is better, and so is the record of a
+    /// deployment: where `application` names one that an earlier step of this workflow run began, it is written there
+    /// too, and the deployment is `migrated` when everything is applied and proved.
     #[arg(long)]
     pub(crate) journal: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) deployment: DeploymentArgs,
     /// What is done when something stops after something was changed
     #[arg(long, value_enum, default_value = "halt")]
     pub(crate) policy: Policy,

@@ -9,92 +9,14 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
-
-/// One line.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Entry {
-    /// When it was written.
-    pub(crate) at: Timestamp,
-    /// Database and server, such as `shop on db.example:5432`.
-    pub(crate) database: String,
-    /// What happened.
-    #[serde(flatten)]
-    pub(crate) event: Event,
-}
-
-/// What happens in a run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(
-    tag = "event",
-    rename_all = "kebab-case",
-    rename_all_fields = "kebab-case"
-)]
-pub(crate) enum Event {
-    /// The run has the database's lock and is about to change it.
-    Begun {
-        /// Digest of what was approved.
-        digest: String,
-        /// Digest of the migrations' files alone.
-        files: String,
-    },
-    /// The time limits of a role in the database are about to be changed.
-    LimitsSet {
-        /// The role.
-        role: String,
-        /// The limits that it had.
-        before: BTreeMap<String, String>,
-    },
-    /// They are as they were.
-    LimitsTakenBack,
-    /// A tool is about to be started.
-    Attempt {
-        /// The schema.
-        schema: String,
-        /// Number of the attempt, the first being 1.
-        number: u32,
-        /// The catalog's fingerprint before it.
-        fingerprint: String,
-        /// Migrations that are pending, in order.
-        pending: Vec<String>,
-    },
-    /// The tool has ended.
-    Ended {
-        /// The schema.
-        schema: String,
-        /// How, in words.
-        end: String,
-    },
-    /// A failed row of the ledger is about to be marked as rolled back.
-    Resolving {
-        /// The schema.
-        schema: String,
-        /// The migration.
-        migration: String,
-    },
-    /// Everything pending of the schema is applied and proved.
-    Verified {
-        /// The schema.
-        schema: String,
-    },
-    /// The schema stopped.
-    Stopped {
-        /// The schema.
-        schema: String,
-        /// Why, in words.
-        why: String,
-    },
-    /// Nothing is left to do in the database.
-    Done,
-}
+use switchyard_record::{MigrationEntry, MigrationEvent as Event};
 
 /// The journal of a run.
 #[derive(Debug)]
 pub(crate) struct Journal {
     path: PathBuf,
     file: Option<File>,
-    entries: Vec<Entry>,
+    entries: Vec<MigrationEntry>,
 }
 
 /// Why the journal cannot be used.
@@ -155,17 +77,7 @@ impl Journal {
     ///
     /// # Errors
     /// When it cannot be written: then what would follow must not be done.
-    pub(crate) fn write(
-        &mut self,
-        at: Timestamp,
-        database: &str,
-        event: Event,
-    ) -> Result<(), JournalError> {
-        let entry = Entry {
-            at,
-            database: database.to_owned(),
-            event,
-        };
+    pub(crate) fn write(&mut self, entry: MigrationEntry) -> Result<(), JournalError> {
         self.append(&entry)
             .map_err(|source| JournalError::Unwritable {
                 path: self.path.clone(),
@@ -175,48 +87,12 @@ impl Journal {
         Ok(())
     }
 
-    /// Events of a database since its last `Done`, oldest first: empty when nothing was left open.
-    pub(crate) fn open_events(&self, database: &str) -> Vec<&Event> {
-        let mut open = Vec::new();
-        for entry in self
-            .entries
-            .iter()
-            .filter(|entry| entry.database == database)
-        {
-            match entry.event {
-                Event::Done => open.clear(),
-                Event::Begun { .. }
-                | Event::LimitsSet { .. }
-                | Event::LimitsTakenBack
-                | Event::Attempt { .. }
-                | Event::Ended { .. }
-                | Event::Resolving { .. }
-                | Event::Verified { .. }
-                | Event::Stopped { .. } => open.push(&entry.event),
-            }
-        }
-        open
+    /// Every whole line, oldest first.
+    pub(crate) fn entries(&self) -> &[MigrationEntry] {
+        &self.entries
     }
 
-    /// Keeps what a tool wrote beside the journal, for its owner's eyes.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub(crate) fn keep(&self, name: &str, text: &str) -> std::io::Result<PathBuf> {
-        let mut file = self.path.file_name().unwrap_or_default().to_owned();
-        file.push(format!(".{name}"));
-        let path = self.path.with_file_name(file);
-        let mut file = OpenOptions::new()
-            .create(true)
-            .write(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&path)?;
-        file.write_all(text.as_bytes())?;
-        Ok(path)
-    }
-
-    fn append(&mut self, entry: &Entry) -> std::io::Result<()> {
+    fn append(&mut self, entry: &MigrationEntry) -> std::io::Result<()> {
         if self.file.is_none() {
             self.file = Some(self.start()?);
         }
@@ -249,6 +125,24 @@ impl Journal {
         }
         Ok(file)
     }
+}
+
+/// Keeps what a tool wrote beside the journal, for its owner's eyes.
+///
+/// # Errors
+/// When it cannot be written.
+pub(crate) fn keep(journal: &Path, name: &str, text: &str) -> std::io::Result<PathBuf> {
+    let mut file = journal.file_name().unwrap_or_default().to_owned();
+    file.push(format!(".{name}"));
+    let path = journal.with_file_name(file);
+    let mut file = OpenOptions::new()
+        .create(true)
+        .write(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&path)?;
+    file.write_all(text.as_bytes())?;
+    Ok(path)
 }
 
 /// The last attempt whose schema was not proved afterwards: its schema, the fingerprint before it, and what
@@ -296,7 +190,7 @@ pub(crate) fn limits_before(open: &[&Event], role: &str) -> BTreeMap<String, Str
     limits
 }
 
-fn read(path: &Path, file: File) -> Result<Vec<Entry>, JournalError> {
+fn read(path: &Path, file: File) -> Result<Vec<MigrationEntry>, JournalError> {
     let mut entries = Vec::new();
     let mut reader = BufReader::new(file);
     let mut text = String::new();
@@ -327,6 +221,9 @@ fn unreadable(path: &Path, source: std::io::Error) -> JournalError {
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+    use switchyard_record::open_migrations;
+
     use super::*;
 
     const SHOP: &str = "shop on db:5432";
@@ -345,9 +242,16 @@ mod tests {
     }
 
     fn write(journal: &mut Journal, database: &str, event: Event) {
-        journal
-            .write(Timestamp::UNIX_EPOCH, database, event)
-            .unwrap();
+        let entry = MigrationEntry {
+            at: Timestamp::UNIX_EPOCH,
+            database: database.to_owned(),
+            event,
+        };
+        journal.write(entry).unwrap();
+    }
+
+    fn open_events<'a>(journal: &'a Journal, database: &str) -> Vec<&'a Event> {
+        open_migrations(journal.entries(), database)
     }
 
     #[test]
@@ -361,11 +265,11 @@ mod tests {
         write(&mut journal, "other on db:5432", Event::Done);
         drop(journal);
         let journal = Journal::open(&path(&folder)).unwrap();
-        let open = journal.open_events(SHOP);
+        let open = open_events(&journal, SHOP);
         assert_eq!(open.len(), 2);
         let expected = ("schema".to_owned(), "f".to_owned(), vec!["1_a".to_owned()]);
         assert_eq!(unfinished_attempt(&open), Some(expected));
-        assert!(journal.open_events("other on db:5432").is_empty());
+        assert!(open_events(&journal, "other on db:5432").is_empty());
     }
 
     #[test]
@@ -375,9 +279,9 @@ mod tests {
         write(&mut journal, SHOP, attempt(1));
         let schema = "schema".to_owned();
         write(&mut journal, SHOP, Event::Verified { schema });
-        assert_eq!(unfinished_attempt(&journal.open_events(SHOP)), None);
+        assert_eq!(unfinished_attempt(&open_events(&journal, SHOP)), None);
         write(&mut journal, SHOP, Event::Done);
-        assert!(journal.open_events(SHOP).is_empty());
+        assert!(open_events(&journal, SHOP).is_empty());
     }
 
     #[test]
@@ -389,11 +293,11 @@ mod tests {
         let mut file = OpenOptions::new().append(true).open(path(&folder)).unwrap();
         file.write_all(b"{\"at\":\"1970-01-01T0").unwrap();
         let mut journal = Journal::open(&path(&folder)).unwrap();
-        assert_eq!(journal.open_events(SHOP), [&attempt(1)]);
+        assert_eq!(open_events(&journal, SHOP), [&attempt(1)]);
         write(&mut journal, SHOP, attempt(2));
         drop(journal);
         let journal = Journal::open(&path(&folder)).unwrap();
-        assert_eq!(journal.open_events(SHOP), [&attempt(1), &attempt(2)]);
+        assert_eq!(open_events(&journal, SHOP), [&attempt(1), &attempt(2)]);
     }
 
     #[test]

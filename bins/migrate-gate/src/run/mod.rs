@@ -5,6 +5,7 @@
 
 mod assertions;
 mod attempt;
+mod book;
 mod catalog;
 mod emptied;
 mod generate;
@@ -24,13 +25,13 @@ mod words;
 
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
-use std::sync::{Mutex, PoisonError};
 
 use futures::future::join_all;
 use switchyard_postgres::{
     AdvisoryLock, ConnectionSettings, ConnectionUrl, GATE_LOCK, LockWait, Session,
 };
 use switchyard_runner::{Context, Failure, Kind};
+use tokio::sync::Mutex;
 
 pub(crate) use generate::run as generate;
 use inputs::ToolArgs;
@@ -41,7 +42,7 @@ use crate::plan::{self, Plan};
 use crate::project::{SchemaMigrations, Tool};
 use crate::{project, trusted};
 use attempt::Patience;
-use journal::Journal;
+use book::Book;
 use rehearsed::Rehearsed;
 use report::{Ending, Report};
 use restore::Backups;
@@ -59,7 +60,8 @@ struct Run<'a> {
     patience: Patience,
     rehearsed: Option<Rehearsed>,
     backups: Backups,
-    journal: Mutex<Journal>,
+    journal: PathBuf,
+    book: Mutex<Book>,
     /// Set when a schema has stopped: then no further one is begun.
     has_stopped: AtomicBool,
 }
@@ -88,13 +90,14 @@ pub(crate) async fn run(args: RunArgs, context: &mut Context) -> Result<(), Fail
     args.assertions
         .check(&names)
         .map_err(|cause| Failure::message(Kind::Input, format!("input `assertions`: {cause}")))?;
-    let journal = Journal::open(&journal_path(&args, context)).map_err(unusable)?;
     let groups = database::locate(&args.database, schemas, &context.console)?;
     let rehearsal = args.rehearsal.as_deref();
     let rehearsed = rehearsal
         .map(|path| Rehearsed::read(path, &groups, &context.console))
         .transpose()?;
     let backups = Backups::find(&args, &groups, context).await?;
+    let journal = journal_path(&args, context);
+    let book = Book::open(&journal, &args.deployment, context).await?;
     let run = Run {
         rehearsed,
         backups,
@@ -105,12 +108,27 @@ pub(crate) async fn run(args: RunArgs, context: &mut Context) -> Result<(), Fail
         args: &args,
         context,
         tool,
-        journal: Mutex::new(journal),
+        journal,
+        book: Mutex::new(book),
         has_stopped: AtomicBool::new(false),
     };
-    let report = run.all(groups).await?;
+    let done = run.all(groups).await;
+    let mut book = run.book.into_inner();
+    let concluded = conclude(done, &mut book, context).await;
+    book.close().await;
+    concluded
+}
+
+/// Tells what came of it; the deployment goes on where everything is applied and proved.
+async fn conclude(
+    done: Result<Report, Failure>,
+    book: &mut Book,
+    context: &mut Context,
+) -> Result<(), Failure> {
+    let report = done?;
     report.publish(context)?;
-    report.verdict()
+    report.verdict()?;
+    book.conclude(context).await
 }
 
 impl Run<'_> {
@@ -122,7 +140,7 @@ impl Run<'_> {
             self.settle_failed(database).await?;
         }
         let plan = self.plan(&locked).await?;
-        self.refuse_unapproved(&plan, &locked, &files)?;
+        self.refuse_unapproved(&plan, &locked, &files).await?;
         let digest = self.args.approved_digest.clone();
         let digest = digest.unwrap_or_else(|| plan.digest.to_string());
         let runs = locked
@@ -211,8 +229,8 @@ impl Run<'_> {
                 continue;
             }
             let before = {
-                let journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
-                journal::limits_before(&journal.open_events(&database.place()), url.role())
+                let book = self.book.lock().await;
+                journal::limits_before(&book.open_events(&database.place()), url.role())
             };
             role_limits::give_back(&session, &before)
                 .await

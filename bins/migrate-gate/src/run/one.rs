@@ -1,16 +1,14 @@
 //! The run of one database: its schemas in turn, each until it is applied and proved, or stops.
 
 use std::path::PathBuf;
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
-use jiff::Timestamp;
 use switchyard_postgres::{ConnectionSettings, ConnectionUrl, SchemaDescription};
+use switchyard_record::MigrationEvent as Event;
 use switchyard_runner::{Failure, Kind, values};
 
 use super::attempt::{self, Next, Stopped};
 use super::inputs::LimitsBy;
-use super::journal::Event;
 use super::report::{Conclusion, Ending};
 use super::start::read_standings;
 use super::verify::{self, Before, Proving};
@@ -98,7 +96,7 @@ impl Run<'_> {
         limited: &mut Vec<Limited<'a>>,
     ) -> Result<(), Failure> {
         let (digest, files) = (digest.to_owned(), files.to_owned());
-        self.note(database, Event::Begun { digest, files })?;
+        self.note(database, Event::Begun { digest, files }).await?;
         match self.args.limits {
             LimitsBy::Connection => Ok(()),
             LimitsBy::Role => self.set_limits(database, limited).await,
@@ -122,7 +120,8 @@ impl Run<'_> {
                     role: url.role().to_owned(),
                     before: before.clone(),
                 },
-            )?;
+            )
+            .await?;
             limited.push(Limited { url, before });
             let (lock, statement) = (self.args.lock_timeout, self.args.statement_timeout);
             let set = role_limits::set(&session, lock, statement).await;
@@ -143,11 +142,11 @@ impl Run<'_> {
             faults.extend(given_back.await.err());
         }
         if !limited.is_empty() && faults.is_empty() {
-            faults.extend(self.note(database, Event::LimitsTakenBack).err());
+            faults.extend(self.note(database, Event::LimitsTakenBack).await.err());
         }
         let is_done = endings.iter().all(|ending| ending.conclusion.is_good());
         if is_done && faults.is_empty() {
-            faults.extend(self.note(database, Event::Done).err());
+            faults.extend(self.note(database, Event::Done).await.err());
         }
         for fault in faults {
             let text = format!("{}: {}", database.place(), fault.chain());
@@ -171,7 +170,7 @@ impl Run<'_> {
             let was = verify::before(&database.session).await;
             let was = was.map_err(database::failure)?;
             if let Some(stopped) = self.apply(database, located, &was, progress).await? {
-                return self.stop(database, located, progress, &stopped);
+                return self.stop(database, located, progress, &stopped).await;
             }
             before = Some(was);
         }
@@ -189,10 +188,10 @@ impl Run<'_> {
         let schema = located.name();
         if !faults.is_empty() {
             let why = faults.join("; ");
-            self.note(database, Event::Stopped { schema, why })?;
+            self.note(database, Event::Stopped { schema, why }).await?;
             return Ok(Conclusion::Unproved { failed: faults });
         }
-        self.note(database, Event::Verified { schema })?;
+        self.note(database, Event::Verified { schema }).await?;
         Ok(if runs {
             Conclusion::Verified
         } else {
@@ -283,7 +282,7 @@ impl Run<'_> {
         }
     }
 
-    fn stop(
+    async fn stop(
         &self,
         database: &Locked,
         located: &Located,
@@ -308,7 +307,8 @@ impl Run<'_> {
                 schema: located.name(),
                 why,
             },
-        )?;
+        )
+        .await?;
         Ok(Conclusion::Stopped {
             seen,
             how_to_go_on,
@@ -375,10 +375,9 @@ impl Run<'_> {
         }
     }
 
-    pub(super) fn note(&self, database: &Locked, event: Event) -> Result<(), Failure> {
-        let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
-        let written = journal.write(Timestamp::now(), &database.place(), event);
-        written.map_err(super::unusable)
+    pub(super) async fn note(&self, database: &Locked, event: Event) -> Result<(), Failure> {
+        let mut book = self.book.lock().await;
+        book.write(&database.place(), event, self.context).await
     }
 }
 

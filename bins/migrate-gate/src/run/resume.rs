@@ -1,11 +1,10 @@
 //! What a killed run left, and whether this one may go on: the plan that was approved, and failed rows of a
 //! ledger with nothing behind them.
 
-use std::sync::PoisonError;
-
+use switchyard_record::MigrationEvent as Event;
 use switchyard_runner::{Failure, Kind};
 
-use super::journal::{self, Event};
+use super::journal;
 use super::start::read_standings;
 use super::{Locked, Run, catalog};
 use crate::database::{self, DatabaseGroup, Located};
@@ -55,14 +54,14 @@ pub(super) fn files_digest<'a>(groups: impl Iterator<Item = &'a DatabaseGroup>) 
 }
 
 impl Run<'_> {
-    pub(super) fn earlier(&self, database: &Locked) -> Earlier {
-        let journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
-        Earlier::of(&journal.open_events(&database.place()))
+    pub(super) async fn earlier(&self, database: &Locked) -> Earlier {
+        let book = self.book.lock().await;
+        Earlier::of(&book.open_events(&database.place()))
     }
 
     /// Takes failed rows back that a killed run left with nothing behind them.
     pub(super) async fn settle_failed(&self, database: &Locked) -> Result<(), Failure> {
-        let Some((schema, fingerprint, pending)) = self.earlier(database).attempt else {
+        let Some((schema, fingerprint, pending)) = self.earlier(database).await.attempt else {
             return Ok(());
         };
         let located = database
@@ -116,7 +115,7 @@ impl Run<'_> {
 
     /// Refuses another plan than the approved one. A run that goes on after a killed one has another digest,
     /// because part of the plan is applied: then the files have to be the ones that were approved.
-    pub(super) fn refuse_unapproved(
+    pub(super) async fn refuse_unapproved(
         &self,
         plan: &Plan,
         databases: &[Locked],
@@ -129,10 +128,12 @@ impl Run<'_> {
         if *approved == digest {
             return Ok(());
         }
-        let goes_on = databases.iter().any(|database| {
-            let begun = self.earlier(database).begun;
-            begun.is_some_and(|(of_plan, of_files)| of_plan == *approved && of_files == files)
-        });
+        let mut goes_on = false;
+        for database in databases {
+            let begun = self.earlier(database).await.begun;
+            goes_on |=
+                begun.is_some_and(|(of_plan, of_files)| of_plan == *approved && of_files == files);
+        }
         if goes_on {
             self.context
                 .console

@@ -1,14 +1,14 @@
 //! One start of a tool: the catalog and the ledger before and after it, and what it left in the server.
 
 use std::path::PathBuf;
-use std::sync::PoisonError;
 
 use switchyard_postgres::{ConnectionSettings, SchemaDescription, Session};
+use switchyard_record::MigrationEvent as Event;
 use switchyard_runner::child::{Child, ChildResult, Ended, KeptOutput};
 use switchyard_runner::{Failure, Kind};
 
 use super::attempt::{Observed, Outcome, Standing, ToolEnd};
-use super::journal::Event;
+use super::journal;
 use super::one::Progress;
 use super::tool::{self, Stage, ToolDatabase};
 use super::verify::{self, Before};
@@ -61,7 +61,8 @@ impl Run<'_> {
                 fingerprint: before.fingerprint().to_string(),
                 pending: progress.step.clone(),
             },
-        )?;
+        )
+        .await?;
         let (end, output) = self.start_tool(database, located, progress).await?;
         self.note(
             database,
@@ -69,7 +70,8 @@ impl Run<'_> {
                 schema: located.name(),
                 end: shown(end),
             },
-        )?;
+        )
+        .await?;
         let after = catalog::read(session, &database.group)
             .await
             .map_err(database::failure)?;
@@ -225,7 +227,8 @@ impl Run<'_> {
                     schema: located.name(),
                     migration: migration.clone(),
                 },
-            )?;
+            )
+            .await?;
             let (ended, output) = self.keep(&child, located, &tool_database).await?;
             if !ended.result.is_success() {
                 let first = output.lines.len().saturating_sub(REPEATED);
@@ -260,8 +263,7 @@ impl Run<'_> {
             text.push_str(line);
             text.push('\n');
         }
-        let journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
-        match journal.keep(&format!("{schema}.{start}.log"), &text) {
+        match journal::keep(&self.journal, &format!("{schema}.{start}.log"), &text) {
             Ok(path) => Some(path),
             Err(cause) => {
                 let text =

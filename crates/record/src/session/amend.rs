@@ -67,6 +67,7 @@ fn check_amendment(before: &DeploymentRecord, after: &DeploymentRecord) -> Resul
         ("phase", before.phase == after.phase),
         ("phases", before.phases == after.phases),
         ("journal", before.journal == after.journal),
+        ("migrations", before.migrations == after.migrations),
         ("result", before.result == after.result),
         (
             "sides.from",

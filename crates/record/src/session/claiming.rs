@@ -207,6 +207,7 @@ impl Session {
                 reason: None,
             }],
             journal: Vec::new(),
+            migrations: Vec::new(),
             weights: Vec::new(),
             evidence: Vec::new(),
             backup_ref: None,
@@ -276,5 +277,5 @@ impl Session {
 }
 
 fn is_untouched(record: &DeploymentRecord) -> bool {
-    record.phase == Phase::Claimed && record.journal.is_empty()
+    record.phase == Phase::Claimed && record.journal.is_empty() && record.migrations.is_empty()
 }

@@ -26,6 +26,7 @@ use crate::fence::{Raised, raise_fence};
 use crate::identity::DeploymentId;
 use crate::journal::{ObjectRef, PlannedMutation, Settlement};
 use crate::lease::{Keeper, LeaseTimes};
+use crate::migration::MigrationEntry;
 use crate::phase::{Advance, Phase};
 use patience::Patience;
 
@@ -262,6 +263,17 @@ impl Session {
     pub async fn evidence(&mut self, evidence: Evidence) -> Result<()> {
         let mut record = self.claimed()?.record.clone();
         record.add_evidence(evidence);
+        self.write_deployment(record).await
+    }
+
+    /// Writes down what is about to be done to a database, or was done. What changes one must follow only after
+    /// this has returned.
+    ///
+    /// # Errors
+    /// The lease is lost, or the record cannot be written: then the change must not be made.
+    pub async fn migration(&mut self, entry: MigrationEntry) -> Result<()> {
+        let mut record = self.claimed()?.record.clone();
+        record.add_migration(entry);
         self.write_deployment(record).await
     }
 

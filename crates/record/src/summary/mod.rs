@@ -7,12 +7,14 @@ mod escape;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use jiff::{SignedDuration, Timestamp};
 
 use crate::deployment::{DeploymentRecord, Evidence, PhaseEntry};
 use crate::journal::Outcome;
+use crate::migration::MigrationEvent;
 use crate::phase::Phase;
 use escape::{code, label, link};
 
@@ -30,6 +32,7 @@ pub fn summary(record: &DeploymentRecord, budgets: &Budgets, now: Timestamp) -> 
     timeline(&mut text, record, now);
     gantt(&mut text, record, budgets, now);
     evidence(&mut text, &record.evidence);
+    migrations(&mut text, record);
     journal(&mut text, record);
     text
 }
@@ -241,6 +244,47 @@ fn evidence(text: &mut String, evidence: &[Evidence]) {
             seen.probes,
             seen.lost
         );
+    }
+    text.push('\n');
+}
+
+fn migrations(text: &mut String, record: &DeploymentRecord) {
+    let databases: BTreeSet<&str> = record
+        .migrations
+        .iter()
+        .map(|entry| entry.database.as_str())
+        .collect();
+    if databases.is_empty() {
+        return;
+    }
+    let _ = writeln!(text, "| database | migrations | plan |\n|---|---|---|");
+    for database in databases {
+        let entries = record.migrations.iter();
+        let of_database = entries.filter(|entry| entry.database == database);
+        let (mut digest, mut said) = (String::new(), Vec::new());
+        for entry in of_database {
+            match &entry.event {
+                MigrationEvent::Begun { digest: of, .. } => digest = code(of),
+                MigrationEvent::Attempt { schema, .. } => {
+                    said.push(format!("{} begun", code(schema)));
+                }
+                MigrationEvent::Verified { schema } => {
+                    said.push(format!("{} verified", code(schema)));
+                }
+                MigrationEvent::Stopped { schema, why } => {
+                    said.push(format!("{} stopped: {}", code(schema), code(why)));
+                }
+                MigrationEvent::LimitsSet { role, .. } => {
+                    said.push(format!("time limits of {} set", code(role)));
+                }
+                MigrationEvent::LimitsTakenBack
+                | MigrationEvent::Ended { .. }
+                | MigrationEvent::Resolving { .. }
+                | MigrationEvent::Done => {}
+            }
+        }
+        let said = said.join(", ");
+        let _ = writeln!(text, "| {} | {said} | {digest} |", code(database));
     }
     text.push('\n');
 }

@@ -1,6 +1,8 @@
 use super::*;
 use crate::testing::{at, entered, evidence as seen, record};
-use crate::{Chain, DeploymentResult, PlannedMutation, Projection, Settlement, Verdict};
+use crate::{
+    Chain, DeploymentResult, MigrationEntry, PlannedMutation, Projection, Settlement, Verdict,
+};
 
 #[test]
 fn budgets_are_read_from_lines_or_commas() {
@@ -137,4 +139,40 @@ fn the_summary_of_a_rollback_with_hostile_names() {
     };
     record.advance(step).unwrap();
     insta::assert_snapshot!(summary(&record, &Budgets::blue_green(), at(80)));
+}
+
+#[test]
+fn databases_are_told_with_what_became_of_them() {
+    let mut record = record(Chain::Slots);
+    let events = [
+        MigrationEvent::Begun {
+            digest: "d1".to_owned(),
+            files: "f".to_owned(),
+        },
+        MigrationEvent::Verified {
+            schema: "main".to_owned(),
+        },
+        MigrationEvent::Stopped {
+            schema: "privacy".to_owned(),
+            why: "a | b\nc".to_owned(),
+        },
+    ];
+    for event in events {
+        record.add_migration(MigrationEntry {
+            at: at(0),
+            database: "shop on db:5432".to_owned(),
+            event,
+        });
+    }
+    let text = summary(&record, &Budgets::none(), at(10));
+    let line = text.lines().find(|line| line.contains("shop on db"));
+    let line = line.expect("the database has a line");
+    assert!(line.contains("<code>main</code> verified"), "{line}");
+    assert!(line.contains("<code>d1</code>"), "{line}");
+    assert!(line.contains("stopped"), "{line}");
+    assert_eq!(
+        line.matches(" | ").count(),
+        2,
+        "cells cannot be left: {line}"
+    );
 }

@@ -1,19 +1,25 @@
-//! The deployment record, for steps that belong to a deployment: claimed while the step runs and
-//! moved on when it has passed. It refuses to decide whether it has.
+//! The deployment record, for steps that belong to a deployment that an earlier step began: claimed while the step
+//! runs and moved on when it has passed. It refuses to decide whether it has.
 
 use std::time::Duration;
 
-use switchyard_deployment::{Connection, deployment_id, open_session, record_failure};
 use switchyard_record::{
-    Chain, ClaimRequest, Evidence, Freshness, Intent, Phase, RecordError, Session,
+    Chain, ClaimRequest, DeploymentRecord, Evidence, Freshness, Intent, MigrationEntry, Phase,
+    RecordError, Session, advance,
 };
 use switchyard_runner::{Context, DeploymentArgs, Failure, Kind};
+
+use crate::connection::Connection;
+use crate::failure::record_failure;
+use crate::identity::deployment_id;
+use crate::session::open_session;
 
 /// How long a session's end may take: the lease runs out by itself afterwards.
 const CLOSE_LIMIT: Duration = Duration::from_secs(3);
 
 /// The record of the deployment that this step belongs to, or nothing when it belongs to none.
-pub(crate) struct Recorder {
+#[derive(Debug)]
+pub struct Recorder {
     session: Option<Session>,
 }
 
@@ -24,7 +30,7 @@ impl Recorder {
     /// # Errors
     /// Another run's deployment is under way, somebody else holds the application, or the records
     /// cannot be read or written.
-    pub(crate) async fn open(
+    pub async fn open(
         inputs: &DeploymentArgs,
         connection: &Connection,
         context: &Context,
@@ -60,8 +66,29 @@ impl Recorder {
         })
     }
 
+    /// The record of no deployment: nothing is written.
+    #[must_use]
+    pub fn none() -> Self {
+        Self { session: None }
+    }
+
+    /// Refuses a step that may not be taken now, before it begins. One that was completed may be taken again.
+    ///
+    /// # Errors
+    /// `phase` may not follow the present one.
+    pub fn require_next(&self, phase: Phase, context: &Context) -> Result<(), Failure> {
+        let Some(record) = self.record() else {
+            return Ok(());
+        };
+        match advance(record.chain, record.phase, phase) {
+            Ok(_) => Ok(()),
+            Err(refused) => Err(failure(refused.into(), context)),
+        }
+    }
+
     /// Whether an earlier attempt of this run completed `phase` already.
-    pub(crate) fn has_passed(&self, phase: Phase) -> bool {
+    #[must_use]
+    pub fn has_passed(&self, phase: Phase) -> bool {
         let standing = self.session.as_ref().and_then(|open| open.phase().ok());
         standing.is_some_and(|standing| standing.has_passed(phase))
     }
@@ -70,7 +97,7 @@ impl Recorder {
     ///
     /// # Errors
     /// The phase may not follow, the lease is lost, or the record cannot be written.
-    pub(crate) async fn advance(&mut self, phase: Phase, context: &Context) -> Result<(), Failure> {
+    pub async fn advance(&mut self, phase: Phase, context: &Context) -> Result<(), Failure> {
         if let Some(session) = &mut self.session {
             let advanced = session.advance(phase).await;
             advanced.map_err(|error| failure(error, context))?;
@@ -83,7 +110,7 @@ impl Recorder {
     ///
     /// # Errors
     /// As [`Recorder::advance`].
-    pub(crate) async fn soak(&mut self, context: &Context) -> Result<(), Failure> {
+    pub async fn soak(&mut self, context: &Context) -> Result<(), Failure> {
         let record = self.session.as_ref().and_then(|open| open.record().ok());
         let holds_a_stage = record.is_some_and(|record| {
             record.chain == Chain::Canary
@@ -99,7 +126,7 @@ impl Recorder {
     ///
     /// # Errors
     /// The lease is lost, or the record cannot be written.
-    pub(crate) async fn evidence(
+    pub async fn evidence(
         &mut self,
         make: impl FnOnce(jiff::Timestamp) -> Evidence,
         context: &Context,
@@ -112,9 +139,31 @@ impl Recorder {
         Ok(())
     }
 
+    /// Writes down what is about to be done to a database, or was done.
+    ///
+    /// # Errors
+    /// The lease is lost, or the record cannot be written: then the change must not be made.
+    pub async fn migration(
+        &mut self,
+        entry: MigrationEntry,
+        context: &Context,
+    ) -> Result<(), Failure> {
+        if let Some(session) = &mut self.session {
+            let written = session.migration(entry).await;
+            written.map_err(|error| failure(error, context))?;
+        }
+        Ok(())
+    }
+
+    /// The record as it is known here.
+    #[must_use]
+    pub fn record(&self) -> Option<&DeploymentRecord> {
+        self.session.as_ref()?.record().ok()
+    }
+
     /// Waits until this step must stop: a rollback was ordered, or the lease is somebody else's.
     /// Without a record, for ever.
-    pub(crate) fn ordered_to_stop(&self) -> impl Future<Output = Failure> + Send + use<> {
+    pub fn ordered_to_stop(&self) -> impl Future<Output = Failure> + Send + use<> {
         let tokens = self
             .session
             .as_ref()
@@ -133,7 +182,7 @@ impl Recorder {
     }
 
     /// Releases the application's lease.
-    pub(crate) async fn close(self) {
+    pub async fn close(self) {
         if let Some(session) = self.session {
             close(session).await;
         }
