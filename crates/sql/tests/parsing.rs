@@ -3,8 +3,10 @@
 use std::ops::Range;
 
 use proptest::prelude::*;
-use switchyard_sql::statement::DoBlock;
-use switchyard_sql::{Catalog, Delivery, ServerVersion, Statement, effects, parse, phase, places};
+use switchyard_sql::statement::{AlterTableAction, ConstraintKind, DoBlock};
+use switchyard_sql::{
+    Catalog, Delivery, Name, ServerVersion, Statement, effects, parse, phase, places,
+};
 
 /// Goes through everything that is told of a script.
 fn tell(script: &str) -> Vec<Statement> {
@@ -206,4 +208,71 @@ fn a_deep_statement_is_still_understood() {
     ));
     let nested = format!("SELECT {}1{}", "(".repeat(100), ")".repeat(100));
     assert!(matches!(tell(&nested)[0], Statement::Query(_)));
+}
+
+/// `U&"…"` names something, but what is not read here.
+#[test]
+fn what_cannot_be_read_is_unknown_and_never_left_out() {
+    for script in [
+        "CREATE TABLE t (U&\"a\" int)",
+        "CREATE TABLE t (a int, UNIQUE (a, U&\"b\"))",
+        "CREATE TABLE t (a int, PRIMARY KEY (U&\"a\"))",
+        "CREATE TABLE t (a int, FOREIGN KEY (U&\"a\") REFERENCES u)",
+        "CREATE TABLE t (a int, FOREIGN KEY (a) REFERENCES u (U&\"a\"))",
+        "CREATE TABLE t (a int, CONSTRAINT U&\"c\" FOREIGN KEY (a) REFERENCES u)",
+        "CREATE TABLE t (a int CONSTRAINT U&\"c\" CHECK (a > 0))",
+        "CREATE TABLE t (a int CHECK (U&\"a\" > 0))",
+        "CREATE TABLE t PARTITION OF u (a CHECK (U&\"a\" > 0)) DEFAULT",
+        "CREATE TABLE t () INHERITS (u, U&\"v\")",
+        "CREATE INDEX i ON t (a, U&\"b\")",
+        "CREATE INDEX i ON t (a, lower(U&\"b\"))",
+        "CREATE INDEX i ON t (a) WHERE U&\"b\" IS NULL",
+        "DROP INDEX i, U&\"j\"",
+        "VACUUM FULL t, U&\"u\"",
+        "ANALYZE t, U&\"u\"",
+        "TRUNCATE t, U&\"u\"",
+        "LOCK t, U&\"u\"",
+        "COMMENT ON COLUMN s.t.U&\"c\" IS 'x'",
+        "SET lock_timeout = E'\\x30'",
+        "SET search_path = a, U&\"b\"",
+        "SET SCHEMA U&'b'",
+        "SET lock_timeout FROM CURRENT",
+        "RESET U&\"lock_timeout\"",
+        "ALTER TABLE t SET (fillfactor = 70, U&\"user_catalog_table\" = true)",
+        "ALTER TABLE t ADD UNIQUE (a, U&\"b\")",
+        "ALTER TABLE t ADD CONSTRAINT U&\"c\" CHECK (a > 0)",
+        "ALTER TABLE t ADD CONSTRAINT U&\"c\" EXCLUDE (a WITH =)",
+        "ALTER TABLE t ADD COLUMN a int CONSTRAINT U&\"c\" REFERENCES u",
+        "ALTER TABLE t DROP COLUMN U&\"a\"",
+    ] {
+        let statements = tell(script);
+        let is_unknown = match statements.as_slice() {
+            [Statement::Unknown(_)] => true,
+            [Statement::AlterTable(alter)] => {
+                matches!(alter.actions.as_slice(), [AlterTableAction::Unknown(_)])
+            }
+            _ => false,
+        };
+        assert!(is_unknown, "{script}: {statements:?}");
+    }
+}
+
+#[test]
+fn a_foreign_key_has_its_columns() {
+    let statements = tell("ALTER TABLE t ADD FOREIGN KEY (a, b) REFERENCES u (c, d)");
+    let [Statement::AlterTable(alter)] = statements.as_slice() else {
+        panic!("{statements:?}");
+    };
+    let AlterTableAction::AddConstraint(constraint) = &alter.actions[0] else {
+        panic!("{alter:?}");
+    };
+    let words = |words: [&str; 2]| words.map(str::to_owned).to_vec();
+    assert_eq!(
+        constraint.kind,
+        ConstraintKind::ForeignKey {
+            columns: words(["a", "b"]),
+            references: Name::plain("u"),
+            referenced: words(["c", "d"]),
+        }
+    );
 }

@@ -30,7 +30,7 @@ fn action(action: ast::AlterTableAction) -> Option<AlterTableAction> {
         Parsed::AddColumn(add) => AlterTableAction::AddColumn {
             column: Box::new(column::column(
                 add.column_name(),
-                add.ty(),
+                names::data_type(add.ty()?.syntax())?,
                 add.constraints(),
             )?),
             if_not_exists: add.if_not_exists().is_some(),
@@ -97,10 +97,10 @@ fn action(action: ast::AlterTableAction) -> Option<AlterTableAction> {
             ends: true,
         },
         Parsed::SetOptions(set) => AlterTableAction::Storage {
-            parameters: parameters(set.syntax()),
+            parameters: parameters(set.syntax())?,
         },
         Parsed::ResetOptions(reset) => AlterTableAction::Storage {
-            parameters: parameters(reset.syntax()),
+            parameters: parameters(reset.syntax())?,
         },
         Parsed::ClusterOn(_) | Parsed::SetWithoutCluster(_) => AlterTableAction::ClusterOn,
         Parsed::DisableTrigger(_)
@@ -181,18 +181,18 @@ fn is_plain_cast(using: &ast::UsingExpr, column: &str) -> bool {
 }
 
 /// The names in a list `(name = value, …)`.
-fn parameters(node: &squawk_syntax::SyntaxNode) -> Vec<StorageParameter> {
+fn parameters(node: &squawk_syntax::SyntaxNode) -> Option<Vec<StorageParameter>> {
     let mut is_name = false;
     let mut found = Vec::new();
     for token in names::tokens(node) {
         match token.kind() {
             SyntaxKind::L_PAREN | SyntaxKind::COMMA => is_name = true,
             _ if is_name => {
-                found.extend(names::identifier(token.text()).map(StorageParameter));
+                found.push(StorageParameter(names::identifier(token.text())?));
                 is_name = false;
             }
             _ => {}
         }
     }
-    found
+    Some(found)
 }

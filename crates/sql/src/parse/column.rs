@@ -4,17 +4,18 @@ use squawk_syntax::SyntaxNode;
 use squawk_syntax::ast::{self, AstNode};
 
 use super::{expression, names};
+use crate::DataType;
 use crate::statement::{Column, ColumnSource, Constraint, ConstraintKind};
 
 /// A column by the parts that declare it.
 pub(super) fn column(
     name: Option<ast::ColumnName>,
-    data_type: Option<ast::Type>,
+    data_type: DataType,
     constraints: impl Iterator<Item = ast::Constraint>,
 ) -> Option<Column> {
     let mut column = Column {
         name: names::word(name?.syntax())?,
-        data_type: names::data_type(data_type?.syntax())?,
+        data_type,
         is_not_null: false,
         source: ColumnSource::Nothing,
         constraints: Vec::new(),
@@ -68,7 +69,7 @@ fn add(column: &mut Column, constraint: ast::Constraint) -> Option<()> {
         ast::Constraint::CheckConstraint(check) => column.constraints.push(self::check(&check)?),
         ast::Constraint::ReferencesConstraint(references) => {
             column.constraints.push(Constraint {
-                name: constraint_name(references.constraint_name_clause()),
+                name: constraint_name(references.constraint_name_clause())?,
                 kind: ConstraintKind::ForeignKey {
                     columns: vec![column.name.clone()],
                     references: names::name(references.table()?.syntax())?,
@@ -82,7 +83,7 @@ fn add(column: &mut Column, constraint: ast::Constraint) -> Option<()> {
         }
         ast::Constraint::ForeignKeyConstraint(key) => column.constraints.push(foreign_key(&key)?),
         ast::Constraint::ExcludeConstraint(exclude) => {
-            column.constraints.push(self::exclude(&exclude))
+            column.constraints.push(self::exclude(&exclude)?)
         }
     }
     Some(())
@@ -108,9 +109,9 @@ pub(super) fn constraint(constraint: ast::Constraint) -> Option<Constraint> {
         ast::Constraint::UniqueConstraint(unique) => self::unique(&unique),
         ast::Constraint::PrimaryKeyConstraint(key) => primary_key(&key),
         ast::Constraint::ForeignKeyConstraint(key) => foreign_key(&key),
-        ast::Constraint::ExcludeConstraint(exclude) => Some(self::exclude(&exclude)),
+        ast::Constraint::ExcludeConstraint(exclude) => self::exclude(&exclude),
         ast::Constraint::NotNullConstraint(not_null) => Some(Constraint {
-            name: constraint_name(not_null.constraint_name_clause()),
+            name: constraint_name(not_null.constraint_name_clause())?,
             kind: ConstraintKind::NotNull {
                 column: names::word(not_null.column_name_ref()?.syntax())?,
             },
@@ -138,7 +139,7 @@ pub(super) fn table_constraint(constraint: ast::TableConstraint) -> Option<Const
 fn check(check: &ast::CheckConstraint) -> Option<Constraint> {
     let condition = check.expr()?;
     Some(Constraint {
-        name: constraint_name(check.constraint_name_clause()),
+        name: constraint_name(check.constraint_name_clause())?,
         kind: ConstraintKind::Check {
             columns: expression::columns(condition.syntax())?,
             not_null: expression::not_null_columns(&condition),
@@ -149,9 +150,9 @@ fn check(check: &ast::CheckConstraint) -> Option<Constraint> {
 
 fn unique(unique: &ast::UniqueConstraint) -> Option<Constraint> {
     Some(Constraint {
-        name: constraint_name(unique.constraint_name_clause()),
+        name: constraint_name(unique.constraint_name_clause())?,
         kind: ConstraintKind::Unique {
-            columns: key_columns(unique.index_parameters()),
+            columns: key_columns(unique.index_parameters())?,
             using_index: using_index(unique.using_index())?,
         },
         is_not_valid: false,
@@ -160,52 +161,62 @@ fn unique(unique: &ast::UniqueConstraint) -> Option<Constraint> {
 
 fn primary_key(key: &ast::PrimaryKeyConstraint) -> Option<Constraint> {
     Some(Constraint {
-        name: constraint_name(key.constraint_name_clause()),
+        name: constraint_name(key.constraint_name_clause())?,
         kind: ConstraintKind::PrimaryKey {
-            columns: key_columns(key.index_parameters()),
+            columns: key_columns(key.index_parameters())?,
             using_index: using_index(key.using_index())?,
         },
         is_not_valid: false,
     })
 }
 
-fn exclude(exclude: &ast::ExcludeConstraint) -> Constraint {
-    Constraint {
-        name: constraint_name(exclude.constraint_name_clause()),
+fn exclude(exclude: &ast::ExcludeConstraint) -> Option<Constraint> {
+    Some(Constraint {
+        name: constraint_name(exclude.constraint_name_clause())?,
         kind: ConstraintKind::Exclude,
         is_not_valid: false,
-    }
+    })
 }
 
 fn foreign_key(key: &ast::ForeignKeyConstraint) -> Option<Constraint> {
-    let lists = key.syntax().children().filter(|child| {
-        ast::ConstraintColumnRefList::can_cast(child.kind())
-            || ast::ColumnRefList::can_cast(child.kind())
-    });
-    let mut lists = lists.map(|list| column_words(&list));
+    let lists = key.syntax().children();
+    let mut lists = lists.filter_map(ast::ForeignKeyColumnList::cast);
+    let own = lists.next()?;
+    let referenced = lists.next();
+    let periods = std::iter::once(&own).chain(&referenced);
+    if periods
+        .filter_map(|list| list.period_column())
+        .next()
+        .is_some()
+    {
+        return None;
+    }
     Some(Constraint {
-        name: constraint_name(key.constraint_name_clause()),
+        name: constraint_name(key.constraint_name_clause())?,
         kind: ConstraintKind::ForeignKey {
-            columns: lists.next().unwrap_or_default(),
-            referenced: lists.next().unwrap_or_default(),
+            columns: column_words(own.syntax())?,
+            referenced: match referenced {
+                Some(referenced) => column_words(referenced.syntax())?,
+                None => Vec::new(),
+            },
             references: names::name(key.table_name_ref()?.syntax())?,
         },
         is_not_valid: is_not_valid(key.constraint_options()),
     })
 }
 
-fn key_columns(parameters: Option<ast::IndexParameters>) -> Vec<String> {
-    let list = parameters.and_then(|parameters| parameters.column_list());
-    list.map(|list| column_words(list.syntax()))
-        .unwrap_or_default()
+/// The columns of a key; none where it is written at its column, or has an index already.
+fn key_columns(parameters: Option<ast::IndexParameters>) -> Option<Vec<String>> {
+    match parameters.and_then(|parameters| parameters.column_list()) {
+        Some(list) => column_words(list.syntax()),
+        None => Some(Vec::new()),
+    }
 }
 
-/// The columns of a list in parentheses.
-pub(super) fn column_words(list: &SyntaxNode) -> Vec<String> {
+/// The columns of a list in parentheses, all of them or none.
+fn column_words(list: &SyntaxNode) -> Option<Vec<String>> {
     let columns = list.children().filter_map(ast::ColumnNameRef::cast);
-    columns
-        .filter_map(|column| names::word(column.syntax()))
-        .collect()
+    columns.map(|column| names::word(column.syntax())).collect()
 }
 
 /// The index of `USING INDEX`; the outer option tells whether it could be read.
@@ -220,8 +231,16 @@ fn using_index(using: Option<ast::UsingIndexName>) -> Option<Option<crate::Name>
     }
 }
 
-fn constraint_name(clause: Option<ast::ConstraintNameClause>) -> Option<String> {
-    names::word(clause?.constraint_name()?.syntax())
+/// The name of a constraint; the outer option tells whether it could be read.
+#[expect(
+    clippy::option_option,
+    reason = "a name that cannot be read is not the same as none"
+)]
+fn constraint_name(clause: Option<ast::ConstraintNameClause>) -> Option<Option<String>> {
+    match clause {
+        None => Some(None),
+        Some(clause) => names::word(clause.constraint_name()?.syntax()).map(Some),
+    }
 }
 
 fn is_not_valid(mut options: impl Iterator<Item = ast::ConstraintOption>) -> bool {

@@ -79,11 +79,13 @@ fn tables(statement: &Stmt) -> Option<Option<Statement>> {
         Stmt::Truncate(it) => truncate(it),
         Stmt::Lock(it) => lock(it),
         Stmt::Cluster(it) => cluster(it),
-        Stmt::Vacuum(it) => Some(vacuum(it)),
-        Stmt::Analyze(it) => Some(Statement::Maintain(Maintain {
-            kind: MaintainKind::Analyze,
-            tables: maintained(it.table_and_columns_list()),
-        })),
+        Stmt::Vacuum(it) => vacuum(it),
+        Stmt::Analyze(it) => maintained(it.table_and_columns_list()).map(|tables| {
+            Statement::Maintain(Maintain {
+                kind: MaintainKind::Analyze,
+                tables,
+            })
+        }),
         _ => return None,
     })
 }
@@ -192,7 +194,7 @@ fn cluster(cluster: &ast::Cluster) -> Option<Statement> {
     }))
 }
 
-fn vacuum(vacuum: &ast::Vacuum) -> Statement {
+fn vacuum(vacuum: &ast::Vacuum) -> Option<Statement> {
     let options = vacuum.vacuum_option_list().into_iter();
     let is_full = options
         .flat_map(|list| list.vacuum_options())
@@ -208,16 +210,17 @@ fn vacuum(vacuum: &ast::Vacuum) -> Statement {
     } else {
         MaintainKind::Vacuum
     };
-    Statement::Maintain(Maintain {
+    Some(Statement::Maintain(Maintain {
         kind,
-        tables: maintained(vacuum.table_and_columns_list()),
-    })
+        tables: maintained(vacuum.table_and_columns_list())?,
+    }))
 }
 
-fn maintained(list: Option<ast::TableAndColumnsList>) -> Vec<crate::Name> {
+/// The tables of a list, all of them or none; no list is all tables.
+fn maintained(list: Option<ast::TableAndColumnsList>) -> Option<Vec<crate::Name>> {
     let tables = list.into_iter().flat_map(|list| list.table_and_columnss());
     tables
-        .filter_map(|table| names::name(table.table_relation_name()?.syntax()))
+        .map(|table| names::name(table.table_relation_name()?.syntax()))
         .collect()
 }
 
@@ -289,10 +292,11 @@ fn comment(comment: &ast::CommentOn) -> Option<Statement> {
             on_named(names::name(&name?), OnTableKind::Comment)
         }
         ast::CommentObject::ObjectColumn(it) => {
-            let mut parts: Vec<String> = names::tokens(it.name()?.syntax())
+            let parts: Option<Vec<String>> = names::tokens(it.name()?.syntax())
                 .filter(|token| token.text() != ".")
-                .filter_map(|token| names::identifier(token.text()))
+                .map(|token| names::identifier(token.text()))
                 .collect();
+            let mut parts = parts?;
             parts.pop()?;
             let name = parts.pop()?;
             let table = crate::Name {
@@ -473,14 +477,15 @@ fn set(set: &ast::Set) -> Option<Statement> {
     let (name, value) = match set.set_target()? {
         ast::SetTarget::SetConfig(config) => {
             let value = match config.config_assignment()? {
-                ast::ConfigAssignment::ToConfigValue(to) => values(&to),
-                ast::ConfigAssignment::FromCurrent(_) => None,
+                ast::ConfigAssignment::ToConfigValue(to) if to.default_token().is_some() => None,
+                ast::ConfigAssignment::ToConfigValue(to) => Some(values(&to)?),
+                ast::ConfigAssignment::FromCurrent(_) => return None,
             };
             (dotted(config.config_parameter_ref()?.syntax())?, value)
         }
         ast::SetTarget::SetSchemaValue(schema) => {
-            let value = names::string(&schema.literal()?.syntax().text().to_string());
-            ("search_path".to_owned(), value)
+            let value = names::string(&schema.literal()?.syntax().text().to_string())?;
+            ("search_path".to_owned(), Some(value))
         }
         ast::SetTarget::SetTimeZone(zone) => {
             let words: Vec<String> = names::tokens(zone.syntax())
@@ -502,17 +507,13 @@ fn set(set: &ast::Set) -> Option<Statement> {
     }))
 }
 
+/// The values of a parameter, all of them or none.
 fn values(to: &ast::ToConfigValue) -> Option<String> {
-    if to.default_token().is_some() {
-        return None;
-    }
     let values = to.config_values().map(|value| {
         let text = value.syntax().text().to_string();
-        names::string(&text)
-            .or_else(|| names::identifier(&text))
-            .unwrap_or(text)
+        names::string(&text).or_else(|| names::identifier(&text))
     });
-    Some(values.collect::<Vec<_>>().join(", "))
+    Some(values.collect::<Option<Vec<_>>>()?.join(", "))
 }
 
 /// A parameter's whole name; those of extensions have a dot in them.

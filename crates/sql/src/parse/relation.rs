@@ -8,7 +8,7 @@ use crate::statement::{
     AlterIndex, AlterIndexAction, CreateIndex, CreateTable, CreateTableAs, DropIndex,
     DropRelations, Query, Reindex, ReindexTarget,
 };
-use crate::{Name, Statement};
+use crate::{DataType, Name, Statement};
 
 /// `CREATE TABLE`.
 pub(super) fn create_table(create: &ast::CreateTable) -> Option<CreateTable> {
@@ -36,7 +36,15 @@ pub(super) fn create_table(create: &ast::CreateTable) -> Option<CreateTable> {
     let arguments = create.table_arg_list().into_iter();
     for argument in arguments.flat_map(|list| list.args()) {
         match argument {
-            ast::TableArg::Column(own) => table.columns.extend(own_column(&own)),
+            ast::TableArg::Column(own) => {
+                let column = own_column(&own)?;
+                if own.ty().is_some() {
+                    table.columns.push(column);
+                } else {
+                    // It adds to a column of the parent, or of the type that the table is made of.
+                    table.constraints.extend(column.constraints);
+                }
+            }
             ast::TableArg::TableConstraint(constraint) => {
                 table
                     .constraints
@@ -52,7 +60,6 @@ pub(super) fn create_table(create: &ast::CreateTable) -> Option<CreateTable> {
     Some(table)
 }
 
-/// A column of `PARTITION OF` has no type: it adds to the parent's, and is left out.
 fn own_column(own: &ast::Column) -> Option<crate::statement::Column> {
     let constraints = own.clauses().filter_map(|clause| match clause {
         ast::ColumnClause::ColumnConstraint(constraint) => {
@@ -64,7 +71,11 @@ fn own_column(own: &ast::Column) -> Option<crate::statement::Column> {
         | ast::ColumnClause::Storage(_)
         | ast::ColumnClause::WithOptions(_) => None,
     });
-    column::column(own.name(), own.ty(), constraints)
+    let data_type = match own.ty() {
+        Some(data_type) => names::data_type(data_type.syntax())?,
+        None => DataType::new(&Name::plain("text"), None, false),
+    };
+    column::column(own.name(), data_type, constraints)
 }
 
 /// `CREATE TABLE … AS`.
