@@ -1,10 +1,12 @@
 //! What each statement changes in the catalog.
 
+use super::children::{constraint_of, is_shared};
 use super::constraint_name::{constraint_name, index_name};
 use super::{Catalog, Index, KnownColumn, KnownConstraint, Table, UserType};
 use crate::statement::{
     AlterDomainAction, AlterIndexAction, AlterTable, AlterTableAction, AlterTypeAction, Column,
-    ColumnSource, Constraint, ConstraintKind, CreateTable, OnTableKind, TransactionCommand,
+    ColumnSource, Constraint, ConstraintKind, CreateIndex, CreateTable, OnTableKind,
+    TransactionCommand,
 };
 use crate::{BaseType, Name, Statement};
 
@@ -24,38 +26,25 @@ impl Catalog {
             Statement::AlterTable(alter) => self.alter_table(alter),
             Statement::DropTable(drop) | Statement::DropView(drop) => {
                 for name in &drop.names {
-                    self.drop_table(name);
+                    self.drop_table(&self.resolve(name));
                 }
             }
-            Statement::CreateIndex(create) => {
-                let table = self.resolve(&create.table);
-                let name = match &create.name {
-                    Some(name) => name.clone(),
-                    None => table.beside(index_name(&table.name, &create.columns, |name| {
-                        self.indexes.contains_key(&table.beside(name))
-                    })),
-                };
-                let index = Index {
-                    table: table.clone(),
-                    columns: create.columns.clone(),
-                    expression_columns: create.expression_columns.clone(),
-                    is_plain: create.is_plain,
-                    is_unique: create.is_unique,
-                };
-                let name = self.resolve(&name);
-                self.indexes.insert(name, index);
-            }
+            Statement::CreateIndex(create) => self.create_index(create),
             Statement::DropIndex(drop) => {
                 for name in &drop.names {
-                    let name = self.resolve(name);
-                    self.indexes.remove(&name);
+                    self.drop_index(&self.resolve(name));
                 }
             }
-            Statement::AlterIndex(alter) => {
-                if let AlterIndexAction::Rename(to) = &alter.action {
-                    self.rename_index(&alter.name, to);
+            Statement::AlterIndex(alter) => match &alter.action {
+                AlterIndexAction::Rename(to) => self.rename_index(&self.resolve(&alter.name), to),
+                AlterIndexAction::Attach(part) => {
+                    let (whole, part) = (self.resolve(&alter.name), self.resolve(part));
+                    if let Some(part) = self.indexes.get_mut(&part) {
+                        part.part_of = Some(whole);
+                    }
                 }
-            }
+                AlterIndexAction::SetTablespace | AlterIndexAction::Other => {}
+            },
             Statement::CreateView(create) if create.is_materialized => {
                 let table = Table {
                     is_materialized_view: true,
@@ -66,7 +55,8 @@ impl Catalog {
             }
             Statement::AlterView(alter) => {
                 if let Some(to) = &alter.renames_to {
-                    self.rename_table(&alter.name, to);
+                    let name = self.resolve(&alter.name);
+                    self.move_table(&name, &name.beside(to));
                 }
             }
             Statement::CreateType(create) => {
@@ -86,7 +76,8 @@ impl Catalog {
             }
             Statement::AlterType(alter) => {
                 if let AlterTypeAction::Rename(to) = &alter.action {
-                    self.rename_type(&alter.name, to);
+                    let name = self.resolve(&alter.name);
+                    self.move_type(&name, &name.beside(to));
                 }
             }
             Statement::AlterDomain(alter) => match alter.action {
@@ -103,8 +94,7 @@ impl Catalog {
             },
             Statement::DropType(drop) => {
                 for name in &drop.names {
-                    let name = self.resolve(name);
-                    self.types.remove(&name);
+                    self.drop_type(&self.resolve(name), drop.cascades);
                 }
             }
             Statement::Do(block) => {
@@ -212,36 +202,89 @@ impl Catalog {
         }
         self.tables.insert(name.clone(), table);
         for column in &create.columns {
-            self.add_column(&name, column);
+            self.add_column(&name, column, &[]);
         }
         for constraint in &create.constraints {
             self.add_constraint(&name, constraint);
         }
+        for parent in create.partition_of.iter().chain(&create.inherits) {
+            self.take_after(&name, &self.resolve(parent));
+        }
     }
 
-    fn add_column(&mut self, table: &Name, column: &Column) {
+    fn create_index(&mut self, create: &CreateIndex) {
+        let table = self.resolve(&create.table);
+        let name = match &create.name {
+            Some(name) => self.resolve(name),
+            None => table.beside(index_name(&table.name, &create.columns, |name| {
+                self.indexes.contains_key(&table.beside(name))
+            })),
+        };
+        if create.if_not_exists && self.indexes.contains_key(&name) {
+            return;
+        }
+        let index = Index {
+            table: table.clone(),
+            columns: create.columns.clone(),
+            part_of: None,
+            expression_columns: create.expression_columns.clone(),
+            is_plain: create.is_plain,
+            is_unique: create.is_unique,
+        };
+        if !create.is_only {
+            for child in self.descendants(&table) {
+                if self.is_partition(&child) {
+                    self.add_part_of_index(&child, &name, &index);
+                }
+            }
+        }
+        self.indexes.insert(name, index);
+    }
+
+    fn add_column(&mut self, table: &Name, column: &Column, children: &[Name]) {
         let is_serial = matches!(column.data_type.base, BaseType::Serial(_));
         let known = KnownColumn {
             data_type: stored_type(&column.data_type),
             is_not_null: column.is_not_null || is_serial,
             has_value: is_serial || column.source != ColumnSource::Nothing,
         };
-        if let Some(table) = self.tables.get_mut(table) {
-            table.columns.insert(column.name.clone(), known);
+        for table in std::iter::once(table).chain(children) {
+            self.on_table(table, |table| {
+                table.columns.insert(column.name.clone(), known.clone());
+            });
         }
         for constraint in &column.constraints {
-            self.add_constraint(table, constraint);
+            self.add_constraint_below(table, constraint, children);
         }
     }
 
-    fn add_constraint(&mut self, name: &Name, constraint: &Constraint) {
+    /// Adds a constraint to a table and to those that have it because this one has.
+    fn add_constraint_below(&mut self, name: &Name, constraint: &Constraint, children: &[Name]) {
+        let Some(own) = self.add_constraint(name, constraint) else {
+            return;
+        };
+        let given = Constraint {
+            name: Some(own),
+            ..constraint.clone()
+        };
+        for child in children {
+            if self.goes_on(child, &given.kind) {
+                self.add_part(child, name, &given);
+            }
+        }
+    }
+
+    /// Adds a constraint to a table, and gives its name.
+    pub(super) fn add_constraint(
+        &mut self,
+        name: &Name,
+        constraint: &Constraint,
+    ) -> Option<String> {
         let mut kind = constraint.kind.clone();
         if let ConstraintKind::ForeignKey { references, .. } = &mut kind {
             *references = self.resolve(references);
         }
-        let Some(table) = self.tables.get(name) else {
-            return;
-        };
+        let table = self.tables.get(name)?;
         let is_taken = |taken: &str| {
             table.constraints.contains_key(taken) || self.indexes.contains_key(&name.beside(taken))
         };
@@ -271,6 +314,7 @@ impl Catalog {
                 let index = Index {
                     table: name.clone(),
                     columns,
+                    part_of: None,
                     expression_columns: Vec::new(),
                     is_plain: true,
                     is_unique: true,
@@ -281,6 +325,7 @@ impl Catalog {
                 let index = Index {
                     table: name.clone(),
                     columns: Vec::new(),
+                    part_of: None,
                     expression_columns: Vec::new(),
                     is_plain: false,
                     is_unique: false,
@@ -301,103 +346,104 @@ impl Catalog {
             kind,
             is_valid: !constraint.is_not_valid,
         };
-        if let Some(table) = self.tables.get_mut(name) {
-            table.constraints.insert(own, known);
-        }
+        let table = self.tables.get_mut(name)?;
+        table.constraints.insert(own.clone(), known);
+        Some(own)
     }
 
-    #[expect(
-        clippy::wildcard_enum_match_arm,
-        reason = "`change_column` names every action"
-    )]
     fn alter_table(&mut self, alter: &AlterTable) {
         let mut name = self.resolve(&alter.table);
         for action in &alter.actions {
-            match action {
-                AlterTableAction::AddColumn {
-                    column,
-                    if_not_exists,
-                } => {
-                    let is_there = self.column(&name, &column.name).is_some();
-                    if !(*if_not_exists && is_there) {
-                        self.add_column(&name, column);
-                    }
-                }
-                AlterTableAction::AddConstraint(constraint) => {
-                    self.add_constraint(&name, constraint)
-                }
-                AlterTableAction::Rename { to } => {
-                    self.rename_table(&name, to);
-                    name = name.beside(to.clone());
-                }
-                AlterTableAction::SetSchema { schema } => {
-                    if let Some(table) = self.tables.remove(&name) {
-                        name.schema = Some(schema.clone());
-                        self.tables.insert(name.clone(), table);
-                    }
-                }
-                AlterTableAction::AttachPartition { child, is_default } => {
-                    self.has_children = true;
-                    let child = self.resolve(child);
-                    if let Some(table) = self.tables.get_mut(&child) {
-                        table.is_default_partition = *is_default;
-                        table.partition_of = Some(name.clone());
-                    }
-                }
-                AlterTableAction::DetachPartition { child, .. } => {
-                    let child = self.resolve(child);
-                    if let Some(table) = self.tables.get_mut(&child) {
-                        table.partition_of = None;
-                    }
-                }
-                AlterTableAction::Inherit { parent, ends } => {
-                    self.has_children = true;
-                    let parent = self.resolve(parent);
-                    if let Some(table) = self.tables.get_mut(&name) {
-                        table.inherits.retain(|other| *other != parent);
-                        if !ends {
-                            table.inherits.push(parent);
-                        }
-                    }
-                }
-                AlterTableAction::DropConstraint { name: dropped, .. } => {
-                    self.indexes.remove(&name.beside(dropped.clone()));
-                    self.on_table(&name, |table| {
-                        table.constraints.remove(dropped);
-                    });
-                }
-                AlterTableAction::RenameConstraint { from, to } => {
-                    self.rename_index(&name.beside(from.clone()), to);
-                    self.on_table(&name, |table| {
-                        if let Some(constraint) = table.constraints.remove(from) {
-                            table.constraints.insert(to.clone(), constraint);
-                        }
-                    });
-                }
-                AlterTableAction::RenameColumn { from, to } => self.rename_column(&name, from, to),
-                AlterTableAction::DropColumn { column, .. } => self.drop_column(&name, column),
-                _ => self.on_table(&name, |table| change_column(table, action)),
+            let children = if alter.is_only {
+                Vec::new()
+            } else {
+                self.descendants(&name)
+            };
+            let sharing = children.iter().filter(|child| {
+                is_shared(action)
+                    && constraint_of(action)
+                        .is_none_or(|constraint| self.shares(child, &name, constraint))
+            });
+            let sharing: Vec<Name> = sharing.cloned().collect();
+            self.alter(&mut name, action, &children);
+            for mut child in sharing {
+                self.alter(&mut child, action, &[]);
             }
         }
     }
 
-    fn on_table(&mut self, name: &Name, change: impl FnOnce(&mut Table)) {
-        if let Some(table) = self.tables.get_mut(name) {
-            change(table);
-        }
-    }
-
-    fn drop_table(&mut self, name: &Name) {
-        let name = self.resolve(name);
-        for child in self.descendants(&name) {
-            self.tables.remove(&child);
-        }
-        self.tables.remove(&name);
-        self.indexes.retain(|_, index| index.table != name);
-        for other in self.tables.values_mut() {
-            other.constraints.retain(|_, constraint| {
-                !matches!(&constraint.kind, ConstraintKind::ForeignKey { references, .. } if *references == name)
-            });
+    /// Takes in what an action does to one table, and constraints for its partitions and children too.
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "`change_column` names every action"
+    )]
+    fn alter(&mut self, name: &mut Name, action: &AlterTableAction, children: &[Name]) {
+        match action {
+            AlterTableAction::AddColumn {
+                column,
+                if_not_exists,
+            } => {
+                let is_there = self.column(name, &column.name).is_some();
+                if !(*if_not_exists && is_there) {
+                    self.add_column(name, column, children);
+                }
+            }
+            AlterTableAction::AddConstraint(constraint) => {
+                self.add_constraint_below(name, constraint, children);
+            }
+            AlterTableAction::Rename { to } => {
+                let renamed = name.beside(to.clone());
+                // The words are the same for an index.
+                self.rename_index(name, to);
+                self.move_table(name, &renamed);
+                *name = renamed;
+            }
+            AlterTableAction::SetSchema { schema } => {
+                let moved = Name {
+                    schema: Some(schema.clone()),
+                    name: name.name.clone(),
+                };
+                self.move_table(name, &moved);
+                *name = moved;
+            }
+            AlterTableAction::AttachPartition { child, is_default } => {
+                self.has_children = true;
+                let child = self.resolve(child);
+                self.on_table(&child, |table| {
+                    table.is_default_partition = *is_default;
+                    table.partition_of = Some(name.clone());
+                });
+                self.take_after(&child, name);
+            }
+            AlterTableAction::DetachPartition { child, .. } => {
+                let child = self.resolve(child);
+                self.on_table(&child, |table| table.partition_of = None);
+                for index in self.indexes.values_mut() {
+                    if index.table == child {
+                        index.part_of = None;
+                    }
+                }
+            }
+            AlterTableAction::Inherit { parent, ends } => {
+                self.has_children = true;
+                let parent = self.resolve(parent);
+                self.on_table(name, |table| {
+                    table.inherits.retain(|other| *other != parent);
+                    if !ends {
+                        table.inherits.push(parent);
+                    }
+                });
+            }
+            AlterTableAction::DropConstraint {
+                name: dropped,
+                cascades,
+            } => self.drop_constraint(name, dropped, *cascades),
+            AlterTableAction::RenameConstraint { from, to } => {
+                self.rename_constraint(name, from, to);
+            }
+            AlterTableAction::RenameColumn { from, to } => self.rename_column(name, from, to),
+            AlterTableAction::DropColumn { column, .. } => self.drop_column(name, column),
+            _ => self.on_table(name, |table| change_column(table, action)),
         }
     }
 
@@ -409,114 +455,6 @@ impl Catalog {
             .collect();
         for name in temporary {
             self.drop_table(&name);
-        }
-    }
-
-    fn drop_column(&mut self, name: &Name, column: &str) {
-        let names = |columns: &[String]| columns.iter().any(|other| other == column);
-        self.indexes
-            .retain(|_, index| index.table != *name || !names(&index.columns));
-        self.on_table(name, |table| {
-            table.columns.remove(column);
-            table
-                .constraints
-                .retain(|_, constraint| match &constraint.kind {
-                    ConstraintKind::Check { columns, .. }
-                    | ConstraintKind::Unique { columns, .. }
-                    | ConstraintKind::PrimaryKey { columns, .. }
-                    | ConstraintKind::ForeignKey { columns, .. } => !names(columns),
-                    ConstraintKind::NotNull { column: other } => other != column,
-                    ConstraintKind::Exclude => true,
-                });
-        });
-    }
-
-    fn rename_column(&mut self, name: &Name, from: &str, to: &str) {
-        let rename = |columns: &mut Vec<String>| {
-            for column in columns.iter_mut().filter(|column| *column == from) {
-                to.clone_into(column);
-            }
-        };
-        for index in self
-            .indexes
-            .values_mut()
-            .filter(|index| index.table == *name)
-        {
-            rename(&mut index.columns);
-        }
-        self.on_table(name, |table| {
-            if let Some(column) = table.columns.remove(from) {
-                table.columns.insert(to.to_owned(), column);
-            }
-            for constraint in table.constraints.values_mut() {
-                match &mut constraint.kind {
-                    ConstraintKind::Check { columns, not_null } => {
-                        rename(columns);
-                        rename(not_null);
-                    }
-                    ConstraintKind::Unique { columns, .. }
-                    | ConstraintKind::PrimaryKey { columns, .. }
-                    | ConstraintKind::ForeignKey { columns, .. } => rename(columns),
-                    ConstraintKind::NotNull { .. } | ConstraintKind::Exclude => {}
-                }
-            }
-        });
-    }
-
-    fn rename_table(&mut self, name: &Name, to: &str) {
-        let name = self.resolve(name);
-        let renamed = name.beside(to);
-        if let Some(table) = self.tables.remove(&name) {
-            self.tables.insert(renamed.clone(), table);
-        }
-        for index in self
-            .indexes
-            .values_mut()
-            .filter(|index| index.table == name)
-        {
-            index.table = renamed.clone();
-        }
-        for other in self.tables.values_mut() {
-            if other.partition_of.as_ref() == Some(&name) {
-                other.partition_of = Some(renamed.clone());
-            }
-            for constraint in other.constraints.values_mut() {
-                if let ConstraintKind::ForeignKey { references, .. } = &mut constraint.kind
-                    && *references == name
-                {
-                    *references = renamed.clone();
-                }
-            }
-        }
-    }
-
-    fn rename_index(&mut self, name: &Name, to: &str) {
-        let name = self.resolve(name);
-        if let Some(index) = self.indexes.remove(&name) {
-            self.indexes.insert(name.beside(to), index);
-        }
-    }
-
-    fn rename_type(&mut self, name: &Name, to: &str) {
-        let name = self.resolve(name);
-        let renamed = name.beside(to);
-        if let Some(user_type) = self.types.remove(&name) {
-            self.types.insert(renamed.clone(), user_type);
-        }
-        let schema = self
-            .default_schema
-            .clone()
-            .unwrap_or_else(|| "public".to_owned());
-        for column in self
-            .tables
-            .values_mut()
-            .flat_map(|table| table.columns.values_mut())
-        {
-            if let BaseType::Named(other) = &mut column.data_type.base
-                && other.or_in(&schema) == name
-            {
-                *other = renamed.clone();
-            }
         }
     }
 }

@@ -4,7 +4,9 @@
 //! everything that it does not have is unknown, not absent.
 
 mod apply;
+mod children;
 mod constraint_name;
+mod follow;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -78,6 +80,8 @@ pub struct Index {
     pub table: Name,
     /// Its plain columns.
     pub columns: Vec<String>,
+    /// The index of the parent that it is a part of, where its table is a partition.
+    pub part_of: Option<Name>,
     /// Columns that its expressions and its condition name.
     pub expression_columns: Vec<String>,
     /// Whether it is made of plain columns alone, and has all rows in it.
@@ -286,6 +290,24 @@ impl Catalog {
             })
             .filter(|references| *references != own)
             .collect()
+    }
+
+    /// The tables that the foreign keys of a table reference, those that it has by its parent left out.
+    pub(crate) fn referenced_by_itself(&self, table: &Name) -> BTreeSet<Name> {
+        let own = self.resolve(table);
+        let mut referenced = BTreeSet::new();
+        if let Some(table) = self.tables.get(&own) {
+            for (name, constraint) in &table.constraints {
+                let parent = table.partition_of.as_ref();
+                if let ConstraintKind::ForeignKey { references, .. } = &constraint.kind
+                    && *references != own
+                    && !parent.is_some_and(|parent| self.shares(&own, parent, name))
+                {
+                    referenced.insert(references.clone());
+                }
+            }
+        }
+        referenced
     }
 
     /// Tables that have a column of a type.

@@ -77,7 +77,8 @@ impl Found<'_> {
         if let Some(parent) = parent {
             self.lock(&parent, LockMode::AccessExclusive);
         }
-        for referenced in self.catalog.referenced_by(table) {
+        // What a key does in the table that it references belongs to the key of the parent.
+        for referenced in self.catalog.referenced_by_itself(table) {
             self.lock(&referenced, LockMode::AccessExclusive);
         }
         if cascades {
