@@ -187,7 +187,8 @@ async fn send(
             },
         });
     }
-    let opened = RoleSession::read(&answer, since, assume.session_duration.duration());
+    let asked = (since, Timestamp::now());
+    let opened = RoleSession::read(&answer, asked, assume.session_duration.duration());
     let opened = opened.ok_or_else(|| StsError::Answer { role: role.clone() })?;
     session.mask(&opened.keys.secret);
     session.mask(&opened.keys.token);
@@ -195,8 +196,9 @@ async fn send(
 }
 
 impl RoleSession {
-    /// The session in an answer to a question of `since` for one of this length.
-    fn read(answer: &Response, since: Timestamp, length: Duration) -> Option<Self> {
+    /// The session in the answer to a question, asked and answered at these times, for one of this length.
+    fn read(answer: &Response, asked: (Timestamp, Timestamp), length: Duration) -> Option<Self> {
+        let (since, _) = asked;
         let text = std::str::from_utf8(answer.body()).ok()?;
         let document = Document::parse(text).ok()?;
         let of = |name: &str| {
@@ -205,7 +207,7 @@ impl RoleSession {
             is_plain.then_some(text)
         };
         let ends: Timestamp = of("Expiration")?.parse().ok()?;
-        let (until, ahead) = times(since, length, ends);
+        let (until, ahead) = times(asked, length, ends);
         let opened = Self {
             keys: Keys {
                 access_key: of("AccessKeyId")?,
@@ -232,10 +234,18 @@ impl RoleSession {
 }
 
 /// The end of a session by this machine's clock, and how far AWS's is ahead of it. AWS ends a session as
-/// long after its own present as was asked for, which tells that present.
-fn times(since: Timestamp, length: Duration, ends: Timestamp) -> (Timestamp, SignedDuration) {
-    let expected = since.checked_add(length).unwrap_or(Timestamp::MAX);
-    let ahead = ends.duration_since(expected);
+/// long after its own present as was asked for, which tells that present: some moment between the question,
+/// which may have been repeated for a while, and the answer.
+fn times(
+    (since, answered): (Timestamp, Timestamp),
+    length: Duration,
+    ends: Timestamp,
+) -> (Timestamp, SignedDuration) {
+    let end_from = |present: Timestamp| present.checked_add(length).unwrap_or(Timestamp::MAX);
+    let (expected, latest) = (end_from(since), end_from(answered));
+    // A clock that was set back meanwhile has no moment between.
+    let nearest = ends.min(latest).max(expected);
+    let ahead = ends.duration_since(nearest);
     if ahead.abs() < NOTABLE {
         (ends.min(expected), SignedDuration::ZERO)
     } else {
@@ -285,11 +295,27 @@ mod tests {
     fn a_session_ends_by_the_clock_here_and_signs_by_that_of_aws() {
         let hour = Duration::from_secs(3600);
         let zero = SignedDuration::ZERO;
-        assert_eq!(times(at(1000), hour, at(4600)), (at(4600), zero));
-        assert_eq!(times(at(1000), hour, at(4590)), (at(4590), zero));
-        assert_eq!(times(at(1000), hour, at(4602)), (at(4600), zero));
+        let at_once = (at(1000), at(1000));
+        assert_eq!(times(at_once, hour, at(4600)), (at(4600), zero));
+        assert_eq!(times(at_once, hour, at(4590)), (at(4590), zero));
+        assert_eq!(times(at_once, hour, at(4602)), (at(4600), zero));
         let ahead = SignedDuration::from_secs(600);
-        assert_eq!(times(at(1000), hour, at(5200)), (at(4600), ahead));
-        assert_eq!(times(at(1000), hour, at(4000)), (at(4600), -ahead));
+        assert_eq!(times(at_once, hour, at(5200)), (at(4600), ahead));
+        assert_eq!(times(at_once, hour, at(4000)), (at(4600), -ahead));
+    }
+
+    #[test]
+    fn a_question_that_was_repeated_for_long_makes_no_clock_wrong() {
+        let hour = Duration::from_secs(3600);
+        let zero = SignedDuration::ZERO;
+        let ahead = SignedDuration::from_secs(600);
+        let repeated = (at(1000), at(1240));
+        for ends in [4600, 4720, 4840] {
+            assert_eq!(times(repeated, hour, at(ends)), (at(4600), zero), "{ends}");
+        }
+        assert_eq!(times(repeated, hour, at(4840 + 600)), (at(4600), ahead));
+        assert_eq!(times(repeated, hour, at(4600 - 600)), (at(4600), -ahead));
+        let set_back = (at(1000), at(400));
+        assert_eq!(times(set_back, hour, at(4600)), (at(4600), zero));
     }
 }
