@@ -201,11 +201,9 @@ async fn skopeo_reads_from_ecr_with_a_password_for_each_use() {
     };
     let ended = login();
     assert_eq!(ended.code, Some(3), "{}", ended.log());
-    assert!(
-        ended.stdout.contains("ecr:GetAuthorizationToken"),
-        "{}",
-        ended.stdout
-    );
+    for words in ["ecr:GetAuthorizationToken", "for AWS's support: request id"] {
+        assert!(ended.stdout.contains(words), "{words}: {}", ended.stdout);
+    }
     assert!(!folders.config().exists());
     let role: Role = aws.role.clone().allowing("ecr:GetAuthorizationToken");
     aws.account.add(role);

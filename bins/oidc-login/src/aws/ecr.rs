@@ -80,11 +80,8 @@ pub(crate) async fn registry_password(
 fn refused(caller: &str, refusal: &Refusal) -> Failure {
     let headline = printable(&refusal.headline());
     let text = format!("ECR gives no password to `{caller}`: {headline}");
-    let meaning = refusal.meaning();
-    let hints = meaning.map(|meaning| [meaning.plain, meaning.change]);
-    let failure = Failure::message(Kind::Remote, text);
-    let hints = hints.into_iter().flatten();
-    hints.fold(failure, Failure::hint)
+    let hints = refusal.hints(None).into_iter();
+    hints.fold(Failure::message(Kind::Remote, text), Failure::hint)
 }
 
 fn read(body: &[u8]) -> Option<Secret> {

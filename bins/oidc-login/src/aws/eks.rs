@@ -148,13 +148,7 @@ impl EksError {
     /// The failure to end with.
     pub(crate) fn into_failure(self) -> Failure {
         let hints: Vec<String> = match &self {
-            Self::Refused { refusal, .. } => refusal
-                .meaning()
-                .map(|meaning| [meaning.plain, meaning.change].map(str::to_owned))
-                .into_iter()
-                .flatten()
-                .chain(refusal.for_support().map(|text| printable(&text)))
-                .collect(),
+            Self::Refused { refusal, .. } => refusal.hints(None),
             Self::NotThere { .. } => {
                 vec!["wait for it: `aws eks wait cluster-active --name` with its name".to_owned()]
             }

@@ -4,6 +4,8 @@ use roxmltree::{Document, Node};
 use serde::Deserialize;
 use switchyard_http::Response;
 
+use crate::explain::printable;
+
 /// What an error answer says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refusal {
@@ -14,9 +16,9 @@ pub(crate) struct Refusal {
 
 /// What a code means, and what to change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Meaning {
-    pub(crate) plain: &'static str,
-    pub(crate) change: &'static str,
+struct Meaning {
+    plain: &'static str,
+    change: &'static str,
 }
 
 #[derive(Deserialize)]
@@ -72,15 +74,20 @@ impl Refusal {
     }
 
     /// What it means, where we know it.
-    pub(crate) fn meaning(&self) -> Option<Meaning> {
+    fn meaning(&self) -> Option<Meaning> {
         let (plain, change) = words(&self.code, &self.message)?;
         Some(Meaning { plain, change })
     }
 
-    /// What AWS's support asks for.
-    pub(crate) fn for_support(&self) -> Option<String> {
-        let id = self.request_id.as_ref()?;
-        Some(format!("for AWS's support: request id {id}"))
+    /// What to do about it: what it means and what to change where we know it, what else was found out about it, and
+    /// what AWS's support asks for.
+    pub(crate) fn hints(&self, found: impl IntoIterator<Item = String>) -> Vec<String> {
+        let meaning = self.meaning();
+        let words = meaning.map(|meaning| [meaning.plain, meaning.change].map(str::to_owned));
+        let id = self.request_id.as_ref();
+        let for_support = id.map(|id| printable(&format!("for AWS's support: request id {id}")));
+        let words = words.into_iter().flatten();
+        words.chain(found).chain(for_support).collect()
     }
 }
 
@@ -161,6 +168,12 @@ mod tests {
             "InvalidIdentityToken: No OpenIDConnect provider found in your account for a&b"
         );
         assert_eq!(refusal.request_id.as_deref(), Some("r-1"));
+        let hints = refusal.hints(["what else".to_owned()]);
+        assert_eq!(hints.len(), 4, "{hints:?}");
+        assert_eq!(
+            hints[2..],
+            ["what else", "for AWS's support: request id r-1"]
+        );
         assert!(
             refusal
                 .meaning()

@@ -259,21 +259,15 @@ impl StsError {
         match self {
             Self::NotGiven(cause) => not_given(cause),
             Self::Refused { ref refusal, ref claims, .. } => {
-                let mut hints: Vec<String> = refusal
-                    .meaning()
-                    .map(|meaning| [meaning.plain, meaning.change].map(str::to_owned))
-                    .into_iter()
-                    .flatten()
-                    .collect();
+                let mut found = Vec::new();
                 if let Some(claims) = claims {
                     let report = report(claims, expectations);
                     session.tell("Why AWS refused the token", &report.text);
-                    hints.extend(report.mismatches);
-                    hints.extend(report.warning);
+                    found.extend(report.mismatches);
+                    found.extend(report.warning);
                 }
-                hints.extend(refusal.for_support().map(|text| printable(&text)));
-                let failure = Failure::remote(self);
-                hints.into_iter().fold(failure, Failure::hint)
+                let hints = refusal.hints(found).into_iter();
+                hints.fold(Failure::remote(self), Failure::hint)
             }
             Self::Unanswered { .. } => Failure::remote(self)
                 .hint("is input `region` a region of AWS? A runner behind a proxy needs HTTPS_PROXY, one behind a proxy that opens TLS input `extra-ca`"),
