@@ -83,6 +83,31 @@ async fn a_token_that_ghcr_does_not_take_enters_nothing() {
     assert!(files(world.temp.path()).is_empty());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_helper_is_put_into_no_folder_that_others_can_write() {
+    let world = OfGitHub::new().await;
+    let elsewhere = world.folders.own.path().join("elsewhere");
+    std::fs::create_dir(&elsewhere).unwrap();
+    let folder = world.temp.path().join("switchyard-oidc-login");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::set_permissions(&folder, Permissions::from_mode(0o700)).unwrap();
+    let bin = folder.join("bin");
+    symlink(&elsewhere, &bin).unwrap();
+    let refused = |words: &str| {
+        let ended = world.login().run();
+        assert_eq!(ended.code, Some(2), "{words}: {}", ended.log());
+        assert!(ended.stdout.contains(words), "{words}: {}", ended.stdout);
+        assert!(!world.folders.config().exists(), "{words}");
+    };
+    refused("a symbolic link");
+    assert_eq!(std::fs::read_dir(&elsewhere).unwrap().count(), 0);
+    std::fs::remove_file(&bin).unwrap();
+    std::fs::create_dir(&bin).unwrap();
+    std::fs::set_permissions(&bin, Permissions::from_mode(0o777)).unwrap();
+    refused("can be read by others");
+    assert_eq!(std::fs::read_dir(&bin).unwrap().count(), 0);
+}
+
 /// What is said of a configuration, and how it comes to be.
 type Spoiling<'a> = (&'a str, &'a dyn Fn(&Path));
 

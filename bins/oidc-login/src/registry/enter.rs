@@ -180,19 +180,18 @@ fn link(runner_temp: &Path) -> Result<PathBuf, Problem> {
             source,
         }
     };
-    let folder = PrivateFolder::below(runner_temp)?.file("bin");
-    std::fs::create_dir_all(&folder).map_err(failed(&folder))?;
-    let path = folder.join(PROGRAM);
+    let folder = PrivateFolder::below(runner_temp)?.folder("bin")?;
+    let path = folder.file(PROGRAM);
     let own = program::own_path().map_err(failed(&path))?;
     if std::fs::read_link(&path).is_ok_and(|known| known == own) {
-        return Ok(folder);
+        return Ok(folder.path().to_owned());
     }
     // Another version of this program may have made it, earlier in the job. In one step: another login may
     // be at the same.
-    let draft = folder.join(format!(".{PROGRAM}.{:016x}", rand::random::<u64>()));
+    let draft = folder.file(&format!(".{PROGRAM}.{:016x}", rand::random::<u64>()));
     std::os::unix::fs::symlink(own, &draft).map_err(failed(&path))?;
     std::fs::rename(&draft, &path).map_err(failed(&path))?;
-    Ok(folder)
+    Ok(folder.path().to_owned())
 }
 
 /// Lets the following steps of the job find the helper.
