@@ -226,6 +226,8 @@ fn later_steps_become_the_role_only_when_that_was_asked_for() {
     for secret in [&session.access_key, &session.secret, &session.token] {
         let mask = format!("::add-mask::{secret}");
         assert!(ended.stdout.lines().any(|line| line == mask), "not masked");
+        let masks = ended.stdout.lines().filter(|line| **line == mask);
+        assert_eq!(masks.count(), 1, "masked again");
     }
     aws.assert_no_secret_in(&ended);
 }

@@ -28,7 +28,8 @@ impl LaterSteps {
         Ok(Self { path })
     }
 
-    /// Puts the keys into the later steps' environment. Everything is masked first.
+    /// Puts the keys into the later steps' environment. What is secret of them was masked when they came; the name
+    /// of the key, which opens nothing by itself, is masked here.
     ///
     /// # Errors
     /// When the file cannot be written.
@@ -40,8 +41,6 @@ impl LaterSteps {
     ) -> Result<(), Failure> {
         let keys = &role_session.keys;
         session.mask(&Secret::new(keys.access_key.clone()));
-        session.mask(&keys.secret);
-        session.mask(&keys.token);
         let region = region.to_string();
         let variables = [
             ("AWS_ACCESS_KEY_ID", keys.access_key.as_str()),
