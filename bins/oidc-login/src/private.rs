@@ -71,14 +71,14 @@ impl PrivateFolder {
     }
 
     fn at(path: PathBuf) -> Result<Self, Problem> {
-        match DirBuilder::new().mode(0o700).create(&path) {
-            Ok(()) => {}
-            Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(cause) => return Err(io_error("make the folder", &path)(cause)),
-        }
-        let found = path
-            .symlink_metadata()
-            .map_err(io_error("look at", &path))?;
+        let found = match path.symlink_metadata() {
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
+                make(&path)?;
+                path.symlink_metadata()
+            }
+            found => found,
+        };
+        let found = found.map_err(io_error("look at", &path))?;
         require_own(&path, &found)?;
         if !found.is_dir() {
             return Err(wrong_kind(&path, &found, "a folder"));
@@ -92,6 +92,16 @@ impl PrivateFolder {
 
     pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.path.join(name)
+    }
+}
+
+/// Makes a folder that we alone can look into, where no other call has made it meanwhile.
+fn make(path: &Path) -> Result<(), Problem> {
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(cause) if cause.kind() != io::ErrorKind::AlreadyExists => {
+            Err(io_error("make the folder", path)(cause))
+        }
+        Ok(()) | Err(_) => Ok(()),
     }
 }
 
