@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use switchyard_http::ClientIdentity;
-use switchyard_runner::{Context, Failure, Kind, Secret, program};
+use switchyard_runner::{Context, Failure, Kind, Secret};
 
-use crate::credential::{Kept, Network, Obtained, Recipe, Token, obtain};
+use crate::credential::{Kept, Network, Obtained, Recipe, Token, obtain, whole_seconds};
 use crate::explain::{Expectations, report};
 use crate::github::{Claims, TokenSource};
 use crate::inputs::LoginArgs;
 use crate::kubeconfig::{Cluster, PluginCall, User, document};
+use crate::plugin::own_path;
 use crate::private::{self, PrivateFolder, Problem};
 use crate::session::{Session, unavailable};
 use crate::whoami::{Identity, Unknown};
@@ -51,9 +52,7 @@ impl Member {
         recipe: Recipe,
         place: impl FnOnce(User) -> Cluster,
     ) -> Result<Self, Failure> {
-        let program = program::own_path().map_err(|cause| {
-            Failure::bug(anyhow::Error::new(cause).context("find the path of this program"))
-        })?;
+        let program = own_path()?;
         let arguments = recipe.arguments();
         let cluster = place(User::Plugin(PluginCall { program, arguments }));
         Ok(Self::Plugin { cluster, recipe })
@@ -144,12 +143,8 @@ impl Login {
     /// Takes a token for the clusters of this recipe, and keeps it for the next step.
     pub(crate) fn hold(&mut self, recipe: Recipe, obtained: Obtained) {
         let Obtained { token, claims } = obtained;
-        let cache = self.session.cache(Kept::Token, &recipe.arguments());
-        if let Some(Err(problem)) = cache.map(|cache| cache.write(&token)) {
-            self.session.progress(format!(
-                "the token is not kept for the next step: {problem}"
-            ));
-        }
+        let shared = self.session.shared(Kept::Token, &recipe.arguments());
+        shared.keep(&token);
         if let Some(claims) = claims {
             self.note(&claims, token.until);
         }
@@ -195,6 +190,18 @@ impl Login {
     }
 }
 
+/// Refuses a file to write where nothing would be written into it.
+///
+/// # Errors
+/// Of kind input.
+pub(crate) fn refuse_lone_kubeconfig<C>(args: &LoginArgs, clusters: &[C]) -> Result<(), Failure> {
+    if args.kubeconfig.is_some() && clusters.is_empty() {
+        let text = "input `kubeconfig` is given, and input `cluster` names no cluster for it";
+        return Err(Failure::message(Kind::Input, text));
+    }
+    Ok(())
+}
+
 /// The plugin is called from other folders than this step's.
 fn absolute(network: &Network) -> Result<Network, Failure> {
     let path = network.extra_ca.as_ref();
@@ -208,10 +215,6 @@ fn absolute(network: &Network) -> Result<Network, Failure> {
         extra_ca: extra_ca.transpose()?,
         ..network.clone()
     })
-}
-
-fn whole_seconds(time: Timestamp) -> Timestamp {
-    Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 
 /// Where the kubeconfig goes: nothing may be there yet.

@@ -2,10 +2,10 @@
 //! `credential_process` of AWS's, and under another name as a credential helper of registries' clients.
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
-use switchyard_runner::{Environment, Failure, Plugin, PluginContext};
+use switchyard_runner::{Environment, Failure, Plugin, PluginContext, program};
 
 use crate::aws::{CredentialProcess, PROCESS};
 use crate::credential::{self, Credential, WORD};
@@ -26,6 +26,16 @@ enum Call {
     CredentialProcess(CredentialProcess),
     #[command(name = PROGRAM)]
     DockerCredential(Helper),
+}
+
+/// The file that other programs start.
+///
+/// # Errors
+/// Of kind bug when the operating system does not say where it is.
+pub(crate) fn own_path() -> Result<PathBuf, Failure> {
+    program::own_path().map_err(|cause| {
+        Failure::bug(anyhow::Error::new(cause).context("find the path of this program"))
+    })
 }
 
 impl Plugin for OidcPlugin {

@@ -9,7 +9,7 @@ use switchyard_http::{Client, ClientIdentity, ClientSettings, ProxySettings};
 use switchyard_runner::{Console, Environment, Failure, Kind, Secret};
 use tokio::time::Instant;
 
-use crate::credential::{Cache, Kept, Network};
+use crate::credential::{Cache, Job, Kept, Network, Shared};
 use crate::github::{Jwt, RequestError, TokenSource, Unavailable};
 use crate::lock::Lock;
 use crate::private::Problem;
@@ -91,6 +91,10 @@ impl Session {
         Ok(jwt)
     }
 
+    pub(crate) fn console(&self) -> &Console {
+        &self.console
+    }
+
     /// Hides a secret in the log.
     pub(crate) fn mask(&self, secret: &Secret) {
         self.console.mask(secret);
@@ -115,19 +119,14 @@ impl Session {
         self.runner_temp.as_deref().ok_or(Problem::NoRoot)
     }
 
-    /// Where this job keeps what is got by these arguments; `None`, with the reason in the log, where it
-    /// can keep nothing.
-    pub(crate) fn cache(&self, kept: Kept, arguments: &[String]) -> Option<Cache> {
-        let folder = self.runner_temp.as_ref()?;
-        let cache = Cache::new(
-            folder,
-            kept,
-            arguments,
-            &self.source.as_ref()?.fingerprint(),
-        );
-        cache
-            .inspect_err(|problem| self.progress(format!("nothing is kept: {problem}")))
-            .ok()
+    /// Where the calls of this job share what is got by these arguments.
+    pub(crate) fn shared(&self, kept: Kept, arguments: &[String]) -> Shared {
+        let job = Job {
+            runner_temp: self.runner_temp.as_deref(),
+            source: self.source.as_ref(),
+            console: &self.console,
+        };
+        Shared::open(job, kept, arguments)
     }
 
     /// Nobody else gets what is kept in this place while the lock is held; `None`, with the reason in the
@@ -166,6 +165,22 @@ fn client(settings: &ClientSettings) -> Result<Client, Failure> {
         Failure::input(cause)
             .hint("see input `extra-ca` and the variables HTTPS_PROXY and SSL_CERT_FILE")
     })
+}
+
+/// Each exchange ends by itself at the time-out; whatever else hangs ends this much later.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// What another program waits for, which must not hang.
+///
+/// # Errors
+/// As `work`; of kind remote when it takes longer than the time-out.
+pub(crate) async fn within<T>(
+    timeout: Duration,
+    what: impl std::fmt::Display,
+    work: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
+    let ended = tokio::time::timeout(timeout + GRACE, work).await;
+    ended.map_err(|_| Failure::message(Kind::Remote, format!("no {what} within {timeout:?}")))?
 }
 
 /// The failure of a job that gets no tokens.

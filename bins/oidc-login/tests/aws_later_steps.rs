@@ -87,6 +87,33 @@ fn awss_command_line_is_the_role_by_the_profile() {
     assert!(!other.status.success(), "without the profile it is nobody");
 }
 
+/// What AWS's clients start asks for nothing, and opens no way to anybody, while the kept session lasts.
+#[test]
+fn a_session_that_is_kept_is_given_without_a_way_to_the_network() {
+    let job = Profiled::new();
+    std::fs::remove_file(job.aws.ca()).unwrap();
+    let text = std::fs::read_to_string(&job.config).unwrap();
+    let command = text
+        .lines()
+        .find_map(|line| line.strip_prefix("credential_process = "))
+        .unwrap();
+    let call = || {
+        let words = command.split(' ').skip(1);
+        words
+            .fold(job.aws.step(), |step, word| step.argument(word))
+            .run()
+    };
+    let ended = call();
+    assert_eq!(ended.code, Some(0), "{}", ended.log());
+    let answer: Value = serde_json::from_str(&ended.stdout).unwrap();
+    let session = job.aws.account.sessions().remove(0);
+    assert_eq!(answer["AccessKeyId"], session.access_key.as_str());
+    std::fs::remove_file(job.aws.kept("session")).unwrap();
+    let ended = call();
+    assert_eq!(ended.code, Some(2), "{}", ended.log());
+    assert!(ended.stderr.contains("extra-ca"), "{}", ended.stderr);
+}
+
 #[test]
 fn the_profile_outlives_the_session() {
     let job = Profiled::new();

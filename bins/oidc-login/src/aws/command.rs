@@ -14,7 +14,7 @@ use crate::explain::printable;
 use crate::github::Claims;
 use crate::inputs::AwsArgs;
 use crate::kubeconfig::{Cluster, User};
-use crate::login::{Login, Member};
+use crate::login::{Login, Member, refuse_lone_kubeconfig};
 use crate::registry::{Ecr, Registration, Way, enter};
 use crate::session::Session;
 
@@ -110,11 +110,7 @@ fn check(args: &AwsArgs) -> Result<(), Failure> {
             return Err(Failure::message(Kind::Input, text));
         }
     }
-    if args.cluster.is_empty() && args.login.kubeconfig.is_some() {
-        let text = "input `kubeconfig` is given, and input `cluster` names no cluster for it";
-        return Err(Failure::message(Kind::Input, text));
-    }
-    Ok(())
+    refuse_lone_kubeconfig(&args.login, &args.cluster)
 }
 
 /// What is assumed, with a session that has a name.

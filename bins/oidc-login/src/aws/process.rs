@@ -1,21 +1,15 @@
 //! What AWS's command line and SDKs start for a profile with a `credential_process`.
 //! <https://docs.aws.amazon.com/sdkref/latest/guide/feature-process-credentials.html>
 
-use std::time::Duration;
-
 use clap::Parser;
-use jiff::Timestamp;
 use serde_json::json;
-use switchyard_runner::{Failure, Kind, PluginContext};
+use switchyard_runner::{Failure, PluginContext};
 
-use super::session::lasting;
+use super::session::{kept, lasting};
 use super::sts::RoleSession;
-use crate::credential::{Assume, Network};
+use crate::credential::{Assume, Job, Kept, Network, Shared, whole_seconds};
 use crate::github::TokenSource;
-use crate::session::{Session, unavailable};
-
-/// Each exchange ends by itself at the time-out; whatever else hangs ends this much later.
-const GRACE: Duration = Duration::from_millis(500);
+use crate::session::{Session, unavailable, within};
 
 /// The first argument of a call.
 pub(crate) const WORD: &str = "credential-process";
@@ -37,13 +31,16 @@ impl CredentialProcess {
     /// When there is no session to be had.
     pub(crate) async fn run(self, context: &PluginContext) -> Result<String, Failure> {
         let source = TokenSource::read(&context.environment).map_err(unavailable)?;
+        let job = Job::of_call(context, &source);
+        let shared = Shared::open(job, Kept::Session, &self.assume.arguments());
+        if let Some(kept) = kept(&shared, &context.console) {
+            return Ok(answer(&kept));
+        }
         let environment = &context.environment;
         let session = Session::new(&self.network, source, environment, &context.console)?;
-        let limit = self.network.timeout + GRACE;
-        let opened = tokio::time::timeout(limit, Box::pin(lasting(&session, &self.assume)))
-            .await
-            .map_err(|_| Failure::message(Kind::Remote, format!("no session within {limit:?}")))?;
-        Ok(answer(&opened?))
+        let opened = Box::pin(lasting(&session, &self.assume, &shared));
+        let opened = within(self.network.timeout, Kept::Session, opened).await?;
+        Ok(answer(&opened))
     }
 }
 
@@ -55,14 +52,13 @@ pub(crate) fn arguments(assume: &Assume, network: &Network) -> Vec<String> {
 }
 
 fn answer(session: &RoleSession) -> String {
-    // SDKs read RFC 3339; sub-seconds would only be noise.
-    let until = Timestamp::from_second(session.until.as_second()).unwrap_or(session.until);
     json!({
         "Version": 1,
         "AccessKeyId": session.keys.access_key,
         "SecretAccessKey": session.keys.secret.expose(),
         "SessionToken": session.keys.token.expose(),
-        "Expiration": until.to_string(),
+        // SDKs read RFC 3339.
+        "Expiration": whole_seconds(session.until).to_string(),
     })
     .to_string()
 }

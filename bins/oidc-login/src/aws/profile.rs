@@ -4,12 +4,13 @@
 
 use std::path::PathBuf;
 
-use switchyard_runner::{Failure, Kind, program};
+use switchyard_runner::{Failure, Kind};
 
 use super::names::{ProfileName, Region};
 use super::process;
 use crate::credential::{Assume, Network};
 use crate::lock::Lock;
+use crate::plugin::own_path;
 use crate::private::{self, PrivateFolder, Problem};
 use crate::session::Session;
 
@@ -34,10 +35,7 @@ impl Profile {
         assume: &Assume,
         network: &Network,
     ) -> Result<Self, Failure> {
-        let own = program::own_path().map_err(|cause| {
-            Failure::bug(anyhow::Error::new(cause).context("find the path of this program"))
-        })?;
-        let program = std::iter::once(own.display().to_string());
+        let program = std::iter::once(own_path()?.display().to_string());
         let words = program.chain(process::arguments(assume, network));
         let quoted = words.map(|word| {
             quoted(&word).ok_or_else(|| {

@@ -8,12 +8,12 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use switchyard_http::Method;
-use switchyard_runner::{Failure, Secret};
+use switchyard_runner::{Console, Failure, Kind, Secret};
 
 use super::names::{ClusterName, Service};
 use super::signing::{Keys, Scope, Unsigned, presigned};
 use super::sts::{RoleSession, assume};
-use crate::credential::{Assume, Cache, Eks, Kept, Obtained, Token};
+use crate::credential::{Assume, Eks, Kept, Obtained, Shared, Token};
 use crate::explain::Expectations;
 use crate::github::Claims;
 use crate::session::Session;
@@ -52,12 +52,8 @@ pub(crate) async fn open(
     recipe: &Assume,
     expectations: &Expectations,
 ) -> Result<(RoleSession, Claims), Failure> {
-    let opened = assume(session, recipe).await;
-    let (opened, claims) = opened.map_err(|error| error.into_failure(session, expectations))?;
-    let kept = cache(session, recipe).map(|cache| cache.write(&opened.to_token()));
-    if let Some(Err(problem)) = kept {
-        session.progress(format!("the role's session is not kept: {problem}"));
-    }
+    let (opened, claims) = opened(session, recipe, expectations).await?;
+    shared(session, recipe).keep(&opened.to_token());
     Ok((opened, claims))
 }
 
@@ -84,75 +80,83 @@ pub(crate) async fn current(
     recipe: &Assume,
     expectations: &Expectations,
 ) -> Result<(RoleSession, Option<Claims>), Failure> {
-    let is_fresh = |token: &Token| token.is_fresh(Timestamp::now());
-    one_for_all(session, recipe, expectations, is_fresh).await
+    let is_good = |token: &Token| is_session(token) && token.is_fresh(Timestamp::now());
+    let another = another(session, recipe, expectations);
+    let shared = shared(session, recipe);
+    let obtained = shared.one_for_all(session, is_good, another).await?;
+    let current = RoleSession::read_back(&obtained.token, session.console())?;
+    Ok((current, obtained.claims))
 }
 
-/// The kept session when it is good for this, else a new one, which one call opens for all that wait.
-async fn one_for_all(
-    session: &Session,
-    recipe: &Assume,
-    expectations: &Expectations,
-    is_good: impl Fn(&Token) -> bool,
-) -> Result<(RoleSession, Option<Claims>), Failure> {
-    if let Some(kept) = kept(session, recipe, &is_good) {
-        return Ok((kept, None));
-    }
-    let _lock = session.lock(cache(session, recipe).as_ref()).await;
-    if let Some(kept) = kept(session, recipe, &is_good) {
-        return Ok((kept, None));
-    }
-    let (opened, claims) = open(session, recipe, expectations).await?;
-    Ok((opened, Some(claims)))
+/// The session that is kept, for somebody who uses it for a while: only one that lasts.
+pub(crate) fn kept(shared: &Shared, console: &Console) -> Option<RoleSession> {
+    RoleSession::read_back(&shared.look(lasts)?, console).ok()
 }
 
-/// A session for somebody who uses it for a while: one that lasts, else a new one, else the one that is
+/// A session for somebody who uses it for a while, where none that lasts is kept: a new one, else the one that is
 /// still good for anything.
 ///
 /// # Errors
 /// When AWS gives none and none is kept; a refusal is explained in the log first.
-pub(crate) async fn lasting(session: &Session, recipe: &Assume) -> Result<RoleSession, Failure> {
-    let lasts = |token: &Token| token.lasts(Timestamp::now(), LASTING);
-    let opened = one_for_all(session, recipe, &Expectations::default(), lasts).await;
-    let failure = match opened {
-        Ok((opened, _)) => return Ok(opened),
-        Err(failure) => failure,
-    };
-    let alive = kept(session, recipe, |token| token.is_alive(Timestamp::now()));
-    let alive = alive.ok_or(failure)?;
-    session.progress(format!(
-        "no new session; the one before is good until {}",
-        alive.until
-    ));
-    Ok(alive)
-}
-
-fn cache(session: &Session, recipe: &Assume) -> Option<Cache> {
-    session.cache(Kept::Session, &recipe.arguments())
-}
-
-/// The kept session, when it is good for what it is wanted for.
-fn kept(
+pub(crate) async fn lasting(
     session: &Session,
     recipe: &Assume,
-    is_good: impl Fn(&Token) -> bool,
-) -> Option<RoleSession> {
-    match cache(session, recipe)?.read() {
-        Ok(Some(token)) if is_good(&token) => {
-            let kept = RoleSession::of_token(&token)?;
-            session.mask(&kept.keys.secret);
-            session.mask(&kept.keys.token);
-            Some(kept)
-        }
-        Ok(_) => None,
-        Err(problem) => {
-            session.progress(format!("the kept session is not used: {problem}"));
-            None
-        }
-    }
+    shared: &Shared,
+) -> Result<RoleSession, Failure> {
+    let expectations = Expectations::default();
+    let another = another(session, recipe, &expectations);
+    let token = match shared.another(session, lasts, another).await {
+        Ok(obtained) => obtained.token,
+        Err(failure) => shared.last_resort(failure, is_session)?,
+    };
+    RoleSession::read_back(&token, session.console())
+}
+
+fn lasts(token: &Token) -> bool {
+    is_session(token) && token.lasts(Timestamp::now(), LASTING)
+}
+
+fn is_session(token: &Token) -> bool {
+    RoleSession::of_token(token).is_some()
+}
+
+fn shared(session: &Session, recipe: &Assume) -> Shared {
+    session.shared(Kept::Session, &recipe.arguments())
+}
+
+/// A new session, as it is kept.
+async fn another(
+    session: &Session,
+    recipe: &Assume,
+    expectations: &Expectations,
+) -> Result<Obtained, Failure> {
+    let (opened, claims) = opened(session, recipe, expectations).await?;
+    Ok(Obtained {
+        token: opened.to_token(),
+        claims: Some(claims),
+    })
+}
+
+async fn opened(
+    session: &Session,
+    recipe: &Assume,
+    expectations: &Expectations,
+) -> Result<(RoleSession, Claims), Failure> {
+    let opened = assume(session, recipe).await;
+    opened.map_err(|error| error.into_failure(session, expectations))
 }
 
 impl RoleSession {
+    /// The session in a token, masked.
+    fn read_back(token: &Token, console: &Console) -> Result<Self, Failure> {
+        let session = Self::of_token(token).ok_or_else(|| {
+            Failure::message(Kind::Bug, "the session of the role cannot be read back")
+        })?;
+        console.mask(&session.keys.secret);
+        console.mask(&session.keys.token);
+        Ok(session)
+    }
+
     /// A token for a cluster: a request that asks STS who we are, signed, for the cluster to send.
     ///
     /// # Errors

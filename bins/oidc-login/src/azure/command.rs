@@ -8,7 +8,7 @@ use super::entra::exchange;
 use crate::credential::{Entra, Network, Recipe};
 use crate::inputs::AzureArgs;
 use crate::kubeconfig::{Answer, ClientCertificate, Cluster, Credential, User};
-use crate::login::{Login, Member};
+use crate::login::{Login, Member, refuse_lone_kubeconfig};
 use crate::registry::{Registration, Way, enter};
 
 /// What a token of Entra for registries is for, in every cloud.
@@ -62,10 +62,7 @@ impl Plan {
             return Err(Failure::message(Kind::Input, "input `cluster` is required")
                 .hint("the cluster's name, or several of them; or input `registry` alone"));
         }
-        if args.cluster.is_empty() && args.login.kubeconfig.is_some() {
-            let text = "input `kubeconfig` is given, and input `cluster` names no cluster for it";
-            return Err(Failure::message(Kind::Input, text));
-        }
+        refuse_lone_kubeconfig(&args.login, &args.cluster)?;
         let mut clusters: Vec<AksCluster> = Vec::new();
         for reference in args.cluster.iter().cloned() {
             let completed =

@@ -2,6 +2,7 @@
 //! One file for each way of getting it and each job; whatever is wrong with a file, it is not used and not
 //! trusted.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -21,6 +22,15 @@ pub(crate) enum Kept {
     Token,
     /// What makes such tokens, and goes to nobody.
     Session,
+}
+
+impl fmt::Display for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Token => "token",
+            Self::Session => "session",
+        })
+    }
 }
 
 /// Where a recipe's token is kept.
@@ -60,13 +70,9 @@ impl Cache {
         arguments: &[String],
         job: &[u8; 32],
     ) -> Result<Self, Problem> {
-        let kind = match kept {
-            Kept::Token => "token",
-            Kept::Session => "session",
-        };
-        let key = key(kind, arguments, job);
+        let key = key(&kept.to_string(), arguments, job);
         let folder = PrivateFolder::below(runner_temp)?;
-        let path = folder.file(&format!("{kind}-{}.json", &key[..32]));
+        let path = folder.file(&format!("{kept}-{}.json", &key[..32]));
         Ok(Self { path, key })
     }
 

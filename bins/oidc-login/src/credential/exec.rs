@@ -6,6 +6,8 @@ use serde::Deserialize;
 use serde_json::json;
 use switchyard_runner::Secret;
 
+use super::token::whole_seconds;
+
 const GROUP: &str = "client.authentication.k8s.io";
 
 /// A version of the interface.
@@ -62,12 +64,12 @@ impl Version {
 
     /// The answer: a token, and when the client shall ask again.
     pub(crate) fn answer(self, token: &Secret, ask_again: Timestamp) -> String {
-        // The client reads RFC 3339; sub-seconds would only be noise.
-        let seconds = Timestamp::from_second(ask_again.as_second()).unwrap_or(ask_again);
+        // The client reads RFC 3339.
+        let ask_again = whole_seconds(ask_again).to_string();
         json!({
             "apiVersion": self.name(),
             "kind": "ExecCredential",
-            "status": { "token": token.expose(), "expirationTimestamp": seconds.to_string() },
+            "status": { "token": token.expose(), "expirationTimestamp": ask_again },
         })
         .to_string()
     }

@@ -7,28 +7,26 @@ mod cache;
 mod exec;
 mod obtain;
 mod recipe;
+mod shared;
 mod token;
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
 use clap::Parser;
 use jiff::Timestamp;
-use switchyard_runner::{Environment, Failure, Kind, PluginContext};
+use switchyard_runner::{Environment, Failure, PluginContext};
 
 pub(crate) use cache::{Cache, Kept};
 use exec::Version;
 pub(crate) use obtain::{Obtained, obtain};
 pub(crate) use recipe::{Assume, Eks, Entra, GitHub, Network, Recipe};
-pub(crate) use token::Token;
+pub(crate) use shared::{Job, Shared};
+pub(crate) use token::{Token, whole_seconds};
 
 use crate::explain::Expectations;
 use crate::github::TokenSource;
-use crate::session::{Session, unavailable};
-
-/// Each exchange ends by itself at the time-out; whatever else hangs ends this much later.
-const GRACE: Duration = Duration::from_millis(500);
+use crate::session::{Session, unavailable, within};
 
 /// The first argument of a call of the plugin.
 pub(crate) const WORD: &str = "credential";
@@ -51,9 +49,7 @@ impl Credential {
         let version = Version::asked(context.environment.get("KUBERNETES_EXEC_INFO"))
             .map_err(|cause| Failure::input(cause).hint("use a client that speaks `client.authentication.k8s.io/v1`, such as kubectl 1.22 or later"))?;
         let limit = self.recipe.network().timeout;
-        let token = tokio::time::timeout(limit + GRACE, self.token(context))
-            .await
-            .map_err(|_| Failure::message(Kind::Remote, format!("no token within {limit:?}")))??;
+        let token = within(limit, Kept::Token, self.token(context)).await?;
         Ok(version.answer(&token.secret, answered_until(&token, Timestamp::now())))
     }
 }
@@ -85,101 +81,36 @@ fn answered_until(token: &Token, now: Timestamp) -> Timestamp {
 impl Credential {
     async fn token(&self, context: &PluginContext) -> Result<Token, Failure> {
         let source = TokenSource::read(&context.environment).map_err(unavailable)?;
-        let runner_temp = context.environment.get("RUNNER_TEMP").map(PathBuf::from);
-        let cache = runner_temp.and_then(|folder| open(&folder, &self.recipe, &source, context));
-        let kept = cache.as_ref().and_then(|cache| look(cache, context));
-        if let Some(token) = kept.filter(|token| token.is_fresh(Timestamp::now())) {
+        let job = Job::of_call(context, &source);
+        let shared = Shared::open(job, Kept::Token, &self.recipe.arguments());
+        if let Some(token) = shared.look(is_fresh) {
             return Ok(token);
         }
         let network = self.recipe.network();
         let session = Session::new(network, source, &context.environment, &context.console)?;
         // Boxed, as every exchange is: a call that only reads what is kept shall not make room on its stack
         // for all of it.
-        let Some(cache) = cache else {
-            return Box::pin(self.fresh(&session)).await;
-        };
-        Box::pin(self.refresh(&cache, &session, context)).await
+        Box::pin(self.another(&shared, &session)).await
     }
 
-    async fn fresh(&self, session: &Session) -> Result<Token, Failure> {
-        let obtained = obtain(&self.recipe, session, &Expectations::default()).await?;
-        Ok(obtained.token)
-    }
-
-    /// Gets a token while no other call does, or takes the one that another call got meanwhile.
-    async fn refresh(
-        &self,
-        cache: &Cache,
-        session: &Session,
-        context: &PluginContext,
-    ) -> Result<Token, Failure> {
-        let _lock = session.lock(Some(cache)).await;
-        let kept = look(cache, context);
-        if let Some(token) = kept
-            .clone()
-            .filter(|token| token.is_fresh(Timestamp::now()))
-        {
-            return Ok(token);
-        }
-        match self.fresh(session).await {
-            Ok(token) => {
-                if let Err(problem) = cache.write(&token) {
-                    context.console.info(format!(
-                        "the token is not kept for the next call: {problem}"
-                    ));
-                }
-                Ok(token)
-            }
-            Err(failure) => match kept.filter(|token| token.is_alive(Timestamp::now())) {
-                Some(token) => {
-                    context.console.info(format!(
-                        "no new token ({failure}); the one before is good until {}",
-                        token.until
-                    ));
-                    Ok(token)
-                }
-                None => Err(failure),
-            },
+    async fn another(&self, shared: &Shared, session: &Session) -> Result<Token, Failure> {
+        let expectations = Expectations::default();
+        let fresh = obtain(&self.recipe, session, &expectations);
+        match shared.another(session, is_fresh, fresh).await {
+            Ok(obtained) => Ok(obtained.token),
+            Err(failure) => shared.last_resort(failure, |_| true),
         }
     }
 }
 
-fn open(
-    folder: &Path,
-    recipe: &Recipe,
-    source: &TokenSource,
-    context: &PluginContext,
-) -> Option<Cache> {
-    match Cache::new(
-        folder,
-        Kept::Token,
-        &recipe.arguments(),
-        &source.fingerprint(),
-    ) {
-        Ok(cache) => Some(cache),
-        Err(problem) => {
-            context
-                .console
-                .info(format!("going on without a cache: {problem}"));
-            None
-        }
-    }
-}
-
-fn look(cache: &Cache, context: &PluginContext) -> Option<Token> {
-    match cache.read() {
-        Ok(token) => token,
-        Err(problem) => {
-            context
-                .console
-                .info(format!("the kept token is not used: {problem}"));
-            None
-        }
-    }
+fn is_fresh(token: &Token) -> bool {
+    token.is_fresh(Timestamp::now())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use switchyard_runner::{Plugin as _, Secret};
 
     use super::*;

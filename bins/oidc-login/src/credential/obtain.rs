@@ -10,12 +10,22 @@ use crate::github::Claims;
 use crate::session::{Session, not_given};
 use crate::{aws, azure};
 
-/// A token that was just got, and what the token of GitHub's said that it was got with.
+/// A token, and what the token of GitHub's said that it was just got with.
 #[derive(Debug, Clone)]
 pub(crate) struct Obtained {
     pub(crate) token: Token,
     /// `None` where no token of GitHub's was needed for it.
     pub(crate) claims: Option<Claims>,
+}
+
+impl Obtained {
+    /// One that was there already.
+    pub(super) fn kept(token: Token) -> Self {
+        Self {
+            token,
+            claims: None,
+        }
+    }
 }
 
 /// Gets a fresh token.

@@ -58,6 +58,11 @@ impl Token {
     }
 }
 
+/// Without fractions of a second: for clients they would only be noise.
+pub(crate) fn whole_seconds(time: Timestamp) -> Timestamp {
+    Timestamp::from_second(time.as_second()).unwrap_or(time)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,8 +8,7 @@ use switchyard_runner::{Failure, Kind, Secret};
 use super::entry::Way;
 use super::name::RegistryName;
 use crate::aws;
-use crate::azure;
-use crate::credential::{Entra, Kept, Recipe};
+use crate::credential::{Entra, Kept, Recipe, Token, obtain};
 use crate::explain::Expectations;
 use crate::session::Session;
 
@@ -46,26 +45,17 @@ async fn entra_token(
     entra: &Entra,
     expectations: &Expectations,
 ) -> Result<Secret, Failure> {
-    let cache = session.cache(Kept::Token, &Recipe::Azure(entra.clone()).arguments());
-    let kept = || {
-        let token = cache.as_ref()?.read().ok()??;
-        token.is_fresh(Timestamp::now()).then_some(token.secret)
-    };
-    if let Some(secret) = kept() {
-        session.mask(&secret);
-        return Ok(secret);
-    }
-    let _lock = session.lock(cache.as_ref()).await;
-    if let Some(secret) = kept() {
-        session.mask(&secret);
-        return Ok(secret);
-    }
-    let obtained = azure::exchange(session, entra).await;
-    let obtained = obtained.map_err(|refused| refused.into_failure(session, expectations))?;
-    if let Some(Err(problem)) = cache.as_ref().map(|cache| cache.write(&obtained.token)) {
-        session.progress(format!("the token is not kept: {problem}"));
-    }
-    Ok(obtained.token.secret)
+    let recipe = Recipe::Azure(entra.clone());
+    let shared = session.shared(Kept::Token, &recipe.arguments());
+    let is_fresh = |token: &Token| token.is_fresh(Timestamp::now());
+    let fresh = obtain(&recipe, session, expectations);
+    let secret = shared
+        .one_for_all(session, is_fresh, fresh)
+        .await?
+        .token
+        .secret;
+    session.mask(&secret);
+    Ok(secret)
 }
 
 /// ACR's refresh token, which its clients use as a password.

@@ -3,7 +3,6 @@
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use serde_json::json;
@@ -14,15 +13,12 @@ use super::grant::password;
 use super::name::RegistryName;
 use crate::explain::Expectations;
 use crate::github::TokenSource;
-use crate::session::{Session, unavailable};
+use crate::session::{Session, unavailable, within};
 
 /// How clients' configuration calls the helper.
 pub(crate) const SHORT_NAME: &str = "switchyard";
 /// How clients start it.
 pub(crate) const PROGRAM: &str = "docker-credential-switchyard";
-
-/// Each exchange ends by itself at the time-out; whatever else hangs ends this much later.
-const GRACE: Duration = Duration::from_millis(500);
 
 /// Longest text read from standard input, in bytes.
 const LONGEST: u64 = 64 * 1024;
@@ -102,10 +98,7 @@ async fn get(
     let session = Session::new(network, source, &context.environment, &context.console)?;
     let expectations = Expectations::default();
     let password = Box::pin(password(&session, registry, &way, &expectations));
-    let limit = network.timeout + GRACE;
-    let password = tokio::time::timeout(limit, password)
-        .await
-        .map_err(|_| Failure::message(Kind::Remote, format!("no password within {limit:?}")))??;
+    let password = within(network.timeout, "password", password).await?;
     Ok(answer(registry, &way, &password))
 }
 
