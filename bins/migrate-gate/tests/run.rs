@@ -91,6 +91,72 @@ fn what_is_pending_is_applied_one_at_a_time_and_proved() {
     assert_eq!(again.outputs["applied"], "0");
 }
 
+/// `pgbench` at work on a database, until it is ended.
+struct Traffic(std::process::Child);
+
+impl Traffic {
+    fn start(database: &Database) -> Self {
+        let child = std::process::Command::new(programs().join("pgbench"))
+            .args(["--no-vacuum", "--client=4", "--time=600", &database.url()])
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn();
+        Self(child.unwrap())
+    }
+
+    /// Lets it finish what it is at, as at the end of its time, and gives its report.
+    fn end(mut self) -> String {
+        assert!(self.0.try_wait().unwrap().is_none(), "it ended by itself");
+        let id = nix::unistd::Pid::from_raw(i32::try_from(self.0.id()).unwrap());
+        nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGALRM).unwrap();
+        let ended = self.0.wait_with_output().unwrap();
+        assert!(ended.status.success(), "{ended:?}");
+        let said = String::from_utf8(ended.stderr).unwrap();
+        assert!(!said.contains("error"), "{said}");
+        String::from_utf8(ended.stdout).unwrap()
+    }
+}
+
+#[test]
+fn expanding_under_traffic_fails_no_transaction() {
+    let database = Server::shared().database();
+    let project = Prisma::new();
+    project.migration(FIRST, ITEM);
+    assert_code(&run(&project, &database).run(), 0);
+    let made = std::process::Command::new(programs().join("pgbench"))
+        .args(["--initialize", "--quiet", "--foreign-keys", &database.url()])
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    project.migration(
+        SECOND,
+        "ALTER TABLE pgbench_accounts ADD COLUMN note text DEFAULT 'none';
+         ALTER TABLE pgbench_history ADD CONSTRAINT known CHECK (delta IS NOT NULL) NOT VALID;\n",
+    );
+    project.migration(
+        "20260103000000_index",
+        "CREATE INDEX CONCURRENTLY by_note ON pgbench_accounts (note);\n",
+    );
+    project.migration(
+        "20260104000000_validate",
+        "ALTER TABLE pgbench_history VALIDATE CONSTRAINT known;\n",
+    );
+    let traffic = Traffic::start(&database);
+    until("there is traffic", || {
+        database.read("SELECT count(*) > 0 FROM pgbench_history") == "t"
+    });
+    let ended = run(&project, &database).run();
+    let report = traffic.end();
+    assert_code(&ended, 0);
+    assert_eq!(ended.outputs["applied"], "3");
+    assert!(
+        report.contains("number of failed transactions: 0 (0.000%)"),
+        "{report}"
+    );
+    let still = "SELECT indisvalid FROM pg_index WHERE indexrelid = 'by_note'::regclass";
+    assert_eq!(database.read(still), "t");
+}
+
 #[test]
 fn only_the_approved_plan_runs() {
     let database = Server::shared().database();
