@@ -9,7 +9,7 @@ use std::process::Command;
 
 use stores::{SECRET, Store, files};
 use switchyard_harness::{Ended, Step};
-use switchyard_test_postgres::{Database, PASSWORD, Server, programs};
+use switchyard_test_postgres::{Authority, Database, PASSWORD, Server, programs};
 
 fn shop() -> Database {
     let database = Server::shared().database();
@@ -71,6 +71,29 @@ fn round_trip(store: &Store, to: &str) {
         ended_first.log()
     );
     assert_ended(&verify(store, &ended.outputs["backup"]), 0, "unverifiable");
+}
+
+#[test]
+fn a_store_behind_an_authority_of_ones_own_is_trusted_where_it_is_named() {
+    let (root, folder) = (bucket(), tempfile::tempdir().unwrap());
+    let authority = Authority::new();
+    let store = Store::s3_over_tls(root.path(), &authority);
+    let database = Server::shared().database();
+    let to = "s3://backups/prod";
+    let refused = run(backup(&store, to, &database));
+    assert_eq!(refused.code, Some(3), "{}", refused.log());
+    assert!(refused.log().contains("certificate"), "{}", refused.log());
+    let file = folder.path().join("authority.pem");
+    std::fs::write(&file, authority.certificate()).unwrap();
+    let named =
+        |step: Step, file: &Path| step.variable("AWS_CA_BUNDLE", file.display().to_string());
+    let ended = run(named(backup(&store, to, &database), &file));
+    assert_ended(&ended, 0, "true");
+    let nothing = folder.path().join("nothing.pem");
+    std::fs::write(&nothing, "").unwrap();
+    let refused = run(named(backup(&store, to, &database), &nothing));
+    assert_eq!(refused.code, Some(2), "{}", refused.log());
+    assert!(refused.log().contains("AWS_CA_BUNDLE"), "{}", refused.log());
 }
 
 fn bucket() -> tempfile::TempDir {

@@ -55,7 +55,11 @@ impl Authority {
     }
 
     /// A certificate and its key, both PEM, for a server of these names and addresses.
-    pub(crate) fn issue(&self, names: &[String]) -> (String, String) {
+    ///
+    /// # Panics
+    /// When a name is none, or no key can be made.
+    #[must_use]
+    pub fn issue(&self, names: &[String]) -> (String, String) {
         let key = KeyPair::generate().expect("make a key");
         let mut parameters =
             CertificateParams::new(names.to_vec()).expect("names for a certificate");

@@ -70,7 +70,8 @@ pub(crate) struct PlaceArgs {
     /// Never a workflow artifact: whoever may read the repository may read those. Credentials come from the
     /// variables of the providers' own tools: `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN`,
     /// `AWS_REGION`, `AWS_ENDPOINT_URL`; `AZURE_STORAGE_ACCOUNT` with `AZURE_STORAGE_KEY`, `AZURE_STORAGE_SAS_TOKEN`,
-    /// or `AZURE_TENANT_ID`, `AZURE_CLIENT_ID` and `AZURE_FEDERATED_TOKEN_FILE`.
+    /// or `AZURE_TENANT_ID`, `AZURE_CLIENT_ID` and `AZURE_FEDERATED_TOKEN_FILE`. A store behind an authority of your own is
+    /// trusted by `AWS_CA_BUNDLE` and `REQUESTS_CA_BUNDLE`.
     #[arg(long)]
     pub(crate) backup_to: Option<Location>,
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
-use switchyard_test_postgres::tool;
+use switchyard_test_postgres::{Authority, tool};
 use tempfile::TempDir;
 
 pub(crate) const SECRET: &str = "sesame-of-the-store";
@@ -33,6 +33,24 @@ pub(crate) struct Store {
 impl Store {
     /// S3 over a folder: its buckets are the folders in it.
     pub(crate) fn s3(root: &Path) -> Self {
+        Self::s3_with(root, "http", &[])
+    }
+
+    /// The same over TLS, with a certificate that `authority` signs.
+    pub(crate) fn s3_over_tls(root: &Path, authority: &Authority) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (certificate, key) = authority.issue(&["127.0.0.1".to_owned()]);
+        let files = [
+            folder.path().join("cert.pem"),
+            folder.path().join("key.pem"),
+        ];
+        std::fs::write(&files[0], certificate).unwrap();
+        std::fs::write(&files[1], key).unwrap();
+        let [certificate, key] = files.map(|file| file.display().to_string());
+        Self::s3_with(root, "https", &["--cert", &certificate, "--key", &key])
+    }
+
+    fn s3_with(root: &Path, scheme: &str, arguments: &[&str]) -> Self {
         let port = free_port();
         let program = tool("versitygw").join("versitygw");
         let metadata = tempfile::tempdir().unwrap();
@@ -42,6 +60,7 @@ impl Store {
                 .arg(program)
                 .args(["--quiet", "--access", "tester", "--secret", SECRET])
                 .args(["--port", &format!("127.0.0.1:{port}")])
+                .args(arguments)
                 .args(["posix", "--sidecar"])
                 .args([metadata.path(), root]),
         );
@@ -49,7 +68,7 @@ impl Store {
             ("AWS_ACCESS_KEY_ID", "tester".to_owned()),
             ("AWS_SECRET_ACCESS_KEY", SECRET.to_owned()),
             ("AWS_REGION", "us-east-1".to_owned()),
-            ("AWS_ENDPOINT_URL", format!("http://127.0.0.1:{port}")),
+            ("AWS_ENDPOINT_URL", format!("{scheme}://127.0.0.1:{port}")),
         ];
         Self {
             process,

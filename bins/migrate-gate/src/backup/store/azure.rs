@@ -52,7 +52,7 @@ pub(super) fn open(
         .unwrap_or_default();
     let mut builder = MicrosoftAzureBuilder::new()
         .with_container_name(container)
-        .with_client_options(client_options(endpoint.starts_with("http://")))
+        .with_client_options(client_options(endpoint, "REQUESTS_CA_BUNDLE", environment)?)
         .with_retry(retries());
     for (name, key) in SETTINGS {
         if let Some(value) = environment.get(name) {

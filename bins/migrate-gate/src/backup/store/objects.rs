@@ -7,7 +7,10 @@ use std::time::Duration;
 use futures::TryStreamExt as _;
 use object_store::buffered::BufWriter;
 use object_store::path::Path as Key;
-use object_store::{BackoffConfig, ClientOptions, ObjectStore, ObjectStoreExt as _, RetryConfig};
+use object_store::{
+    BackoffConfig, Certificate, ClientOptions, ObjectStore, ObjectStoreExt as _, RetryConfig,
+};
+use switchyard_runner::Environment;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::{PIECE, Sink, StoreError};
@@ -133,14 +136,34 @@ impl Objects {
 }
 
 /// How servers are reached: every answer has a time limit, a server in trouble is asked again for two minutes.
-pub(super) fn client_options(allows_http: bool) -> ClientOptions {
+/// `authorities` is the variable that names a file of further authorities to trust, where it is set.
+///
+/// # Errors
+/// Naming the variable whose file cannot be used.
+pub(super) fn client_options(
+    endpoint: &str,
+    authorities: &str,
+    environment: &Environment,
+) -> Result<ClientOptions, String> {
     // rustls keeps its provider per process; a second installation fails and is not needed.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    ClientOptions::new()
-        .with_allow_http(allows_http)
+    let mut options = ClientOptions::new()
+        .with_allow_http(endpoint.starts_with("http://"))
         .with_connect_timeout(Duration::from_secs(10))
         .with_read_timeout(Duration::from_secs(60))
-        .with_timeout(Duration::from_secs(600))
+        .with_timeout(Duration::from_secs(600));
+    if let Some(path) = environment.get(authorities) {
+        let unusable = |why: &dyn std::fmt::Display| format!("{authorities}: `{path}`: {why}");
+        let text = std::fs::read(path).map_err(|cause| unusable(&cause))?;
+        let found = Certificate::from_pem_bundle(&text).map_err(|cause| unusable(&cause))?;
+        if found.is_empty() {
+            return Err(unusable(&"there is no certificate in it"));
+        }
+        for certificate in found {
+            options = options.with_root_certificate(certificate);
+        }
+    }
+    Ok(options)
 }
 
 /// See [`client_options`].

@@ -38,7 +38,7 @@ pub(super) fn open(
     let mut builder = AmazonS3Builder::new()
         .with_bucket_name(bucket)
         .with_checksum_algorithm(Checksum::SHA256)
-        .with_client_options(client_options(endpoint.starts_with("http://")))
+        .with_client_options(client_options(endpoint, "AWS_CA_BUNDLE", environment)?)
         .with_retry(retries());
     for (name, key) in SETTINGS {
         if let Some(value) = environment.get(name) {
