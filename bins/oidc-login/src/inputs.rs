@@ -12,7 +12,7 @@ use switchyard_runner::{List, Secret, values};
 
 use crate::aws::{self, ClusterName, ProfileName};
 use crate::azure::{Cloud, ClusterRef};
-use crate::credential::{Assume, Network};
+use crate::credential::{Application, Assume, Network};
 use crate::explain::Expectations;
 use crate::registry::{Entering, RegistryName};
 
@@ -36,12 +36,8 @@ pub(crate) enum Command {
 /// Inputs of `azure`.
 #[derive(Debug, Args)]
 pub(crate) struct AzureArgs {
-    /// Tenant of the application: its id, or one of its domains
-    #[arg(long)]
-    pub(crate) tenant: TenantName,
-    /// Client id of the application or of the user-assigned identity
-    #[arg(long)]
-    pub(crate) client_id: ApplicationId,
+    #[command(flatten)]
+    pub(crate) application: Application,
     /// Subscription of the clusters
     #[arg(long)]
     pub(crate) subscription: Option<String>,
@@ -64,18 +60,6 @@ pub(crate) struct AzureArgs {
     /// take it back; without this input it is refused.
     #[arg(long, value_parser = values::boolean, default_value = "false", num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
     pub(crate) admin: bool,
-    /// Azure's cloud
-    #[arg(long, value_enum, default_value = "public")]
-    pub(crate) cloud: Cloud,
-    /// Audience of GitHub's token
-    ///
-    /// `azure`, `explain`: that of `cloud` when it is not given. `aws`: `sts.amazonaws.com` when it is not
-    /// given. `direct`: the one that the API server takes.
-    #[arg(long)]
-    pub(crate) audience: Option<String>,
-    /// Base URL of Entra; the cloud's when it is not given
-    #[arg(long)]
-    pub(crate) authority_url: Option<HttpsUrl>,
     /// Base URL of Azure Resource Manager; the cloud's when it is not given
     #[arg(long)]
     pub(crate) resource_manager_url: Option<HttpsUrl>,
@@ -128,20 +112,11 @@ pub(crate) struct RegistryArgs {
 }
 
 impl AzureArgs {
-    pub(crate) fn authority(&self) -> DisplaySafeUrl {
-        url(self.authority_url.as_ref(), self.cloud.authority())
-    }
-
     pub(crate) fn resource_manager(&self) -> DisplaySafeUrl {
-        url(
-            self.resource_manager_url.as_ref(),
-            self.cloud.resource_manager(),
-        )
-    }
-
-    pub(crate) fn audience(&self) -> String {
-        let audience = self.audience.as_deref();
-        audience.unwrap_or(self.cloud.audience()).to_owned()
+        let given = self.resource_manager_url.as_ref();
+        self.application
+            .cloud
+            .url_or(given, Cloud::resource_manager)
     }
 }
 
@@ -268,24 +243,4 @@ pub(crate) enum Source {
     /// Standard input.
     #[value(name = "-")]
     StandardInput,
-}
-
-fn url(given: Option<&HttpsUrl>, default: &str) -> DisplaySafeUrl {
-    match given {
-        Some(given) => given.url().clone(),
-        None => DisplaySafeUrl::parse(default).expect("the clouds' URLs are URLs"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_cloud_has_its_services() {
-        for cloud in Cloud::value_variants() {
-            let _ = url(None, cloud.authority());
-            let _ = url(None, cloud.resource_manager());
-        }
-    }
 }

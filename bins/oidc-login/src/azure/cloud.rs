@@ -1,6 +1,9 @@
 //! The clouds of Azure: where their services are, and for whom a token of GitHub's must be.
 
 use clap::ValueEnum;
+use switchyard_http::DisplaySafeUrl;
+
+use crate::inputs::HttpsUrl;
 
 /// One of Azure's clouds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -20,6 +23,18 @@ impl Cloud {
             Self::Public => "public",
             Self::UsGov => "us-gov",
             Self::China => "china",
+        }
+    }
+
+    /// The URL that was given, else the cloud's own.
+    pub(crate) fn url_or(
+        self,
+        given: Option<&HttpsUrl>,
+        own: fn(Self) -> &'static str,
+    ) -> DisplaySafeUrl {
+        match given {
+            Some(given) => given.url().clone(),
+            None => DisplaySafeUrl::parse(own(self)).expect("the clouds' URLs are URLs"),
         }
     }
 
@@ -56,5 +71,18 @@ impl Cloud {
         clouds
             .into_iter()
             .find(|cloud| cloud.audience() == audience)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_cloud_has_its_services() {
+        for cloud in Cloud::value_variants() {
+            let _ = cloud.url_or(None, Cloud::authority);
+            let _ = cloud.url_or(None, Cloud::resource_manager);
+        }
     }
 }

@@ -29,7 +29,9 @@ pub(crate) async fn run(args: AzureArgs, context: &mut Context) -> Result<(), Fa
     let plan = Plan::new(args)?;
     let expectations = plan.args.login.expectations();
     let mut login = Login::prepare(&plan.args.login, context)?;
-    let way = Way::Acr(plan.entra(&login.network, REGISTRY_SCOPE.to_owned()));
+    let way = Way::Acr(Box::new(
+        plan.entra(&login.network, REGISTRY_SCOPE.to_owned()),
+    ));
     let registration = Registration::of(&plan.args.registries, &way);
     if !plan.clusters.is_empty() {
         join_all(&plan, &mut login).await?;
@@ -87,10 +89,7 @@ impl Plan {
 
     fn entra(&self, network: &Network, scope: String) -> Entra {
         Entra {
-            tenant: self.args.tenant.to_string(),
-            client_id: self.args.client_id.to_string(),
-            authority: self.args.authority().expose().to_string(),
-            audience: self.args.audience(),
+            application: self.args.application.clone(),
             scope,
             network: network.clone(),
         }

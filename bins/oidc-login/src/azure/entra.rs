@@ -69,14 +69,14 @@ pub(crate) async fn exchange(session: &Session, entra: &Entra) -> Result<Obtaine
 }
 
 async fn once(session: &Session, entra: &Entra) -> Result<Obtained, EntraError> {
-    let transport = Transport::new(session, &entra.audience);
+    let transport = Transport::new(session, entra.application.audience());
     let unusable = |problem: azure_core::Error| EntraError::Library {
-        client_id: entra.client_id.clone(),
+        client_id: entra.application.client_id.to_string(),
         problem: printable(&problem.to_string()),
     };
     let credential = ClientAssertionCredential::new(
-        entra.tenant.clone(),
-        entra.client_id.clone(),
+        entra.application.tenant.to_string(),
+        entra.application.client_id.to_string(),
         transport.clone(),
         Some(options(&transport, entra)),
     )
@@ -99,7 +99,7 @@ async fn once(session: &Session, entra: &Entra) -> Result<Obtained, EntraError> 
                     claims: Some(claims),
                 }),
                 _ => Err(EntraError::Empty {
-                    client_id: entra.client_id.clone(),
+                    client_id: entra.application.client_id.to_string(),
                 }),
             }
         }
@@ -109,7 +109,7 @@ async fn once(session: &Session, entra: &Entra) -> Result<Obtained, EntraError> 
 
 fn options(transport: &Transport, entra: &Entra) -> ClientAssertionCredentialOptions {
     let mut cloud = CustomConfiguration::default();
-    cloud.authority_host.clone_from(&entra.authority);
+    cloud.authority_host = entra.application.authority().expose().to_string();
     let client_options = ClientOptions {
         transport: Some(azure_core::http::Transport::new(Arc::new(
             transport.clone(),
@@ -124,7 +124,7 @@ fn options(transport: &Transport, entra: &Entra) -> ClientAssertionCredentialOpt
 
 /// What really went wrong, as far as we saw it.
 fn error(entra: &Entra, seen: Seen) -> Option<EntraError> {
-    let client_id = entra.client_id.clone();
+    let client_id = entra.application.client_id.to_string();
     if let Some(cause) = seen.not_given {
         return Some(EntraError::NotGiven(cause));
     }

@@ -20,7 +20,7 @@ use switchyard_runner::{Environment, Failure, PluginContext};
 pub(crate) use cache::{Cache, Kept};
 use exec::Version;
 pub(crate) use obtain::{Obtained, obtain};
-pub(crate) use recipe::{Assume, Eks, Entra, GitHub, Network, Recipe};
+pub(crate) use recipe::{Application, Assume, Eks, Entra, GitHub, Network, Recipe};
 pub(crate) use shared::{Job, Shared};
 pub(crate) use token::{Token, whole_seconds};
 

@@ -8,7 +8,8 @@ use switchyard_http::DisplaySafeUrl;
 use switchyard_runner::values;
 
 use crate::aws::{self, ClusterName, Region, RoleArn, SessionLength, SessionName};
-use crate::inputs::HttpsUrl;
+use crate::azure::Cloud;
+use crate::inputs::{ApplicationId, HttpsUrl, TenantName};
 
 /// How a token for a cluster is got.
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
@@ -24,24 +25,61 @@ pub(crate) enum Recipe {
 /// An exchange at Entra.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub(crate) struct Entra {
-    /// Tenant of the application
-    #[arg(long)]
-    pub(crate) tenant: String,
-    /// Client id of the application
-    #[arg(long)]
-    pub(crate) client_id: String,
-    /// Base URL of Entra
-    #[arg(long)]
-    pub(crate) authority: String,
-    /// Audience of GitHub's token
-    #[arg(long)]
-    pub(crate) audience: String,
+    /// Who is asked, and for whom
+    #[command(flatten)]
+    pub(crate) application: Application,
     /// What the token of Entra is for
     #[arg(long)]
     pub(crate) scope: String,
     /// How Entra is reached
     #[command(flatten)]
     pub(crate) network: Network,
+}
+
+/// An application at Entra that GitHub's token is exchanged for.
+#[derive(Debug, Clone, PartialEq, Eq, Args)]
+pub(crate) struct Application {
+    /// Tenant of the application: its id, or one of its domains
+    #[arg(long)]
+    pub(crate) tenant: TenantName,
+    /// Client id of the application or of the user-assigned identity
+    #[arg(long)]
+    pub(crate) client_id: ApplicationId,
+    /// Azure's cloud
+    #[arg(long, value_enum, default_value = "public")]
+    pub(crate) cloud: Cloud,
+    /// Audience of GitHub's token
+    ///
+    /// `azure`, `explain`: that of `cloud` when it is not given. `aws`: `sts.amazonaws.com` when it is not
+    /// given. `direct`: the one that the API server takes.
+    #[arg(long)]
+    pub(crate) audience: Option<String>,
+    /// Base URL of Entra; the cloud's when it is not given
+    #[arg(long)]
+    pub(crate) authority_url: Option<HttpsUrl>,
+}
+
+impl Application {
+    pub(crate) fn authority(&self) -> DisplaySafeUrl {
+        self.cloud
+            .url_or(self.authority_url.as_ref(), Cloud::authority)
+    }
+
+    pub(crate) fn audience(&self) -> &str {
+        let own = || self.cloud.audience();
+        self.audience.as_deref().unwrap_or_else(own)
+    }
+
+    /// The arguments that read back as this. What is not given stands there as what it means.
+    fn arguments(&self) -> Vec<String> {
+        vec![
+            format!("--tenant={}", self.tenant),
+            format!("--client-id={}", self.client_id),
+            format!("--cloud={}", self.cloud.name()),
+            format!("--audience={}", self.audience()),
+            format!("--authority-url={}", self.authority().expose()),
+        ]
+    }
 }
 
 /// A session of a role at AWS, signing for a cluster.
@@ -160,13 +198,8 @@ impl Recipe {
         let say = |flag: &str, value: &dyn std::fmt::Display| format!("--{flag}={value}");
         let (kind, own) = match self {
             Self::Azure(entra) => {
-                let own = vec![
-                    say("tenant", &entra.tenant),
-                    say("client-id", &entra.client_id),
-                    say("authority", &entra.authority),
-                    say("audience", &entra.audience),
-                    say("scope", &entra.scope),
-                ];
+                let mut own = entra.application.arguments();
+                own.push(say("scope", &entra.scope));
                 ("azure", own)
             }
             Self::Aws(eks) => {
@@ -205,10 +238,13 @@ mod tests {
             extra_ca: Some("/etc/a b.pem".into()),
         };
         let entra = Entra {
-            tenant: "example.onmicrosoft.com".to_owned(),
-            client_id: "-starts-with-a-dash".to_owned(),
-            authority: "https://login.microsoftonline.com".to_owned(),
-            audience: "api://AzureADTokenExchange".to_owned(),
+            application: Application {
+                tenant: "example.onmicrosoft.com".parse().unwrap(),
+                client_id: "01234567-89ab-cdef-0123-456789abcdef".parse().unwrap(),
+                cloud: Cloud::UsGov,
+                audience: Some("-starts-with-a-dash".to_owned()),
+                authority_url: Some("https://login.microsoftonline.com".parse().unwrap()),
+            },
             scope: "6dae42f8-4368-4678-94ff-3960e28e3630/.default".to_owned(),
             network: network.clone(),
         };

@@ -21,7 +21,7 @@ pub(crate) enum Way {
     /// It is the job's own token.
     Ghcr(Secret),
     /// ACR gives it for a token of Entra.
-    Acr(Entra),
+    Acr(Box<Entra>),
     /// ECR gives it to the session of a role.
     Ecr(Box<Ecr>),
 }
@@ -50,7 +50,7 @@ struct Written {
 #[derive(Debug, Subcommand)]
 enum WrittenWay {
     Ghcr,
-    Acr(Entra),
+    Acr(Box<Entra>),
     Ecr(Box<Ecr>),
 }
 
@@ -84,7 +84,9 @@ impl Way {
         let (way, secret) = match self {
             Self::Ghcr(token) => (vec!["ghcr".to_owned()], Some(token.expose().to_owned())),
             Self::Acr(entra) => {
-                let arguments = Recipe::Azure(entra.clone()).arguments().into_iter();
+                let arguments = Recipe::Azure(entra.as_ref().clone())
+                    .arguments()
+                    .into_iter();
                 let way = std::iter::once("acr".to_owned()).chain(arguments.skip(2));
                 (way.collect(), None)
             }
@@ -196,6 +198,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::azure::Cloud;
+    use crate::credential::Application;
 
     fn ways() -> [Way; 3] {
         let network = Network {
@@ -203,10 +207,13 @@ mod tests {
             extra_ca: Some("/etc/a b.pem".into()),
         };
         let entra = Entra {
-            tenant: "t".to_owned(),
-            client_id: "c".to_owned(),
-            authority: "https://login.microsoftonline.com".to_owned(),
-            audience: "api://AzureADTokenExchange".to_owned(),
+            application: Application {
+                tenant: "t".parse().unwrap(),
+                client_id: "01234567-89ab-cdef-0123-456789abcdef".parse().unwrap(),
+                cloud: Cloud::Public,
+                audience: Some("api://AzureADTokenExchange".to_owned()),
+                authority_url: Some("https://login.microsoftonline.com".parse().unwrap()),
+            },
             scope: "https://containerregistry.azure.net/.default".to_owned(),
             network: network.clone(),
         };
@@ -227,7 +234,7 @@ mod tests {
         };
         [
             Way::Ghcr(Secret::new("hunter2")),
-            Way::Acr(entra),
+            Way::Acr(Box::new(entra)),
             Way::Ecr(Box::new(ecr)),
         ]
     }
