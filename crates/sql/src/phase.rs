@@ -93,7 +93,6 @@ pub fn phase(statement: &Statement, catalog: &Catalog, version: ServerVersion) -
             let filled = query.map(|query| phase(query, catalog, version));
             filled.unwrap_or(Phase::Expand).max(Phase::Expand)
         }
-        Statement::AlterView(alter) if alter.renames_to.is_some() => Phase::Contract,
         Statement::OnTable(on) => match on.kind {
             OnTableKind::CreateStatistics | OnTableKind::Comment | OnTableKind::CommentOnPart => {
                 Phase::Neutral
@@ -158,8 +157,7 @@ pub fn phase(statement: &Statement, catalog: &Catalog, version: ServerVersion) -
             Bearing::Neutral => Phase::Neutral,
         },
         Statement::Unknown(_) => Phase::Unknown,
-        Statement::AlterView(_)
-        | Statement::Reindex(_)
+        Statement::Reindex(_)
         | Statement::Lock(_)
         | Statement::Maintain(_)
         | Statement::Set(_)
@@ -241,7 +239,7 @@ fn action(
         | AlterTableAction::DetachPartition { .. }
         | AlterTableAction::Inherit { .. }
         | AlterTableAction::OfType => Phase::Contract,
-        AlterTableAction::Trigger
+        AlterTableAction::Trigger { .. }
         | AlterTableAction::Rule
         | AlterTableAction::RowSecurity
         | AlterTableAction::Unknown(_) => Phase::Unknown,
@@ -253,6 +251,7 @@ fn action(
         | AlterTableAction::ClusterOn
         | AlterTableAction::ReplicaIdentity
         | AlterTableAction::Owner
+        | AlterTableAction::DependsOnExtension
         | AlterTableAction::SetLogged
         | AlterTableAction::SetTablespace
         | AlterTableAction::SetAccessMethod
@@ -321,6 +320,25 @@ mod tests {
         assert_eq!(
             phases("ALTER TABLE t ALTER a TYPE varchar(20); ALTER TABLE t ALTER a TYPE varchar(5)"),
             [Phase::Expand, Phase::Contract]
+        );
+    }
+
+    #[test]
+    fn a_view_is_altered_as_a_table_is() {
+        assert_eq!(
+            phases(
+                "ALTER VIEW v RENAME TO w; ALTER VIEW v RENAME COLUMN a TO b; ALTER VIEW v SET SCHEMA s; \
+                ALTER MATERIALIZED VIEW m RENAME COLUMN a TO b; ALTER MATERIALIZED VIEW m SET SCHEMA s; \
+                ALTER VIEW v ALTER a DROP DEFAULT"
+            ),
+            [Phase::Contract; 6]
+        );
+        assert_eq!(
+            phases(
+                "ALTER VIEW v OWNER TO r; ALTER MATERIALIZED VIEW m CLUSTER ON i, SET (fillfactor = 70); \
+                ALTER MATERIALIZED VIEW m DEPENDS ON EXTENSION e"
+            ),
+            [Phase::Neutral; 3]
         );
     }
 

@@ -111,7 +111,6 @@ pub fn refused_in_block(statement: &Statement, version: ServerVersion) -> Option
         | Statement::Reindex(_)
         | Statement::CreateView(_)
         | Statement::DropView(_)
-        | Statement::AlterView(_)
         | Statement::RefreshMaterializedView(_)
         | Statement::OnTable(_)
         | Statement::CreateType(_)

@@ -529,6 +529,37 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn views_are_renamed_as_tables_are() {
+        for (script, rule) in [
+            ("ALTER VIEW v RENAME TO w", "rename-table"),
+            ("ALTER MATERIALIZED VIEW v SET SCHEMA other", "rename-table"),
+            ("ALTER VIEW v RENAME COLUMN a TO b", "rename-column"),
+            ("ALTER MATERIALIZED VIEW v RENAME a TO b", "rename-column"),
+        ] {
+            let found = findings(&["CREATE VIEW v AS SELECT 1 AS a", script]);
+            assert_eq!(rules_of(&found), [rule], "{script}");
+        }
+    }
+
+    #[test]
+    fn a_trigger_is_switched_off_by_what_is_done_and_not_by_its_name() {
+        let of = |action: &str| {
+            let script = format!("ALTER TABLE t {action}");
+            rules_of(&findings(&[TABLE, &script])).contains(&"disable-trigger")
+        };
+        for action in [
+            "ENABLE TRIGGER disable_me",
+            "ENABLE ALWAYS TRIGGER disabled",
+            "/* DISABLE */ ENABLE TRIGGER a",
+        ] {
+            assert!(!of(action), "{action}");
+        }
+        for action in ["disable trigger all", "ENABLE REPLICA TRIGGER a"] {
+            assert!(of(action), "{action}");
+        }
+    }
+
+    #[test]
     fn a_change_in_the_query_of_a_new_table_is_judged_as_one() {
         let gone = "WITH gone AS (DELETE FROM t RETURNING id) SELECT id";
         for script in [

@@ -155,7 +155,6 @@ fn concerns(statement: &Statement, catalog: &Catalog) -> Concerns {
                 .collect();
             tables.map_or(Concerns::Unknown, |uses| Concerns::These { uses })
         }
-        Statement::AlterView(alter) => whole(&mut std::iter::once(&alter.name)),
         Statement::AlterType(alter) => whole(&mut catalog.tables_with(&alter.name)),
         Statement::Truncate(truncate) if !truncate.cascades => {
             whole(&mut truncate.tables.iter().map(|target| &target.table))
@@ -222,7 +221,7 @@ fn part(action: &AlterTableAction) -> Option<Part> {
         | AlterTableAction::DetachPartition { .. }
         | AlterTableAction::Inherit { .. }
         | AlterTableAction::OfType
-        | AlterTableAction::Trigger
+        | AlterTableAction::Trigger { .. }
         | AlterTableAction::Rule
         | AlterTableAction::RowSecurity
         | AlterTableAction::Unknown(_) => Some(Part::Table),
@@ -238,6 +237,7 @@ fn part(action: &AlterTableAction) -> Option<Part> {
         | AlterTableAction::ClusterOn
         | AlterTableAction::ReplicaIdentity
         | AlterTableAction::Owner
+        | AlterTableAction::DependsOnExtension
         | AlterTableAction::SetLogged
         | AlterTableAction::SetTablespace
         | AlterTableAction::SetAccessMethod

@@ -53,12 +53,6 @@ impl Catalog {
                 let name = self.resolve(&create.name);
                 self.tables.insert(name, table);
             }
-            Statement::AlterView(alter) => {
-                if let Some(to) = &alter.renames_to {
-                    let name = self.resolve(&alter.name);
-                    self.move_table(&name, &name.beside(to));
-                }
-            }
             Statement::CreateType(create) => {
                 let user_type = if create.is_enum {
                     UserType::Enum
@@ -518,11 +512,12 @@ fn change_column(table: &mut Table, action: &AlterTableAction) {
         | AlterTableAction::Inherit { .. }
         | AlterTableAction::Storage { .. }
         | AlterTableAction::ClusterOn
-        | AlterTableAction::Trigger
+        | AlterTableAction::Trigger { .. }
         | AlterTableAction::Rule
         | AlterTableAction::RowSecurity
         | AlterTableAction::ReplicaIdentity
         | AlterTableAction::Owner
+        | AlterTableAction::DependsOnExtension
         | AlterTableAction::OfType
         | AlterTableAction::SetLogged
         | AlterTableAction::SetTablespace

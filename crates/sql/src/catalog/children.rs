@@ -150,11 +150,12 @@ pub(super) fn is_shared(action: &AlterTableAction) -> bool {
         | AlterTableAction::Inherit { .. }
         | AlterTableAction::Storage { .. }
         | AlterTableAction::ClusterOn
-        | AlterTableAction::Trigger
+        | AlterTableAction::Trigger { .. }
         | AlterTableAction::Rule
         | AlterTableAction::RowSecurity
         | AlterTableAction::ReplicaIdentity
         | AlterTableAction::Owner
+        | AlterTableAction::DependsOnExtension
         | AlterTableAction::OfType
         | AlterTableAction::SetLogged
         | AlterTableAction::SetTablespace

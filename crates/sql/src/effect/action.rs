@@ -53,8 +53,8 @@ impl Found<'_> {
         let is_partitioned = own.is_some_and(|table| table.is_partitioned);
         let shares_triggers =
             own.is_some_and(|table| table.is_partitioned && table.has_row_triggers);
-        let goes_on =
-            recurses(action) || (matches!(action, AlterTableAction::Trigger) && shares_triggers);
+        let goes_on = recurses(action)
+            || (matches!(action, AlterTableAction::Trigger { .. }) && shares_triggers);
         let tables = self.with_descendants(&alter.table, alter.is_only || !goes_on);
         // The index of a partition is made as `CREATE INDEX` makes it.
         let builds_index = matches!(
@@ -157,11 +157,12 @@ impl Found<'_> {
             | AlterTableAction::SetSchema { .. }
             | AlterTableAction::Storage { .. }
             | AlterTableAction::ClusterOn
-            | AlterTableAction::Trigger
+            | AlterTableAction::Trigger { .. }
             | AlterTableAction::Rule
             | AlterTableAction::RowSecurity
             | AlterTableAction::ReplicaIdentity
             | AlterTableAction::Owner
+            | AlterTableAction::DependsOnExtension
             | AlterTableAction::OfType
             | AlterTableAction::WithoutOids => {}
         }
@@ -548,7 +549,7 @@ fn lock_mode(action: &AlterTableAction, version: ServerVersion) -> LockMode {
             kind: ConstraintKind::ForeignKey { .. },
             ..
         })
-        | AlterTableAction::Trigger => LockMode::ShareRowExclusive,
+        | AlterTableAction::Trigger { .. } => LockMode::ShareRowExclusive,
         AlterTableAction::AddColumn { .. }
         | AlterTableAction::DropColumn { .. }
         | AlterTableAction::SetType { .. }
@@ -572,6 +573,7 @@ fn lock_mode(action: &AlterTableAction, version: ServerVersion) -> LockMode {
         | AlterTableAction::RowSecurity
         | AlterTableAction::ReplicaIdentity
         | AlterTableAction::Owner
+        | AlterTableAction::DependsOnExtension
         | AlterTableAction::OfType
         | AlterTableAction::SetLogged
         | AlterTableAction::SetTablespace
@@ -632,11 +634,12 @@ fn recurses(action: &AlterTableAction) -> bool {
         | AlterTableAction::Inherit { .. }
         | AlterTableAction::Storage { .. }
         | AlterTableAction::ClusterOn
-        | AlterTableAction::Trigger
+        | AlterTableAction::Trigger { .. }
         | AlterTableAction::Rule
         | AlterTableAction::RowSecurity
         | AlterTableAction::ReplicaIdentity
         | AlterTableAction::Owner
+        | AlterTableAction::DependsOnExtension
         | AlterTableAction::OfType
         | AlterTableAction::SetLogged
         | AlterTableAction::SetTablespace

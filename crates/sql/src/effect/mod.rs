@@ -130,7 +130,6 @@ impl Found<'_> {
                     self.unknown("what depends on the view is dropped with it");
                 }
             }
-            Statement::AlterView(alter) => self.lock(&alter.name, LockMode::AccessExclusive),
             Statement::RefreshMaterializedView(refresh) => {
                 if refresh.is_concurrent {
                     self.lock(&refresh.name, LockMode::Exclusive);

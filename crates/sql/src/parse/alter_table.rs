@@ -24,6 +24,81 @@ pub(super) fn alter_table(
     })
 }
 
+/// `ALTER VIEW`: one action, in words of `ALTER TABLE`.
+pub(super) fn alter_view(alter: &ast::AlterView) -> Option<AlterTable> {
+    use ast::AlterViewAction as Parsed;
+    Some(AlterTable {
+        table: names::name(alter.view_ref()?.syntax())?,
+        is_only: false,
+        actions: vec![match alter.action()? {
+            Parsed::AlterViewColumn(alter) => {
+                let column = names::word(alter.name()?.syntax())?;
+                match alter.alter_view_column_action()? {
+                    ast::AlterViewColumnAction::SetDefault(_) => {
+                        AlterTableAction::SetDefault { column }
+                    }
+                    ast::AlterViewColumnAction::DropDefault(_) => {
+                        AlterTableAction::DropDefault { column }
+                    }
+                }
+            }
+            Parsed::OwnerTo(_) => AlterTableAction::Owner,
+            Parsed::RenameColumn(rename) => rename_column(&rename)?,
+            Parsed::ResetOptions(reset) => storage(reset.syntax())?,
+            Parsed::SetOptions(set) => storage(set.syntax())?,
+            Parsed::SetSchema(set) => set_schema(&set)?,
+            Parsed::ViewRenameTo(rename) => rename_view(&rename)?,
+        }],
+    })
+}
+
+/// `ALTER MATERIALIZED VIEW`, in words of `ALTER TABLE`.
+pub(super) fn alter_materialized_view(alter: &ast::AlterMaterializedView) -> Option<AlterTable> {
+    use ast::AlterMaterializedViewAction as Parsed;
+    let actions = alter.action().map(|parsed| match parsed {
+        Parsed::DependsOnExtension(_) | Parsed::NoDependsOnExtension(_) => {
+            Some(AlterTableAction::DependsOnExtension)
+        }
+        Parsed::RenameColumn(rename) => rename_column(&rename),
+        Parsed::SetSchema(set) => set_schema(&set),
+        Parsed::ViewRenameTo(rename) => rename_view(&rename),
+        Parsed::AlterTableAction(parsed) => {
+            let text = parsed.syntax().text().to_string();
+            Some(action(parsed).unwrap_or(AlterTableAction::Unknown(text)))
+        }
+    });
+    Some(AlterTable {
+        table: names::name(alter.view_ref()?.syntax())?,
+        is_only: false,
+        actions: actions.collect::<Option<_>>()?,
+    })
+}
+
+fn rename_column(rename: &ast::RenameColumn) -> Option<AlterTableAction> {
+    Some(AlterTableAction::RenameColumn {
+        from: names::word(rename.column_name_ref()?.syntax())?,
+        to: names::word(rename.column_name()?.syntax())?,
+    })
+}
+
+fn rename_view(rename: &ast::ViewRenameTo) -> Option<AlterTableAction> {
+    Some(AlterTableAction::Rename {
+        to: names::word(rename.view()?.syntax())?,
+    })
+}
+
+fn set_schema(set: &ast::SetSchema) -> Option<AlterTableAction> {
+    Some(AlterTableAction::SetSchema {
+        schema: names::word(set.schema_ref()?.syntax())?,
+    })
+}
+
+fn storage(node: &squawk_syntax::SyntaxNode) -> Option<AlterTableAction> {
+    Some(AlterTableAction::Storage {
+        parameters: parameters(node)?,
+    })
+}
+
 fn action(action: ast::AlterTableAction) -> Option<AlterTableAction> {
     use ast::AlterTableAction as Parsed;
     Some(match action {
@@ -56,10 +131,7 @@ fn action(action: ast::AlterTableAction) -> Option<AlterTableAction> {
         Parsed::AlterConstraint(alter) => AlterTableAction::AlterConstraint {
             name: names::word(alter.constraint_name_ref()?.syntax())?,
         },
-        Parsed::RenameColumn(rename) => AlterTableAction::RenameColumn {
-            from: names::word(rename.column_name_ref()?.syntax())?,
-            to: names::word(rename.column_name()?.syntax())?,
-        },
+        Parsed::RenameColumn(rename) => rename_column(&rename)?,
         Parsed::RenameConstraint(rename) => AlterTableAction::RenameConstraint {
             from: names::word(rename.constraint_name_ref()?.syntax())?,
             to: names::word(rename.constraint_name()?.syntax())?,
@@ -67,9 +139,7 @@ fn action(action: ast::AlterTableAction) -> Option<AlterTableAction> {
         Parsed::TableRenameTo(rename) => AlterTableAction::Rename {
             to: names::word(rename.table_name()?.syntax())?,
         },
-        Parsed::SetSchema(set) => AlterTableAction::SetSchema {
-            schema: names::word(set.schema_ref()?.syntax())?,
-        },
+        Parsed::SetSchema(set) => set_schema(&set)?,
         Parsed::AttachPartition(attach) => AlterTableAction::AttachPartition {
             child: names::name(attach.table_name_ref()?.syntax())?,
             is_default: matches!(
@@ -96,17 +166,16 @@ fn action(action: ast::AlterTableAction) -> Option<AlterTableAction> {
             parent: names::name(inherit.table_name_ref()?.syntax())?,
             ends: true,
         },
-        Parsed::SetOptions(set) => AlterTableAction::Storage {
-            parameters: parameters(set.syntax())?,
-        },
-        Parsed::ResetOptions(reset) => AlterTableAction::Storage {
-            parameters: parameters(reset.syntax())?,
-        },
+        Parsed::SetOptions(set) => storage(set.syntax())?,
+        Parsed::ResetOptions(reset) => storage(reset.syntax())?,
         Parsed::ClusterOn(_) | Parsed::SetWithoutCluster(_) => AlterTableAction::ClusterOn,
-        Parsed::DisableTrigger(_)
-        | Parsed::EnableTrigger(_)
-        | Parsed::EnableAlwaysTrigger(_)
-        | Parsed::EnableReplicaTrigger(_) => AlterTableAction::Trigger,
+        Parsed::EnableTrigger(_) | Parsed::EnableAlwaysTrigger(_) => {
+            AlterTableAction::Trigger { is_off: false }
+        }
+        // On a replica alone is nowhere for the sessions of users.
+        Parsed::DisableTrigger(_) | Parsed::EnableReplicaTrigger(_) => {
+            AlterTableAction::Trigger { is_off: true }
+        }
         Parsed::DisableRule(_)
         | Parsed::EnableRule(_)
         | Parsed::EnableAlwaysRule(_)

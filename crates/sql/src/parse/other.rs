@@ -5,9 +5,9 @@ use squawk_syntax::ast::{self, AstNode, Stmt};
 
 use super::{alter_table, body, change, names, plain, relation};
 use crate::statement::{
-    AlterDomain, AlterDomainAction, AlterType, AlterTypeAction, AlterView, CreateDomain,
-    CreateType, CreateView, Lock, Maintain, MaintainKind, OnTable, OnTableKind,
-    RefreshMaterializedView, SetParameter, Target, TransactionCommand, Truncate, Unknown,
+    AlterDomain, AlterDomainAction, AlterType, AlterTypeAction, CreateDomain, CreateType,
+    CreateView, Lock, Maintain, MaintainKind, OnTable, OnTableKind, RefreshMaterializedView,
+    SetParameter, Target, TransactionCommand, Truncate, Unknown,
 };
 use crate::{LockMode, Statement};
 
@@ -64,9 +64,9 @@ fn tables(statement: &Stmt) -> Option<Option<Statement>> {
             relation::dropped(it.view_refs(), it.drop_behavior(), "MATERIALIZED VIEW")
                 .map(Statement::DropView)
         }
-        Stmt::AlterView(it) => alter_view(it),
+        Stmt::AlterView(it) => alter_table::alter_view(it).map(Statement::AlterTable),
         Stmt::AlterMaterializedView(it) if it.all_in_tablespace().is_none() => {
-            alter_materialized_view(it)
+            alter_table::alter_materialized_view(it).map(Statement::AlterTable)
         }
         Stmt::Refresh(it) => it.view_ref().and_then(|view| {
             Some(Statement::RefreshMaterializedView(
@@ -106,37 +106,6 @@ fn create_materialized_view(create: &ast::CreateMaterializedView) -> Option<Stat
         replaces: false,
         is_materialized: true,
         query: Some(Box::new(query)),
-    }))
-}
-
-fn alter_view(alter: &ast::AlterView) -> Option<Statement> {
-    let renames_to = match alter.action()? {
-        ast::AlterViewAction::ViewRenameTo(rename) => Some(names::word(rename.view()?.syntax())?),
-        ast::AlterViewAction::AlterViewColumn(_)
-        | ast::AlterViewAction::OwnerTo(_)
-        | ast::AlterViewAction::RenameColumn(_)
-        | ast::AlterViewAction::ResetOptions(_)
-        | ast::AlterViewAction::SetOptions(_)
-        | ast::AlterViewAction::SetSchema(_) => None,
-    };
-    Some(Statement::AlterView(AlterView {
-        name: names::name(alter.view_ref()?.syntax())?,
-        renames_to,
-        is_materialized: false,
-    }))
-}
-
-fn alter_materialized_view(alter: &ast::AlterMaterializedView) -> Option<Statement> {
-    let mut renames_to = None;
-    for action in alter.action() {
-        if let ast::AlterMaterializedViewAction::ViewRenameTo(rename) = action {
-            renames_to = Some(names::word(rename.view()?.syntax())?);
-        }
-    }
-    Some(Statement::AlterView(AlterView {
-        name: names::name(alter.view_ref()?.syntax())?,
-        renames_to,
-        is_materialized: true,
     }))
 }
 

@@ -35,8 +35,6 @@ pub enum Statement {
     CreateView(CreateView),
     /// `DROP VIEW`, `DROP MATERIALIZED VIEW`
     DropView(DropRelations),
-    /// `ALTER VIEW`, `ALTER MATERIALIZED VIEW`
-    AlterView(AlterView),
     /// `REFRESH MATERIALIZED VIEW`
     RefreshMaterializedView(RefreshMaterializedView),
     /// Triggers, rules, policies and statistics of a table
@@ -187,17 +185,6 @@ pub struct CreateView {
     pub is_materialized: bool,
     /// What is run to fill it, as for a table; `None` for a view that keeps no rows.
     pub query: Option<Box<Statement>>,
-}
-
-/// `ALTER VIEW` and `ALTER MATERIALIZED VIEW`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AlterView {
-    /// The view.
-    pub name: Name,
-    /// The new name of `RENAME TO`.
-    pub renames_to: Option<String>,
-    /// `MATERIALIZED`
-    pub is_materialized: bool,
 }
 
 /// `REFRESH MATERIALIZED VIEW`.

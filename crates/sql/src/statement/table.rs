@@ -275,7 +275,10 @@ pub enum AlterTableAction {
     /// `CLUSTER ON`, `SET WITHOUT CLUSTER`
     ClusterOn,
     /// `ENABLE TRIGGER`, `DISABLE TRIGGER` and their kin
-    Trigger,
+    Trigger {
+        /// Whether statements of ordinary sessions start it no more.
+        is_off: bool,
+    },
     /// `ENABLE RULE`, `DISABLE RULE` and their kin
     Rule,
     /// `ENABLE ROW LEVEL SECURITY` and its kin
@@ -284,6 +287,8 @@ pub enum AlterTableAction {
     ReplicaIdentity,
     /// `OWNER TO`
     Owner,
+    /// `DEPENDS ON EXTENSION`
+    DependsOnExtension,
     /// `OF`, `NOT OF`
     OfType,
     /// `SET LOGGED`, `SET UNLOGGED`

@@ -20,9 +20,7 @@ CREATE TABLE team (id serial PRIMARY KEY);",
 fn check(moment: &Moment<'_>) -> Vec<Found> {
     let mut found = Vec::new();
     for (alter, action) in moment.actions() {
-        let switches_off = matches!(action, AlterTableAction::Trigger)
-            && moment.text.to_ascii_uppercase().contains("DISABLE");
-        if switches_off {
+        if let AlterTableAction::Trigger { is_off: true } = action {
             found.push(Found::new(
                 format!("rows of `{}` that anybody writes meanwhile are not checked by it", alter.table),
                 "leave triggers on; SET session_replication_role = replica is for the session alone",

@@ -1,6 +1,5 @@
 //! Renaming a table or a view that the running version uses.
 
-use switchyard_sql::Statement;
 use switchyard_sql::statement::AlterTableAction;
 
 use super::Rule;
@@ -28,12 +27,6 @@ fn check(moment: &Moment<'_>) -> Vec<Found> {
             hint,
         )
     };
-    if let Statement::AlterView(alter) = moment.statement
-        && let Some(to) = &alter.renames_to
-        && moment.is_used(&alter.name)
-    {
-        return vec![say(&alter.name, to)];
-    }
     let mut found = Vec::new();
     for (alter, action) in moment.actions() {
         if let AlterTableAction::Rename { to } = action {
