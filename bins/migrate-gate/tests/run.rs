@@ -158,6 +158,36 @@ fn expanding_under_traffic_fails_no_transaction() {
 }
 
 #[test]
+fn what_was_planned_runs_on_every_version_of_postgresql_in_use() {
+    for major in [13, 14, 17, 18] {
+        let server = Server::options().major(major).start();
+        let database = server.database();
+        let project = Prisma::new();
+        project.migration(FIRST, ITEM);
+        project.migration(
+            SECOND,
+            "CREATE INDEX CONCURRENTLY by_name ON item (name);\n",
+        );
+        let folder = project.folder().display().to_string();
+        let planned = gate("plan")
+            .input("path", &folder)
+            .input("directory", &folder)
+            .input("database-url", database.url())
+            .run();
+        assert_code(&planned, 0);
+        let ended = run(&project, &database)
+            .input("approved-digest", &planned.outputs["digest"])
+            .input("limits", "role")
+            .run();
+        assert_code(&ended, 0);
+        let counts = [&ended.outputs["applied"], &ended.outputs["verified"]];
+        assert_eq!(counts, ["2", "true"], "PostgreSQL {major}");
+        let left = "SELECT count(*) FROM pg_db_role_setting";
+        assert_eq!(database.read(left), "0", "PostgreSQL {major}");
+    }
+}
+
+#[test]
 fn only_the_approved_plan_runs() {
     let database = Server::shared().database();
     let project = Prisma::new();

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// A major version that the rules know: 11 to 17.
+/// A major version that the rules know: 11 to 18.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServerVersion(u16);
 
@@ -17,7 +17,7 @@ impl ServerVersion {
     /// The oldest version that the rules know.
     pub const OLDEST: Self = Self(11);
     /// The newest version that the rules know.
-    pub const NEWEST: Self = Self(17);
+    pub const NEWEST: Self = Self(18);
     /// The one assumed where nobody says.
     pub const DEFAULT: Self = Self(15);
 
@@ -88,9 +88,9 @@ mod tests {
 
     #[test]
     fn what_the_rules_do_not_know_is_refused_with_what_they_know() {
-        for text in ["10", "18", "", "15.x", "fifteen"] {
+        for text in ["10", "19", "", "15.x", "fifteen"] {
             let error = text.parse::<ServerVersion>().unwrap_err().to_string();
-            assert!(error.ends_with("11 to 17"), "{error}");
+            assert!(error.ends_with("11 to 18"), "{error}");
         }
     }
 }

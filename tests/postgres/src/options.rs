@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::Server;
 use crate::certificate::Authority;
+use crate::programs::PINNED;
 
 /// Whether a server speaks TLS.
 #[derive(Debug, Clone, Default)]
@@ -19,14 +20,34 @@ pub enum Encryption {
 }
 
 /// What a server is like; [`Options::start`] starts it.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Options {
+    pub(crate) major: u32,
     pub(crate) encryption: Encryption,
     pub(crate) settings: Vec<(String, String)>,
     pub(crate) data_in: Option<PathBuf>,
 }
 
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            major: PINNED,
+            encryption: Encryption::None,
+            settings: Vec::new(),
+            data_in: None,
+        }
+    }
+}
+
 impl Options {
+    /// Is of another major version of PostgreSQL, one of those that `tests/tools/postgresql-majors` pins. The client's
+    /// programs stay those of the pinned version.
+    #[must_use]
+    pub fn major(mut self, major: u32) -> Self {
+        self.major = major;
+        self
+    }
+
     /// Speaks TLS.
     #[must_use]
     pub fn encryption(mut self, encryption: Encryption) -> Self {

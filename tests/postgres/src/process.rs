@@ -2,7 +2,7 @@
 //! ends a server together with the thread that started it.
 
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -18,15 +18,17 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What the thread that starts servers is asked for.
 struct Order {
+    program: PathBuf,
     arguments: Vec<String>,
     log: File,
     reply: Sender<Child>,
 }
 
-/// Starts `postgres` with its output in `log`.
-pub(crate) fn start(data: &Path, log: &Path) -> Child {
+/// Starts the `postgres` of a folder of programs with its output in `log`.
+pub(crate) fn start(programs: &Path, data: &Path, log: &Path) -> Child {
     let (reply, started) = channel();
     let order = Order {
+        program: programs.join("postgres"),
         arguments: vec!["-D".to_owned(), data.display().to_string()],
         log: File::create(log).expect("make the server's log"),
         reply,
@@ -46,7 +48,7 @@ fn keeper() -> &'static Mutex<Sender<Order>> {
         std::thread::spawn(move || {
             for order in orders {
                 let errors = order.log.try_clone().expect("share the log");
-                let child = as_server_account("postgres")
+                let child = as_server_account(&order.program)
                     .args(&order.arguments)
                     .stdin(Stdio::null())
                     .stdout(order.log)

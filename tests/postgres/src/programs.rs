@@ -5,6 +5,9 @@ use std::process::{Command, Output};
 
 use nix::unistd::Uid;
 
+use crate::template;
+use crate::tools::tool;
+
 /// Folder of the server's and the client's programs of the pinned major version.
 ///
 /// # Panics
@@ -25,17 +28,36 @@ pub fn program(name: &str) -> PathBuf {
     programs().join(name)
 }
 
+/// Major version of the programs that tests use unless they say otherwise.
+pub(crate) const PINNED: u32 = 15;
+
+/// Folder of the server's programs of a major version, readable to the account that runs servers.
+///
+/// # Panics
+/// When there are none of it.
+pub(crate) fn server_programs(major: u32) -> PathBuf {
+    if major == PINNED {
+        return programs().to_owned();
+    }
+    let package = tool("postgresql-majors").join(format!("node_modules/pg{major}/native"));
+    assert!(
+        package.join("bin/postgres").exists(),
+        "tests/tools/postgresql-majors has no PostgreSQL {major}"
+    );
+    template::copy_of_programs(&package, major).join("bin")
+}
+
 /// A command as the account that may run a server: PostgreSQL refuses root.
 ///
 /// The kernel sends SIGQUIT, an immediate shutdown, when the thread that starts it ends.
-pub(crate) fn as_server_account(name: &str) -> Command {
+pub(crate) fn as_server_account(program: &Path) -> Command {
     let mut command = Command::new("setpriv");
     if Uid::effective().is_root() {
         command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]);
     }
     command
         .arg("--pdeathsig=QUIT")
-        .arg(program(name))
+        .arg(program)
         .env_clear()
         .env("LC_ALL", "C.UTF-8")
         .current_dir("/");

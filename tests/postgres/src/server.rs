@@ -15,7 +15,7 @@ use crate::database::{Database, url};
 use crate::folder;
 use crate::options::{Encryption, Options};
 use crate::process::{self, PATIENCE};
-use crate::programs::{give_to_server_account, program};
+use crate::programs::{give_to_server_account, program, server_programs};
 use crate::template;
 
 /// Name of every server's superuser.
@@ -28,6 +28,7 @@ pub const PASSWORD: &str = "sesame-7Qx2-superuser";
 #[derive(Debug)]
 pub struct Server {
     folder: TempDir,
+    programs: PathBuf,
     port: u16,
     process: Option<Child>,
     authority: Option<PathBuf>,
@@ -64,11 +65,12 @@ impl Server {
         let root = options.data_in.clone().unwrap_or_else(std::env::temp_dir);
         let folder = folder::make(&root);
         let data = folder.path().join("data");
-        template::copy_to(&data);
+        template::copy_to(&data, options.major);
         let authority = write_certificate(folder.path(), &data, &options.encryption);
         write_rules(&data, &options.encryption);
         let mut server = Self {
             folder,
+            programs: server_programs(options.major),
             port: 0,
             process: None,
             authority,
@@ -97,7 +99,7 @@ impl Server {
 
     /// Starts the process; whether it takes connections in the end.
     fn try_start(&mut self) -> bool {
-        let mut child = process::start(&self.data(), &self.log_path());
+        let mut child = process::start(&self.programs, &self.data(), &self.log_path());
         let deadline = Instant::now() + PATIENCE;
         loop {
             if self.is_ready() {

@@ -31,7 +31,7 @@ use report::Counts;
 pub(crate) struct LintArgs {
     #[command(flatten)]
     pub(crate) project: ProjectArgs,
-    /// Major version of the server that the migrations are for, 11 to 17
+    /// Major version of the server that the migrations are for, 11 to 18
     #[arg(long, default_value_t = ServerVersion::DEFAULT)]
     pub(crate) postgres_version: ServerVersion,
     /// Judge only migrations that are new or changed since the branch left this one, such as `origin/main`

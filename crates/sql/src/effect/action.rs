@@ -66,7 +66,8 @@ impl Found<'_> {
         );
         let mode = lock_mode(action, self.version);
         for (number, table) in tables.iter().enumerate() {
-            if number > 0 && is_partitioned && builds_index {
+            // Since PostgreSQL 18 the partitions are locked as their parent is.
+            if number > 0 && is_partitioned && builds_index && self.version.major() < 18 {
                 self.lock(table, LockMode::Share);
             } else {
                 self.lock(table, mode);
@@ -125,7 +126,8 @@ impl Found<'_> {
                 is_concurrent,
                 ..
             } => {
-                let mode = if *is_concurrent {
+                // Before PostgreSQL 14 the parent's lock alone kept sessions away from the partition.
+                let mode = if *is_concurrent || self.version.major() < 14 {
                     LockMode::ShareUpdateExclusive
                 } else {
                     LockMode::AccessExclusive

@@ -244,5 +244,11 @@ fn constraint_name(clause: Option<ast::ConstraintNameClause>) -> Option<Option<S
 }
 
 fn is_not_valid(mut options: impl Iterator<Item = ast::ConstraintOption>) -> bool {
-    options.any(|option| matches!(option, ast::ConstraintOption::NotValid(_)))
+    // What is not enforced is never checked: PostgreSQL 18 looks at no row for it either.
+    options.any(|option| {
+        matches!(
+            option,
+            ast::ConstraintOption::NotValid(_) | ast::ConstraintOption::NotEnforced(_)
+        )
+    })
 }

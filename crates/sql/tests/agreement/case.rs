@@ -12,6 +12,8 @@ pub(crate) struct Case {
     pub(crate) migration: String,
     /// How it has to be run.
     pub(crate) way: Way,
+    /// First major version that knows its statements.
+    pub(crate) since: u32,
 }
 
 /// How a migration has to be run.
@@ -56,7 +58,12 @@ fn parse(name: String, text: &str) -> Case {
         "(outside of a transaction)" => Way::Alone,
         other => panic!("case `{name}`: unknown mark `{other}`"),
     };
+    let since = before.lines().find_map(|line| {
+        let version = line.strip_prefix("-- since PostgreSQL ")?;
+        Some(version.trim().parse().expect("a major version"))
+    });
     Case {
+        since: since.unwrap_or(0),
         name,
         before: before.to_owned(),
         migration: migration.to_owned(),

@@ -14,7 +14,7 @@ mod predicted;
 
 use std::collections::BTreeSet;
 
-use switchyard_sql::Volatility;
+use switchyard_sql::{ServerVersion, Volatility};
 use switchyard_test_postgres::Server;
 
 use case::Way;
@@ -25,16 +25,37 @@ type Happenings = BTreeSet<String>;
 
 #[test]
 fn effects_agree_with_what_a_server_does() {
-    let cases = case::all();
+    agree(15);
+}
+
+#[test]
+fn effects_agree_with_what_the_oldest_versions_in_use_do() {
+    for major in [13, 14] {
+        agree(major);
+    }
+}
+
+#[test]
+fn effects_agree_with_what_the_newest_versions_do() {
+    for major in [17, 18] {
+        agree(major);
+    }
+}
+
+fn agree(major: u32) {
+    let version: ServerVersion = major.to_string().parse().unwrap();
+    let mut cases = case::all();
     assert!(cases.len() >= 80, "the corpus has {} cases", cases.len());
+    cases.retain(|case| case.since <= major);
     let server = Server::options()
+        .major(major)
         .setting("log_min_messages", "debug1")
         .start();
     let bench = Bench::new(&server, &case::before());
     let mut disagreements = Vec::new();
     let mut unknown = Vec::new();
     for case in &cases {
-        let predicted = predicted::of(case);
+        let predicted = predicted::of(case, version);
         let measured = match case.way {
             Way::Transaction => bench.in_transaction(case),
             Way::Alone => bench.alone(case),
@@ -59,7 +80,7 @@ fn effects_agree_with_what_a_server_does() {
     }
     assert!(
         disagreements.is_empty(),
-        "{} of {} cases disagree:\n{}",
+        "{} of {} cases disagree with PostgreSQL {major}:\n{}",
         disagreements.len(),
         cases.len(),
         disagreements.join("\n")

@@ -18,7 +18,7 @@ pub(crate) struct Predicted {
 }
 
 /// What the effects of a case say about tables that were there before.
-pub(crate) fn of(case: &Case) -> Predicted {
+pub(crate) fn of(case: &Case, version: ServerVersion) -> Predicted {
     let mut catalog = Catalog::default();
     catalog.begin_migration();
     for script in [case::before(), case.before.clone()] {
@@ -31,7 +31,7 @@ pub(crate) fn of(case: &Case) -> Predicted {
     let mut works = BTreeMap::new();
     let mut unknown = Vec::new();
     for located in parse(&case.migration) {
-        let found: Effects = effects(&located.statement, &catalog, ServerVersion::DEFAULT);
+        let found: Effects = effects(&located.statement, &catalog, version);
         for lock in found.locks {
             if !catalog.is_new(&lock.table) && lock.mode >= LockMode::RowExclusive {
                 let mode = locks.entry(lock.table).or_insert(lock.mode);
