@@ -310,20 +310,20 @@ fn sequences() -> String {
 }
 
 impl Session {
-    /// Describes the schema of this database. Runs in a transaction of its own where none is open.
+    /// Describes the schema of this database. The session's search path is the same before and after.
     ///
     /// # Errors
     /// As [`Session::rows`].
     pub async fn describe_schema(&self) -> Result<SchemaDescription, PostgresError> {
         let what = "describe the schema";
-        // Definitions name schemas only where the search path does not lead to them.
-        let sql = "SELECT pg_catalog.set_config('search_path', 'pg_catalog', false),
-                          pg_catalog.current_setting('search_path') AS before";
+        let sql = "SELECT pg_catalog.current_setting('search_path') AS before";
         let row = self.row(what, sql, &[]).await?;
         let before: String = self.column(what, &row, "before")?;
+        let set = "SELECT pg_catalog.set_config('search_path', $1, false)";
+        // Definitions name schemas only where the search path does not lead to them.
+        self.row(what, set, &[&"pg_catalog"]).await?;
         let described = self.describe(what).await;
-        let sql = "SELECT pg_catalog.set_config('search_path', $1, false)";
-        let restored = self.row(what, sql, &[&before]).await;
+        let restored = self.row(what, set, &[&before]).await;
         let description = described?;
         restored?;
         Ok(description)

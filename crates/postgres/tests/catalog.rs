@@ -81,6 +81,23 @@ async fn rows_and_statistics_do_not_change_the_fingerprint() {
     assert_eq!(describe(&database).await.fingerprint(), before);
 }
 
+/// It was read after it had been set, so the session kept the one of the description.
+#[tokio::test]
+async fn the_search_path_of_a_session_that_described_is_given_back() {
+    let database = Server::shared().database();
+    let session = session(&database).await;
+    let path = async || {
+        let row = session.row("look", "SHOW search_path", &[]).await.unwrap();
+        session
+            .column::<String>("look", &row, "search_path")
+            .unwrap()
+    };
+    let set = "SET search_path = \"$user\", shop";
+    session.script("set", set).await.unwrap();
+    session.describe_schema().await.unwrap();
+    assert_eq!(path().await, "\"$user\", shop");
+}
+
 #[tokio::test]
 async fn every_change_of_the_schema_changes_the_fingerprint() {
     let changes = [
