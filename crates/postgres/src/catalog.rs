@@ -1,11 +1,14 @@
 //! What is in a database: relations with their sizes, indexes that are not valid, extensions, settings.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::PostgresError;
+use crate::quoting::{identifier, literal};
 use crate::session::Session;
+use crate::version::ServerVersion;
 
 /// What sort of relation it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -95,6 +98,31 @@ pub struct Extension {
     pub schema: String,
 }
 
+/// Who compares the texts of a database where a column does not say otherwise.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CollationProvider {
+    /// The library of the operating system; the only one before PostgreSQL 15.
+    #[default]
+    Libc,
+    /// ICU.
+    Icu,
+    /// PostgreSQL itself, from 17 on.
+    Builtin,
+}
+
+impl CollationProvider {
+    /// Reads `pg_database.datlocprovider`.
+    fn of(letter: &str) -> Option<Self> {
+        match letter {
+            "c" => Some(Self::Libc),
+            "i" => Some(Self::Icu),
+            "b" => Some(Self::Builtin),
+            _ => None,
+        }
+    }
+}
+
 /// How a database was made: a copy of it has to be made alike.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
@@ -104,8 +132,50 @@ pub struct Settings {
     pub collate: String,
     /// `LC_CTYPE`.
     pub ctype: String,
+    /// Who compares texts.
+    #[serde(default)]
+    pub provider: CollationProvider,
+    /// The locale of ICU, or of PostgreSQL's own provider; libc has the two above.
+    #[serde(default)]
+    pub locale: Option<String>,
+    /// Rules of ICU on top of its locale.
+    #[serde(default)]
+    pub icu_rules: Option<String>,
     /// Bytes of the whole database.
     pub bytes: u64,
+}
+
+impl Settings {
+    /// The statement that makes an empty database like it on a server of this version; further options can be put
+    /// behind it.
+    #[must_use]
+    pub fn create_database(&self, name: &str, server: ServerVersion) -> String {
+        let mut sql = format!(
+            "CREATE DATABASE {} TEMPLATE template0 ENCODING {} LC_COLLATE {} LC_CTYPE {}",
+            identifier(name),
+            literal(&self.encoding),
+            literal(&self.collate),
+            literal(&self.ctype)
+        );
+        let (provider, locale) = match self.provider {
+            // Servers before 15 know no other one, and not the word.
+            CollationProvider::Libc if server.major() < 15 => return sql,
+            CollationProvider::Libc => ("libc", None),
+            CollationProvider::Icu => ("icu", self.locale.as_deref().map(|one| ("ICU", one))),
+            CollationProvider::Builtin => {
+                let locale = self.locale.as_deref();
+                ("builtin", locale.map(|one| ("BUILTIN", one)))
+            }
+        };
+        sql.push_str(&format!(" LOCALE_PROVIDER {provider}"));
+        if let Some((word, locale)) = locale {
+            sql.push_str(&format!(" {word}_LOCALE {}", literal(locale)));
+        }
+        if let Some(rules) = &self.icu_rules {
+            sql.push_str(&format!(" ICU_RULES {}", literal(rules)));
+        }
+        sql
+    }
 }
 
 /// Everything outside of PostgreSQL's own schemas. Sizes are summed over partitions.
@@ -212,18 +282,47 @@ impl Session {
     /// How this database was made.
     ///
     /// # Errors
-    /// As [`Session::rows`].
+    /// As [`Session::settings_of_database`].
     pub async fn database_settings(&self) -> Result<Settings, PostgresError> {
+        self.settings_of(None).await
+    }
+
+    /// How a database of this server was made.
+    ///
+    /// # Errors
+    /// As [`Session::rows`], and [`PostgresError::Unsupported`] where texts are compared in a way that is not known.
+    pub async fn settings_of_database(&self, name: &str) -> Result<Settings, PostgresError> {
+        self.settings_of(Some(name)).await
+    }
+
+    async fn settings_of(&self, name: Option<&str>) -> Result<Settings, PostgresError> {
         let what = "read how the database was made";
-        let sql = "
-            SELECT pg_catalog.pg_encoding_to_char(encoding)::text AS encoding, datcollate::text AS collate,
-                   datctype::text AS ctype, pg_catalog.pg_database_size(oid) AS bytes
-            FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()";
-        let row = self.row(what, sql, &[]).await?;
+        let (provider, locale, rules) = match self.version().major() {
+            ..15 => ("'c'", "NULL", "NULL"),
+            15 => ("datlocprovider", "daticulocale", "NULL"),
+            16 => ("datlocprovider", "daticulocale", "daticurules"),
+            17.. => ("datlocprovider", "datlocale", "daticurules"),
+        };
+        let sql = format!(
+            "SELECT pg_catalog.pg_encoding_to_char(encoding)::text AS encoding, datcollate::text AS collate,
+                    datctype::text AS ctype, {provider}::text AS provider, {locale}::text AS locale,
+                    {rules}::text AS rules, pg_catalog.pg_database_size(oid) AS bytes
+             FROM pg_catalog.pg_database WHERE datname = coalesce($1, pg_catalog.current_database())"
+        );
+        let row = self.row(what, &sql, &[&name]).await?;
+        let provider: String = self.column(what, &row, "provider")?;
+        let provider =
+            CollationProvider::of(&provider).ok_or_else(|| PostgresError::Unsupported {
+                place: Arc::new(self.place().clone()),
+                missing: format!("the collation provider `{provider}` is not known"),
+            })?;
         Ok(Settings {
             encoding: self.column(what, &row, "encoding")?,
             collate: self.column(what, &row, "collate")?,
             ctype: self.column(what, &row, "ctype")?,
+            provider,
+            locale: self.column(what, &row, "locale")?,
+            icu_rules: self.column(what, &row, "rules")?,
             bytes: self.size(what, &row, "bytes")?,
         })
     }
@@ -244,4 +343,54 @@ impl Session {
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
 fn whole(estimate: f64) -> u64 {
     estimate.round() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(
+        provider: CollationProvider,
+        locale: Option<&str>,
+        rules: Option<&str>,
+    ) -> Settings {
+        Settings {
+            encoding: "UTF8".to_owned(),
+            collate: "C.UTF-8".to_owned(),
+            ctype: "C".to_owned(),
+            provider,
+            locale: locale.map(str::to_owned),
+            icu_rules: rules.map(str::to_owned),
+            bytes: 0,
+        }
+    }
+
+    #[test]
+    fn a_database_is_made_as_each_version_has_it_said() {
+        let (libc, icu) = (CollationProvider::Libc, CollationProvider::Icu);
+        let cases = [
+            (settings(libc, None, None), 140_000, ""),
+            (settings(libc, None, None), 150_000, " LOCALE_PROVIDER libc"),
+            (
+                settings(icu, Some("de"), None),
+                150_000,
+                " LOCALE_PROVIDER icu ICU_LOCALE 'de'",
+            ),
+            (
+                settings(icu, Some("de"), Some("&a < 'b'")),
+                160_000,
+                " LOCALE_PROVIDER icu ICU_LOCALE 'de' ICU_RULES '&a < ''b'''",
+            ),
+            (
+                settings(CollationProvider::Builtin, Some("C.UTF-8"), None),
+                170_000,
+                " LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8'",
+            ),
+        ];
+        for (settings, version, expected) in cases {
+            let sql = settings.create_database("shop", ServerVersion::from_number(version));
+            let plain = "CREATE DATABASE \"shop\" TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C.UTF-8' LC_CTYPE 'C'";
+            assert_eq!(sql, format!("{plain}{expected}"));
+        }
+    }
 }

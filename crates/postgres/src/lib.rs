@@ -21,7 +21,9 @@ mod version;
 
 pub use advisory::{AdvisoryLock, GATE_LOCK, LockError, LockKey, LockWait};
 pub use blocking::{Activity, Blocked};
-pub use catalog::{Extension, InvalidIndex, Relation, RelationKind, Settings as ServerSettings};
+pub use catalog::{
+    CollationProvider, Extension, InvalidIndex, Relation, RelationKind, Settings as ServerSettings,
+};
 pub use contents::{
     CountedTable, DatabaseContents, LargeObjects, SequencePosition, TableContents, pin_output,
 };

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use switchyard_postgres::{
     ConnectionSettings, ConnectionUrl, PostgresError, SchemaDescription, ServerSettings,
-    ServerVersion, Session, identifier, literal, pin_output,
+    ServerVersion, Session, identifier, pin_output,
 };
 use switchyard_runner::Failure;
 
@@ -72,13 +72,7 @@ impl Scratch {
                 server: admin.server(),
             });
         }
-        let sql = format!(
-            "CREATE DATABASE {} TEMPLATE template0 ENCODING {} LC_COLLATE {} LC_CTYPE {}",
-            identifier(name),
-            literal(&settings.encoding),
-            literal(&settings.collate),
-            literal(&settings.ctype)
-        );
+        let sql = settings.create_database(name, session.version());
         match session.script("make the scratch database", &sql).await {
             Ok(()) => Ok(Self {
                 admin: admin.clone(),

@@ -1,17 +1,19 @@
 //! What a database is apart from what is in it: owner, settings, grants. A dump of its contents has none of
 //! it, so a restored database would run with other time-outs, and its application be refused.
 
-use switchyard_postgres::{PostgresError, Session, identifier, literal};
+use switchyard_postgres::{
+    PostgresError, ServerSettings, ServerVersion, Session, identifier, literal,
+};
 
 /// A database without its contents.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Shell {
     owner: String,
-    encoding: String,
-    collate: String,
-    ctype: String,
+    made: ServerSettings,
+    server: ServerVersion,
     connection_limit: i32,
-    tablespace: String,
+    /// `None` for where every new database lies: naming that one is a right of its own.
+    tablespace: Option<String>,
     settings: Vec<Setting>,
     /// `None` where nobody ever granted or revoked anything.
     grants: Option<Vec<Grant>>,
@@ -52,18 +54,19 @@ impl Shell {
     pub(super) async fn read(session: &Session, name: &str) -> Result<Self, PostgresError> {
         let what = "read how the database was made";
         let sql = "
-            SELECT r.rolname::text AS owner, pg_catalog.pg_encoding_to_char(d.encoding)::text AS encoding,
-                   d.datcollate::text AS collate, d.datctype::text AS ctype, d.datconnlimit,
-                   t.spcname::text AS tablespace, d.datacl IS NULL AS is_default
+            SELECT r.rolname::text AS owner, d.datconnlimit, t.spcname::text AS tablespace,
+                   d.datacl IS NULL AS is_default
             FROM pg_catalog.pg_database d JOIN pg_catalog.pg_roles r ON r.oid = d.datdba
-            JOIN pg_catalog.pg_tablespace t ON t.oid = d.dattablespace WHERE d.datname = $1";
+            JOIN pg_catalog.pg_database template ON template.datname = 'template0'
+            LEFT JOIN pg_catalog.pg_tablespace t
+              ON t.oid = d.dattablespace AND t.oid <> template.dattablespace
+            WHERE d.datname = $1";
         let row = session.row(what, sql, &[&name]).await?;
         let is_default: bool = session.column(what, &row, "is_default")?;
         Ok(Self {
             owner: session.column(what, &row, "owner")?,
-            encoding: session.column(what, &row, "encoding")?,
-            collate: session.column(what, &row, "collate")?,
-            ctype: session.column(what, &row, "ctype")?,
+            made: session.settings_of_database(name).await?,
+            server: session.version(),
             connection_limit: session.column(what, &row, "datconnlimit")?,
             tablespace: session.column(what, &row, "tablespace")?,
             settings: settings(session, name).await?,
@@ -76,16 +79,16 @@ impl Shell {
 
     /// The statement that makes an empty database like it.
     pub(super) fn create(&self, name: &str) -> String {
-        format!(
-            "CREATE DATABASE {} OWNER {} TEMPLATE template0 ENCODING {} LC_COLLATE {} LC_CTYPE {} TABLESPACE {} CONNECTION LIMIT {}",
-            identifier(name),
+        let mut sql = format!(
+            "{} OWNER {} CONNECTION LIMIT {}",
+            self.made.create_database(name, self.server),
             identifier(&self.owner),
-            literal(&self.encoding),
-            literal(&self.collate),
-            literal(&self.ctype),
-            identifier(&self.tablespace),
             self.connection_limit,
-        )
+        );
+        if let Some(tablespace) = &self.tablespace {
+            sql.push_str(&format!(" TABLESPACE {}", identifier(tablespace)));
+        }
+        sql
     }
 
     /// The statements that give a database its settings and grants.
@@ -179,6 +182,8 @@ fn setting_name(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use switchyard_postgres::CollationProvider;
+
     use super::*;
 
     fn shell() -> Shell {
@@ -189,11 +194,18 @@ mod tests {
         };
         Shell {
             owner: "shop owner".to_owned(),
-            encoding: "UTF8".to_owned(),
-            collate: "C.UTF-8".to_owned(),
-            ctype: "C.UTF-8".to_owned(),
+            made: ServerSettings {
+                encoding: "UTF8".to_owned(),
+                collate: "C.UTF-8".to_owned(),
+                ctype: "C.UTF-8".to_owned(),
+                provider: CollationProvider::Icu,
+                locale: Some("de".to_owned()),
+                icu_rules: None,
+                bytes: 1,
+            },
+            server: ServerVersion::from_number(150_018),
             connection_limit: 40,
-            tablespace: "pg_default".to_owned(),
+            tablespace: Some("fast".to_owned()),
             settings: vec![
                 setting(None, "search_path", "\"$user\", shop"),
                 setting(Some("web"), "statement_timeout", "30s"),
@@ -211,7 +223,7 @@ mod tests {
     fn a_database_is_made_and_dressed_like_the_one_it_replaces() {
         assert_eq!(
             shell().create("shop"),
-            "CREATE DATABASE \"shop\" OWNER \"shop owner\" TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C.UTF-8' LC_CTYPE 'C.UTF-8' TABLESPACE \"pg_default\" CONNECTION LIMIT 40"
+            "CREATE DATABASE \"shop\" TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C.UTF-8' LC_CTYPE 'C.UTF-8' LOCALE_PROVIDER icu ICU_LOCALE 'de' OWNER \"shop owner\" CONNECTION LIMIT 40 TABLESPACE \"fast\""
         );
         assert_eq!(
             shell().dress("shop"),
