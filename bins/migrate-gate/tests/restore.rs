@@ -269,6 +269,98 @@ fn one_that_was_cut_off_before_is_begun_anew() {
     assert_eq!(shop.databases(), format!("{name} {name}_replaced_{mark}"));
 }
 
+/// A killed run used to leave its mark where only a superuser could have made it.
+#[test]
+fn what_a_killed_run_left_readable_only_is_written_again() {
+    let shop = Shop::open();
+    let backup = shop.backup();
+    let (name, mark) = (shop.database.name().to_owned(), mark(&backup));
+    let postgres = Server::shared().existing_database("postgres");
+    postgres.run(&format!(
+        "ALTER DATABASE {name} SET default_transaction_read_only = 'tRUE';"
+    ));
+    let ended = shop.restore(&backup).run();
+    assert_code(&ended, 0);
+    assert_eq!(shop.web("SHOW default_transaction_read_only"), "off");
+    assert_eq!(shop.databases(), format!("{name} {name}_replaced_{mark}"));
+}
+
+/// Its tablespace was named, and writes were stopped with a setting, that are a superuser's to give.
+#[test]
+fn an_owner_who_may_create_databases_restores_without_special_rights() {
+    let database = Server::shared().database();
+    let (name, folder) = (database.name(), tempfile::tempdir().unwrap());
+    database.run(&format!(
+        "CREATE ROLE keeper_{name} LOGIN CREATEDB PASSWORD '{WEB_PASSWORD}';
+         ALTER DATABASE {name} OWNER TO keeper_{name};"
+    ));
+    let keeper = database.url_as(&format!("keeper_{name}"), WEB_PASSWORD);
+    let keep = |sql: &str| {
+        let mut psql = Command::new(switchyard_test_postgres::program("psql"));
+        psql.args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-c", sql, &keeper]);
+        let output = psql.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    };
+    let settings = format!("ALTER DATABASE {name} SET statement_timeout = '71s'");
+    keep("CREATE TABLE item (id int PRIMARY KEY); INSERT INTO item VALUES (1), (2)");
+    keep(&settings);
+    let ended = step("backup")
+        .input("database-url", &keeper)
+        .input("backup-to", folder.path().display().to_string())
+        .run();
+    assert_code(&ended, 0);
+    let backup = &ended.outputs["backup"];
+    keep("INSERT INTO item VALUES (3)");
+    let restore = |consent: &str| {
+        step("restore")
+            .input("database-url", &keeper)
+            .input("backup", backup)
+            .input("accept-lost-writes", consent)
+            .run()
+    };
+    assert_code(&restore("false"), 1);
+    assert_eq!(keep("SHOW default_transaction_read_only"), "off");
+    assert_code(&restore("true"), 0);
+    assert_eq!(keep("SELECT count(*) FROM item"), "2");
+    assert_eq!(keep("SHOW statement_timeout"), "71s");
+    assert_eq!(keep("SHOW default_transaction_read_only"), "off");
+    keep("INSERT INTO item VALUES (3)");
+}
+
+/// Scratch databases and copies were made with the locale of the operating system, and what ICU had ordered and
+/// checked was refused there.
+#[test]
+fn a_database_of_icu_is_proved_and_restored_as_one() {
+    let server = Server::start();
+    let (database, folder) = (server.database(), tempfile::tempdir().unwrap());
+    let name = database.name().to_owned();
+    server.existing_database("postgres").run(&format!(
+        "DROP DATABASE {name}; CREATE DATABASE {name} TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'de-AT';"
+    ));
+    // Bytes say otherwise: `Z` is before `a`.
+    database.run(
+        "CREATE TABLE item (name text CHECK (name < 'Z')); INSERT INTO item VALUES ('a'), ('b');",
+    );
+    let ended = step("backup")
+        .input("database-url", database.url())
+        .input("backup-to", folder.path().display().to_string())
+        .run();
+    assert_code(&ended, 0);
+    assert_eq!(ended.outputs["verified"], "true");
+    database.run("INSERT INTO item VALUES ('c');");
+    let ended = step("restore")
+        .input("database-url", database.url())
+        .input("backup", &ended.outputs["backup"])
+        .input("accept-lost-writes", "true")
+        .run();
+    assert_code(&ended, 0);
+    let made =
+        "SELECT datlocprovider, daticulocale FROM pg_database WHERE datname = current_database()";
+    assert_eq!(database.read(made), "i|de-AT");
+    assert_eq!(database.read("SELECT count(*) FROM item"), "2");
+}
+
 fn signal(process: u32, name: &str) {
     let status = Command::new("kill")
         .args([name, &process.to_string()])
@@ -315,7 +407,7 @@ fn nothing_is_counted_before_the_sessions_that_could_write_are_gone() {
     signal(process, "-STOP");
     let step = shop.restore(&backup).start();
     let postgres = server.existing_database("postgres");
-    let marks = "SELECT count(*) FROM pg_db_role_setting WHERE setconfig::text LIKE '%switchyard.exchanging%'";
+    let marks = "SELECT count(*) FROM pg_db_role_setting WHERE setconfig::text LIKE '%default_transaction_read_only%'";
     until("the writes are stopped", || postgres.read(marks) == "1");
     until("the writes are allowed", || postgres.read(marks) == "0");
     signal(process, "-CONT");

@@ -1,7 +1,6 @@
 //! The exchange of a database for its restored copy. Which of the names are there says how far it is, so a
 //! killed exchange is gone on with by looking.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -119,13 +118,14 @@ pub(super) async fn look(session: &Session, names: &Names) -> Result<Present, Po
     })
 }
 
-/// Marks a database whose sessions may only read because an exchange is going on, and holds what `READ_ONLY` was set
-/// to before, as JSON: whoever comes after a killed run finds it in the database itself. A name with a dot is a
-/// placeholder that every owner may set.
-const MARK: &str = "switchyard.exchanging";
-
 /// Has the transactions of new sessions only read.
 const READ_ONLY: &str = "default_transaction_read_only";
+
+/// Values of [`READ_ONLY`] that mean `on` and that nobody else writes so: they mark a database whose sessions may only
+/// read because an exchange is going on, and say what was set before. Whoever comes after a killed run finds it in
+/// the database itself. A setting with a name of ours would do too, were it not for superusers alone to give.
+const INSTEAD_OF_NONE: &str = "tRUE";
+const INSTEAD_OF_OFF: &str = "yES";
 
 /// Lets new sessions of the database only read, and ends those that are there: what is counted then is what would
 /// be lost. Reading goes on.
@@ -137,17 +137,10 @@ pub(super) async fn stop_writes(
     names: &Names,
     console: &Console,
 ) -> Result<(), PostgresError> {
-    let settings = settings(session, &names.live).await?;
-    let before = match settings.get(MARK) {
-        Some(before) => before.clone(),
-        // A value or none is always JSON.
-        None => serde_json::to_string(&settings.get(READ_ONLY)).unwrap_or_default(),
-    };
-    let sql = [(MARK, before.as_str()), (READ_ONLY, "on")]
-        .map(|(name, value)| alter(&names.live, name, Some(value)))
-        .concat();
-    // One message: both of it, or nothing.
-    session.script("stop the writes", &sql).await?;
+    if let Some(mark) = mark(read_only(session, &names.live).await?.as_deref()) {
+        let sql = alter(&names.live, READ_ONLY, Some(mark));
+        session.script("stop the writes", &sql).await?;
+    }
     if end_sessions(session, &names.live, console).await? > 0 {
         return Err(PostgresError::NoAnswer {
             what: "end the sessions that can write".to_owned(),
@@ -162,6 +155,17 @@ pub(super) async fn stop_writes(
     Ok(())
 }
 
+/// What stops the writes of a database with this setting; `None` where they are stopped already.
+fn mark(before: Option<&str>) -> Option<&'static str> {
+    let Some(before) = before else {
+        return Some(INSTEAD_OF_NONE);
+    };
+    // The server takes every beginning of `true` and `yes`, in any case.
+    let before = before.to_ascii_lowercase();
+    let is_on = before == "on" || before.starts_with(['t', 'y', '1']);
+    (!is_on).then_some(INSTEAD_OF_OFF)
+}
+
 /// Lets the database, where it has its name, take connections and be written again. Nothing else of it is changed.
 ///
 /// # Errors
@@ -172,47 +176,37 @@ pub(super) async fn reopen(session: &Session, names: &Names) -> Result<(), Postg
         return Ok(());
     }
     open(session, &names.live).await?;
-    let settings = settings(session, &names.live).await?;
-    let Some(before) = settings.get(MARK) else {
-        return Ok(());
+    let before = match read_only(session, &names.live).await?.as_deref() {
+        Some(INSTEAD_OF_NONE) => None,
+        Some(INSTEAD_OF_OFF) => Some("off"),
+        Some(_) | None => return Ok(()),
     };
-    // What is not ours is taken for nothing: then the server's default holds.
-    let before: Option<String> = serde_json::from_str(before).unwrap_or_default();
-    let sql = [(READ_ONLY, before.as_deref()), (MARK, None)]
-        .map(|(name, value)| alter(&names.live, name, value))
-        .concat();
+    let sql = alter(&names.live, READ_ONLY, before);
     session.script("allow writes", &sql).await
 }
 
 fn alter(database: &str, name: &str, value: Option<&str>) -> String {
     let database = identifier(database);
     match value {
-        Some(value) => format!(
-            "ALTER DATABASE {database} SET {name} = {};\n",
-            literal(value)
-        ),
-        None => format!("ALTER DATABASE {database} RESET {name};\n"),
+        Some(value) => format!("ALTER DATABASE {database} SET {name} = {}", literal(value)),
+        None => format!("ALTER DATABASE {database} RESET {name}"),
     }
 }
 
-/// Settings of a database for every role, by name.
-async fn settings(
-    session: &Session,
-    database: &str,
-) -> Result<BTreeMap<String, String>, PostgresError> {
+/// What [`READ_ONLY`] is set to for every role of a database, in the words of who set it.
+async fn read_only(session: &Session, database: &str) -> Result<Option<String>, PostgresError> {
     let what = "read the settings of the database";
     let sql = "
-        SELECT unnest(s.setconfig) AS setting FROM pg_catalog.pg_db_role_setting s
-        JOIN pg_catalog.pg_database d ON d.oid = s.setdatabase
+        SELECT setting FROM pg_catalog.pg_db_role_setting s
+        JOIN pg_catalog.pg_database d ON d.oid = s.setdatabase, unnest(s.setconfig) AS setting
         WHERE d.datname = $1 AND s.setrole = 0";
-    let mut settings = BTreeMap::new();
     for row in session.rows(what, sql, &[&database]).await? {
         let setting: String = session.column(what, &row, "setting")?;
-        if let Some((name, value)) = setting.split_once('=') {
-            settings.insert(name.to_owned(), value.to_owned());
+        if let Some((READ_ONLY, value)) = setting.split_once('=') {
+            return Ok(Some(value.to_owned()));
         }
     }
-    Ok(settings)
+    Ok(None)
 }
 
 /// Cuts every session of the database and gives its name to the copy. Between the two renames nobody finds the
@@ -327,6 +321,17 @@ mod tests {
         assert_eq!(names.replaced, "shop_replaced_0123abcd");
         let long = Names::of(&"ü".repeat(40), "0123abcd");
         assert!(long.restored.len() <= 63 && long.restored.ends_with("_restored_0123abcd"));
+    }
+
+    #[test]
+    fn writes_that_are_stopped_already_are_left_as_they_are() {
+        assert_eq!(mark(None), Some(INSTEAD_OF_NONE));
+        for before in ["off", "OF", "false", "n", "0"] {
+            assert_eq!(mark(Some(before)), Some(INSTEAD_OF_OFF), "{before}");
+        }
+        for before in ["on", "ON", "t", "yes", "1", INSTEAD_OF_NONE, INSTEAD_OF_OFF] {
+            assert_eq!(mark(Some(before)), None, "{before}");
+        }
     }
 
     #[test]
