@@ -522,15 +522,39 @@ fn a_full_disk_is_told_and_leaves_no_backup() {
     assert!(files(small.0.path()).is_empty());
 }
 
+/// As much of a manifest as says whose backup it is.
+fn manifest_of(server: &str, database: &str) -> String {
+    serde_json::json!({"server": server, "database": database}).to_string()
+}
+
 #[test]
 fn old_backups_go_after_the_new_one_is_verified_and_nothing_else_does() {
     let database = shop(Server::shared());
     let folder = tempfile::tempdir().unwrap();
     let place = folder.path().join(database.name());
     let old = ["20250101T000000Z-00000001", "20250102T000000Z-00000002"];
-    for name in old {
+    let keep = |name: &str, manifest: &str| {
         std::fs::create_dir_all(place.join(name)).unwrap();
-        std::fs::write(place.join(name).join("manifest.json"), "{}").unwrap();
+        std::fs::write(place.join(name).join("manifest.json"), manifest).unwrap();
+    };
+    let url = database.url();
+    let (_, server) = url.rsplit_once('@').unwrap();
+    let (server, _) = server.split_once('/').unwrap();
+    let name = database.name();
+    for one in old {
+        keep(one, &manifest_of(server, name));
+    }
+    // They were taken away although they are not of this database.
+    let others = [
+        ("20240201T000000Z-00000004", manifest_of("other:5432", name)),
+        (
+            "20240202T000000Z-00000005",
+            manifest_of(server, &name.replace('_', " ")),
+        ),
+        ("20240203T000000Z-00000006", "{}".to_owned()),
+    ];
+    for (one, manifest) in &others {
+        keep(one, manifest);
     }
     std::fs::create_dir_all(place.join("20240101T000000Z-00000003")).unwrap();
     std::fs::create_dir_all(place.join("photos")).unwrap();
@@ -539,6 +563,9 @@ fn old_backups_go_after_the_new_one_is_verified_and_nothing_else_does() {
     assert_ended(&ended, 0, "true");
     assert!(!place.join(old[0]).exists() && place.join(old[1]).exists());
     assert!(place.join("photos").exists());
+    for (one, _) in others {
+        assert!(place.join(one).exists(), "{one}");
+    }
     assert!(
         place.join("20240101T000000Z-00000003").exists(),
         "it may be under way elsewhere"

@@ -38,7 +38,8 @@ pub(crate) struct BackupArgs {
     pub(crate) compression: u8,
     /// Backups of a database to keep in `backup-to`, the new one included; all when it is not given
     ///
-    /// Older ones are taken away after the new one is verified, and only those that this action made.
+    /// Older ones are taken away after the new one is verified, and only those that this action made of the same
+    /// database, as its server is named in the URL.
     #[arg(long)]
     pub(crate) keep: Option<usize>,
     /// Fail when a backup is made and cannot be verified

@@ -5,7 +5,7 @@ use std::path::Path;
 use switchyard_runner::{Console, Failure, Kind};
 
 use super::files::Hasher;
-use super::manifest::{MANIFEST, Manifest};
+use super::manifest::{MANIFEST, Manifest, Origin};
 use super::store::Store;
 
 /// Uploads every file, the manifest last, and reads all of it back.
@@ -102,29 +102,33 @@ pub(crate) async fn download(
 }
 
 /// Takes away the oldest backups of a database so that `keep` of them stay. Those without a manifest may be under way
-/// elsewhere, so they are told and left.
+/// elsewhere, so they are told and left; so are those of a database of another server, and of one whose name is kept
+/// in the same folder.
 ///
 /// # Errors
 /// Kind remote when the store fails; the new backup is kept and verified already.
 pub(crate) async fn retain(
     store: &Store,
-    database: &str,
+    folder: &str,
+    origin: &Origin,
     keep: usize,
     console: &Console,
 ) -> Result<(), Failure> {
     let mut complete = Vec::new();
-    for name in store.names(database).await.map_err(store_failure)? {
-        let key = format!("{database}/{name}");
+    for name in store.names(folder).await.map_err(store_failure)? {
+        let key = format!("{folder}/{name}");
         if !is_ours(&name) {
             continue;
         }
-        let names = store.names(&key).await.map_err(store_failure)?;
-        if names.iter().any(|name| name == MANIFEST) {
-            complete.push(key);
-        } else {
-            console.info(format!(
+        let manifest = store.text(&joined(&key, MANIFEST)).await;
+        match manifest.map_err(store_failure)? {
+            Some(text) if Origin::read(&text).as_ref() == Some(origin) => complete.push(key),
+            Some(_) => console.info(format!(
+                "`{key}` is not known to be a backup of this database: it is left"
+            )),
+            None => console.info(format!(
                 "`{key}` has no manifest: it is under way elsewhere, or was given up"
-            ));
+            )),
         }
     }
     for key in superseded(complete, keep) {

@@ -64,6 +64,20 @@ pub(crate) struct Facts {
     pub(crate) files: BTreeMap<String, FileEntry>,
 }
 
+/// Which database a backup is one of. Read on its own where nothing else of a manifest matters.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(crate) struct Origin {
+    server: String,
+    database: String,
+}
+
+impl Origin {
+    /// That of a manifest's text; `None` where it is none.
+    pub(crate) fn read(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok()
+    }
+}
+
 impl Deref for Manifest {
     type Target = Facts;
 
@@ -117,6 +131,14 @@ impl Manifest {
         match stray {
             Some(path) => Err(ManifestError::Path(path.clone())),
             None => Ok(manifest),
+        }
+    }
+
+    /// Which database it is one of.
+    pub(crate) fn origin(&self) -> Origin {
+        Origin {
+            server: self.server.clone(),
+            database: self.database.clone(),
         }
     }
 

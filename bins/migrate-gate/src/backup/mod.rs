@@ -114,7 +114,8 @@ async fn back_up(
         .prove(&folder, &manifest, Some(&dump.schema))
         .await?;
     if let (Some(keep), Proof::Verified { .. }) = (args.keep, &proof) {
-        keep::retain(&store, &safe(url.database()), keep, &context.console).await?;
+        let (folder, origin) = (safe(url.database()), manifest.origin());
+        keep::retain(&store, &folder, &origin, keep, &context.console).await?;
     }
     Ok(BackupReport::of_dump(
         url,
