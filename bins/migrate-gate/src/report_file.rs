@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use switchyard_runner::{Context, Failure};
+use switchyard_runner::{Console, Context, Failure};
 
 /// The runner's folder for temporary files; the machine's own outside of a job.
 pub(crate) fn folder(context: &Context) -> PathBuf {
@@ -14,6 +14,26 @@ pub(crate) fn folder(context: &Context) -> PathBuf {
 /// The file that was asked for, or one of this name in the runner's folder.
 pub(crate) fn path(asked: Option<&Path>, name: &str, context: &Context) -> PathBuf {
     asked.map_or_else(|| folder(context).join(name), Path::to_owned)
+}
+
+/// What a command ends with: what it decided, and where that is good, whether its report could be written. A report
+/// that could not be written is warned of beside a failure, and never told in its place.
+///
+/// # Errors
+/// The first of the two.
+pub(crate) fn beside(
+    written: Result<(), Failure>,
+    decided: Result<(), Failure>,
+    console: &Console,
+) -> Result<(), Failure> {
+    match (decided, written) {
+        (Ok(()), written) => written,
+        (Err(failure), Ok(())) => Err(failure),
+        (Err(failure), Err(unwritten)) => {
+            console.warning("migrate-gate", unwritten.chain());
+            Err(failure)
+        }
+    }
 }
 
 /// Writes a report as JSON.

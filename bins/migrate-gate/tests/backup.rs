@@ -172,6 +172,48 @@ fn two_databases_are_two_backups_and_one_url_twice_is_one() {
     assert_eq!(ended.outputs["backup"].lines().count(), 2);
 }
 
+/// `verified` was `true`, because all backups that were made were so.
+#[test]
+fn what_was_kept_before_a_failure_is_told_and_not_called_verified() {
+    let database = shop(Server::shared());
+    let folder = tempfile::tempdir().unwrap();
+    let wrong = database.url_as("postgres", "wrong-hunter2");
+    let (other, _) = wrong.rsplit_once('/').unwrap();
+    let step = backup(&database.url(), folder.path());
+    let ended = run(step.input("database-urls", format!("B={other}/postgres")));
+    assert_ended(&ended, 3, "unverifiable");
+    assert_eq!(ended.outputs["backup"].lines().count(), 1);
+    assert!(
+        ended
+            .summary
+            .contains("| postgres | none | nothing | failed"),
+        "{}",
+        ended.summary
+    );
+    ended.assert_never_shows("wrong-hunter2");
+}
+
+/// The step failed for the file, and nobody read what was wrong with the backup.
+#[test]
+fn a_report_that_cannot_be_written_hides_no_failure() {
+    let database = shop(Server::shared());
+    let folder = tempfile::tempdir().unwrap();
+    let step = backup(&database.url_as("postgres", "wrong"), folder.path());
+    std::fs::create_dir(step.folder().join("migrate-gate-backup.json")).unwrap();
+    let ended = run(step);
+    assert_ended(&ended, 3, "unverifiable");
+    assert!(
+        ended.stdout.contains("::warning") && ended.stdout.contains("password authentication"),
+        "{}",
+        ended.log()
+    );
+    let step = backup(&database.url(), folder.path());
+    std::fs::create_dir(step.folder().join("migrate-gate-backup.json")).unwrap();
+    let ended = run(step);
+    assert_ended(&ended, 2, "true");
+    assert_eq!(ended.outputs["backup"].lines().count(), 1);
+}
+
 #[test]
 fn a_server_that_requires_tls_is_dumped_over_tls() {
     let encryption = Encryption::Required(Authority::new(), Vec::new());

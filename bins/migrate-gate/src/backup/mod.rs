@@ -58,13 +58,16 @@ pub(crate) async fn run(args: BackupArgs, context: &mut Context) -> Result<(), F
             Ok(one) => report.backups.push(one),
             Err(failure) => {
                 // What was kept of the others is told before this one ends the step.
-                report.write(context)?;
-                return Err(failure);
+                report.failed = Some(url.database().to_owned());
+                return report_file::beside(report.write(context), Err(failure), &context.console);
             }
         }
     }
-    report.write(context)?;
-    report.judge(args.require_verified)
+    report_file::beside(
+        report.write(context),
+        report.judge(args.require_verified),
+        &context.console,
+    )
 }
 
 async fn back_up(

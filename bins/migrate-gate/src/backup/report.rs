@@ -79,35 +79,37 @@ impl BackupReport {
 pub(crate) struct Report {
     /// In the order of the inputs.
     pub(crate) backups: Vec<BackupReport>,
+    /// Name of the database whose backup failed; those after it were not begun.
+    pub(crate) failed: Option<String>,
 }
 
 impl Report {
-    /// Writes outputs, summary and the file.
+    /// Writes outputs, summary and the file, which is the last: a disk may be full.
     ///
     /// # Errors
     /// When outputs or file cannot be written.
     pub(super) fn write(&self, context: &Context) -> Result<(), Failure> {
         let path = report_file::folder(context).join("migrate-gate-backup.json");
-        report_file::write(&path, self)?;
         let names: Vec<&str> = self.backups.iter().map(|one| one.backup.as_str()).collect();
         context.outputs.set("backup", names.join("\n"))?;
         context.outputs.set("verified", self.verified())?;
-        context.outputs.set("report", path.display())?;
         for one in &self.backups {
             context
                 .console
                 .info(format!("{}: {}", one.database, one.told()));
         }
         context.summarize("migrate-gate", &self.markdown());
-        Ok(())
+        report_file::write(&path, self)?;
+        context.outputs.set("report", path.display())
     }
 
-    /// The worst that is known: one damaged backup makes all of them so. Nothing at all is not verified.
+    /// The worst that is known: one damaged backup makes all of them so. Nothing at all is not verified, and neither
+    /// is one that was not made.
     fn verified(&self) -> &'static str {
         let has = |name: &str| self.backups.iter().any(|one| one.proof.name() == name);
         if has("false") {
             "false"
-        } else if has("unverifiable") || self.backups.is_empty() {
+        } else if has("unverifiable") || self.failed.is_some() || self.backups.is_empty() {
             "unverifiable"
         } else {
             "true"
@@ -128,7 +130,13 @@ impl Report {
                 cell(&one.told())
             )
         };
-        let rows: Vec<String> = self.backups.iter().map(row).collect();
+        let failed = self.failed.iter().map(|database| {
+            let database = cell(database);
+            format!(
+                "| {database} | none | nothing | failed, and what comes after it was not begun |"
+            )
+        });
+        let rows: Vec<String> = self.backups.iter().map(row).chain(failed).collect();
         format!(
             "### Backups\n\n| database | backup | kept | proof |\n| --- | --- | --- | --- |\n{}\n",
             rows.join("\n")

@@ -47,10 +47,11 @@ pub(crate) async fn run(args: VerifyArgs, context: &mut Context) -> Result<(), F
             manifest.as_ref(),
             proof,
         )],
+        failed: None,
     };
-    report.write(context)?;
     // Without a server the files were compared, which is what was asked for.
-    report.judge(scratch.is_some())
+    let judged = report.judge(scratch.is_some());
+    report_file::beside(report.write(context), judged, &context.console)
 }
 
 /// Compares manifest and files; the proof is open then, because nothing was restored.

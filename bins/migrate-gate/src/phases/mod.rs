@@ -138,7 +138,7 @@ fn judged_by(args: &PhasesArgs, schema: Classified, observed: Option<&Observed>)
 fn conclude(args: &PhasesArgs, phases: &Phases, context: &mut Context) -> Result<(), Failure> {
     let asked = args.report_file.as_deref();
     let file = report_file::path(asked, "migrate-gate-phases.json", context);
-    report_file::write(&file, phases)?;
+    let written = report_file::write(&file, phases);
     report::annotate(phases, &context.console);
     let markdown = report::markdown(phases);
     context.console.info(&markdown);
@@ -146,6 +146,10 @@ fn conclude(args: &PhasesArgs, phases: &Phases, context: &mut Context) -> Result
     context.outputs.set("phase", &phases.phase)?;
     context.outputs.set("safe", phases.safe)?;
     context.outputs.set("report", file.display())?;
+    report_file::beside(written, verdict(phases), &context.console)
+}
+
+fn verdict(phases: &Phases) -> Result<(), Failure> {
     let refused = phases.refused();
     let Some(first) = refused.first() else {
         return Ok(());

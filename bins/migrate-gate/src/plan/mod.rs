@@ -56,7 +56,7 @@ pub(crate) async fn make(groups: &[&DatabaseGroup], context: &Context) -> Result
 }
 
 fn conclude(plan: &Plan, file: &Path, context: &mut Context) -> Result<(), Failure> {
-    report_file::write(file, plan)?;
+    let written = report_file::write(file, plan);
     report::annotate(plan, &context.console);
     let markdown = report::markdown(plan);
     context.console.info(&markdown);
@@ -65,7 +65,7 @@ fn conclude(plan: &Plan, file: &Path, context: &mut Context) -> Result<(), Failu
     context.outputs.set("safe", plan.safe)?;
     context.outputs.set("digest", &plan.digest)?;
     context.outputs.set("report", file.display())?;
-    plan.require_sound()
+    report_file::beside(written, plan.require_sound(), &context.console)
 }
 
 /// Finds the file for the report before anything is read.

@@ -30,6 +30,13 @@ impl Files {
         }
         Ok(Self { rehearsal, report })
     }
+
+    fn write(&self, json: &str, markdown: &str) -> Result<(), Failure> {
+        for (file, text) in [(&self.rehearsal, json), (&self.report, markdown)] {
+            std::fs::write(file, format!("{text}\n")).map_err(|cause| unwritable(file, cause))?;
+        }
+        Ok(())
+    }
 }
 
 fn unwritable(file: &Path, cause: std::io::Error) -> Failure {
@@ -50,9 +57,7 @@ pub(super) fn conclude(
     let json = serde_json::to_string_pretty(rehearsal)
         .map_err(|cause| Failure::bug(anyhow::Error::new(cause).context("write the rehearsal")))?;
     let markdown = show::markdown(rehearsal);
-    for (file, text) in [(&files.rehearsal, &json), (&files.report, &markdown)] {
-        std::fs::write(file, format!("{text}\n")).map_err(|cause| unwritable(file, cause))?;
-    }
+    let written = files.write(&json, &markdown);
     show::annotate(rehearsal, args.unverifiable, &context.console);
     context.console.info(&markdown);
     context.summarize("migrate-gate", &markdown);
@@ -61,7 +66,8 @@ pub(super) fn conclude(
     context
         .outputs
         .set("rehearsal", files.rehearsal.display())?;
-    verdict(rehearsal, args.unverifiable)
+    let verdict = verdict(rehearsal, args.unverifiable);
+    report_file::beside(written, verdict, &context.console)
 }
 
 fn verdict(rehearsal: &Rehearsal, unverifiable: UnverifiableChoice) -> Result<(), Failure> {
