@@ -107,6 +107,21 @@ fn a_contract_is_refused_while_the_old_statements_grow_and_passes_when_they_stop
     );
 }
 
+/// Statements without a plan and those that name the catalog were left out before anybody looked at them, and the
+/// contract was allowed.
+#[test]
+fn what_has_no_plan_or_names_the_catalog_uses_a_table_as_well() {
+    for statement in [
+        "COPY item (name) TO STDOUT",
+        "SELECT i.name FROM item i, pg_catalog.pg_namespace n WHERE i.id = 7",
+    ] {
+        let shop = shop(CONTRACT);
+        let _new = Traffic::of(&shop.production, "SELECT price FROM item WHERE id = 7");
+        let _old = Traffic::of(&shop.production, statement);
+        refused(&phases(&shop).run(), "it is still used");
+    }
+}
+
 #[test]
 fn the_input_may_say_whether_the_old_version_runs() {
     let shop = shop(CONTRACT);

@@ -14,7 +14,8 @@ pub(super) struct Sample(BTreeMap<(i64, Option<String>), (Statement, u64)>);
 /// What two samples say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Growth {
-    /// These were sent between them, most calls first; at least one.
+    /// These were sent between them, most calls first; at least one of them by an application. Those that have no
+    /// plan (`COPY`, `DECLARE`), and those that name the catalog as well, are among them: they use tables too.
     Grew(Vec<Statement>),
     /// No statement of an application was sent: it is not known who would have.
     Silence,
@@ -49,7 +50,7 @@ impl Sample {
             if *calls < before {
                 return Growth::Reset;
             }
-            if *calls > before && statement.sort() == Sort::Application {
+            if *calls > before {
                 grown.push(Statement {
                     calls: calls - before,
                     ..statement.clone()
@@ -60,7 +61,11 @@ impl Sample {
         if self.0.keys().any(|key| !later.0.contains_key(key)) {
             return Growth::Reset;
         }
-        if grown.is_empty() {
+        let is_of_application = |one: &Statement| match one.sort() {
+            Sort::Application => true,
+            Sort::Catalog | Sort::Utility => false,
+        };
+        if !grown.iter().any(is_of_application) {
             return Growth::Silence;
         }
         grown.sort_by_key(|statement| std::cmp::Reverse(statement.calls));
@@ -72,17 +77,71 @@ impl Sample {
 /// too often than once too little.
 pub(super) fn uses(statement: &Statement, what: &Use, views: &BTreeSet<String>) -> bool {
     let tokens = tokens(&statement.text);
-    let names = |name: &str| tokens.iter().any(|token| token.name() == Some(name));
+    let named = match statement.sort() {
+        Sort::Application | Sort::Utility => tokens.iter().filter_map(Token::name).collect(),
+        // What tools ask for the catalog has columns called `name`, `role`, `type`.
+        Sort::Catalog => relations(&tokens),
+    };
+    let names = |name: &str| named.contains(name);
     if !names(&what.table) && !views.iter().any(|view| names(view)) {
         return false;
     }
     match &what.part {
         Part::Table => true,
-        Part::Column(column) => names(column) || takes_all_columns(&tokens),
+        Part::Column(column) => {
+            tokens.iter().any(|token| token.name() == Some(column)) || takes_all_columns(&tokens)
+        }
         Part::Writes => ["insert", "update", "merge", "copy"]
             .iter()
             .any(|verb| tokens.iter().any(|token| token.is_word(verb))),
     }
+}
+
+/// Words behind which a table is named.
+const BEFORE_TABLES: [&str; 7] = ["from", "join", "into", "update", "only", "table", "using"];
+
+/// Words that end a list of tables.
+const BEHIND_TABLES: [&str; 9] = [
+    "where",
+    "group",
+    "order",
+    "having",
+    "limit",
+    "union",
+    "select",
+    "set",
+    "returning",
+];
+
+/// The names that stand where tables are named, and the schemas before them.
+fn relations(tokens: &[Token]) -> BTreeSet<&str> {
+    let is_any = |token: &Token, words: &[&str]| words.iter().any(|word| token.is_word(word));
+    let (mut is_in_list, mut is_next) = (false, false);
+    let mut relations = BTreeSet::new();
+    for token in tokens {
+        let is_table = is_next;
+        is_next = match token {
+            Token::Sign('.') => is_table,
+            Token::Sign(',') => is_in_list,
+            Token::Sign(_) => false,
+            Token::Word(_) if is_any(token, &BEFORE_TABLES) => {
+                is_in_list = true;
+                true
+            }
+            Token::Word(_) if is_any(token, &BEHIND_TABLES) => {
+                is_in_list = false;
+                false
+            }
+            Token::Word(_) | Token::Quoted(_) => {
+                if is_table {
+                    relations.extend(token.name());
+                }
+                // A table may stand behind a point.
+                is_table
+            }
+        };
+    }
+    relations
 }
 
 /// Whether a statement has a `*` that stands for columns, or an `INSERT` that names none.
@@ -144,10 +203,17 @@ mod tests {
         assert_eq!(before.until(&fewer), Growth::Reset);
         let gone = sample(&[(1, "SELECT a FROM t", 9)]);
         assert_eq!(before.until(&gone), Growth::Reset);
+        let only_utilities = sample(&[
+            (1, "SELECT a FROM t", 5),
+            (2, "SELECT b FROM t", 5),
+            (3, "COMMIT", 9),
+        ]);
+        assert_eq!(before.until(&only_utilities), Growth::Silence);
         let grown = sample(&[
             (1, "SELECT a FROM t", 5),
             (2, "SELECT b FROM t", 7),
             (3, "SELECT c FROM t", 9),
+            (4, "COPY t FROM STDIN", 1),
         ]);
         let Growth::Grew(grown) = before.until(&grown) else {
             panic!("it grew");
@@ -156,7 +222,14 @@ mod tests {
             .iter()
             .map(|one| (one.text.as_str(), one.calls))
             .collect();
-        assert_eq!(calls, [("SELECT c FROM t", 9), ("SELECT b FROM t", 2)]);
+        assert_eq!(
+            calls,
+            [
+                ("SELECT c FROM t", 9),
+                ("SELECT b FROM t", 2),
+                ("COPY t FROM STDIN", 1)
+            ]
+        );
     }
 
     #[test]
@@ -178,6 +251,23 @@ mod tests {
             ("SELECT price FROM item", Part::Writes, false),
             ("UPDATE item SET price = $1", Part::Writes, true),
             ("SELECT price FROM item", Part::Table, true),
+            ("COPY item (price) FROM STDIN", Part::Writes, true),
+            ("DECLARE c CURSOR FOR SELECT name FROM item", name(), true),
+            (
+                "SELECT name FROM shop.item, pg_catalog.pg_class",
+                name(),
+                true,
+            ),
+            (
+                "SELECT i.name FROM information_schema.tables t, item i",
+                name(),
+                true,
+            ),
+            (
+                "SELECT relname AS name, item FROM pg_catalog.pg_class",
+                name(),
+                false,
+            ),
         ] {
             let statement = Statement {
                 text: text.to_owned(),
