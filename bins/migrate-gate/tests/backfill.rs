@@ -332,6 +332,25 @@ fn two_backfills_of_a_database_do_not_work_at_once() {
     shop.assert_every_row_is_right(2000);
 }
 
+/// The position was read before the lock was had, so the one that waited went on from where the other had been.
+#[test]
+fn one_that_waited_for_another_goes_on_from_where_that_one_ended() {
+    let shop = Shop::new(4000);
+    let first = shop.backfill().input("pause", "100ms").start();
+    until("the first one works", || shop.done() > 0);
+    let second = shop.backfill().start();
+    let sessions = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'switchyard migrate-gate'";
+    until("the second one waits", || {
+        shop.database.read(sessions) == "4"
+    });
+    let (first, second) = (first.finish(), second.finish());
+    passes(&first);
+    passes(&second);
+    assert_eq!(first.outputs["rows"], "4000");
+    assert_eq!(second.outputs["rows"], "0", "{}", second.log());
+    shop.assert_every_row_is_right(4000);
+}
+
 #[test]
 fn a_cancelled_one_says_where_it_is_and_goes_on_later() {
     let shop = Shop::new(3000);

@@ -39,8 +39,9 @@ pub(crate) async fn run(args: BackfillArgs, context: &mut Context) -> Result<(),
     let looking = database::open_for_reading(&url).await?;
     let table = Table::find(&looking, &args.table, &args.key).await;
     let table = table.map_err(database::failure)?.map_err(Failure::input)?;
-    let mut position = Position::read(&path, job(&args, &url, &table)).map_err(of_position)?;
     let lock = lock(&args, &url, context).await?;
+    // Not before: whoever had the lock until now has moved it on.
+    let mut position = Position::read(&path, job(&args, &url, &table)).map_err(of_position)?;
     let session = open(&args, &url).await?;
     if let Some(key) = &position.last_key {
         let text = format!("going on after {} {key}, pass {}", table.key, position.pass);
