@@ -14,7 +14,8 @@ struct Package {
 /// The version of the schema's tool; `None` where it is not installed, or is any command.
 pub(crate) fn tool_version(schema: &Schema) -> Option<String> {
     match schema.tool {
-        Tool::Prisma => prisma(&schema.path),
+        // It is started there, and found from there.
+        Tool::Prisma => prisma(schema.directory.as_ref().unwrap_or(&schema.path)),
         Tool::Command => None,
     }
 }
@@ -49,10 +50,17 @@ mod tests {
         };
         let path = root.path().join("app/prisma");
         std::fs::create_dir_all(&path).unwrap();
+        let prisma = |path: &Path| tool_version(&Schema::alone(path, Tool::Prisma));
         assert_eq!(prisma(&path), None);
         install(".", "5.0.0");
         assert_eq!(prisma(&path).as_deref(), Some("5.0.0"));
         install("app", "6.19.3");
         assert_eq!(prisma(&path).as_deref(), Some("6.19.3"));
+        install("packages/db", "7.1.0");
+        let elsewhere = Schema {
+            directory: Some(root.path().join("packages/db")),
+            ..Schema::alone(&path, Tool::Prisma)
+        };
+        assert_eq!(tool_version(&elsewhere).as_deref(), Some("7.1.0"));
     }
 }
