@@ -358,6 +358,25 @@ fn a_pg_dump_older_than_the_server_is_refused_before_anything() {
     assert!(files(folder.path()).is_empty());
 }
 
+/// The whole backup was read before anybody looked at the programs that restore it.
+#[test]
+fn a_pg_restore_older_than_a_backup_is_refused_before_the_backup_is_read() {
+    let (_folder, reference) = kept();
+    std::fs::write(largest(&reference), "something else").unwrap();
+    let programs = wrapped("pg_restore", "echo 'pg_restore (PostgreSQL) 14.3'");
+    let step = verify(&reference).input("verify-url", Server::shared().url("postgres"));
+    let ended = run(step.input("pg-programs", programs.path().display().to_string()));
+    assert_eq!(ended.code, Some(2), "{}", ended.log());
+    assert!(
+        ended.stdout.contains("pg_restore is of version 14.3"),
+        "{}",
+        ended.log()
+    );
+    let restored = run(verify(&reference).input("verify-url", Server::shared().url("postgres")));
+    assert_ended(&restored, 1, "false");
+    assert!(restored.stdout.contains("instead of"), "{}", restored.log());
+}
+
 #[test]
 fn programs_that_are_not_there_are_named() {
     let database = Server::shared().database();

@@ -184,6 +184,8 @@ fn an_upload_that_breaks_off_is_no_backup() {
     let ended = run(backup(&store, "s3://backups", &database));
     assert_eq!(ended.code, Some(3), "{}", ended.log());
     assert_eq!(manifests(small.0.path()), 0);
+    let parts = files(&small.0.path().join("backups/.sgwtmp"));
+    assert!(parts.is_empty(), "parts of what broke off: {parts:?}");
     let names = std::fs::read_dir(small.0.path().join("backups").join(database.name()));
     let names: Vec<_> = names.into_iter().flatten().flatten().collect();
     if let [half] = names.as_slice() {
@@ -214,6 +216,11 @@ fn a_store_without_credentials_a_wrong_key_and_no_bucket_are_told() {
     let ended = run(wrong);
     assert_eq!(ended.code, Some(3), "{}", ended.log());
     ended.assert_never_shows("wrong-hunter2");
+    assert!(
+        ended.stdout.contains("the credentials may not write"),
+        "{}",
+        ended.log()
+    );
     let ended = run(backup(&store, "s3://nowhere", &database));
     assert_eq!(ended.code, Some(3), "{}", ended.log());
     assert!(ended.stdout.contains("make the bucket"), "{}", ended.log());

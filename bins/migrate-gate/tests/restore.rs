@@ -120,6 +120,9 @@ fn a_restored_database_has_its_rows_owners_grants_and_settings_and_the_other_is_
             &shop.replaced(&backup),
         ],
     );
+    // With consent nobody waits for the answer of a first count.
+    let counts = ended.log().matches("counting what was written").count();
+    assert_eq!(counts, 1, "{}", ended.log());
     let name = shop.database.name();
     assert_eq!(
         shop.web("SELECT string_agg(name, ' ' ORDER BY id) FROM item"),
@@ -366,6 +369,25 @@ fn signal(process: u32, name: &str) {
         .args([name, &process.to_string()])
         .status();
     assert!(status.unwrap().success());
+}
+
+/// It was told that what was kept is no backup.
+#[test]
+fn a_signal_before_the_exchange_says_what_is_left() {
+    let shop = Shop::open();
+    let backup = shop.backup();
+    let mut holder = shop.database.session();
+    let _ = holder.run("BEGIN; LOCK TABLE item IN ACCESS EXCLUSIVE MODE;");
+    let step = shop.restore(&backup).start();
+    let waits = "SELECT count(*) > 0 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
+                 AND application_name LIKE 'switchyard%'";
+    until("the count waits", || shop.database.read(waits) == "t");
+    signal(step.id(), "-TERM");
+    let ended = step.finish();
+    assert_code(&ended, 143);
+    expect_said(&ended, &["SIGTERM ended it; the database is as it was"]);
+    let _ = holder.run("ROLLBACK;");
+    assert_eq!(shop.web("SELECT count(*) FROM item"), "2");
 }
 
 /// A signal used to drop the exchange where it was: the database stayed closed, or lost its name.

@@ -97,7 +97,8 @@ pub struct DatabaseContents {
 }
 
 impl DatabaseContents {
-    /// What a copy of this lacks or has otherwise, one line each; empty when it is the same.
+    /// What a copy of this lacks or has otherwise, one line each; empty when it is the same, as far as both were
+    /// counted.
     #[must_use]
     pub fn differences(&self, copy: &Self) -> Vec<String> {
         let mut differences = Vec::new();
@@ -129,7 +130,10 @@ impl DatabaseContents {
                 Some(_) => {}
             }
         }
-        if self.large_objects != copy.large_objects {
+        // What was not counted on one side is compared with nothing.
+        if let (Some(ours), Some(theirs)) = (&self.large_objects, &copy.large_objects)
+            && ours != theirs
+        {
             differences.push("the large objects are others".to_owned());
         }
         differences
@@ -330,5 +334,19 @@ mod tests {
             ]
         );
         assert!(original.differences(&original).is_empty());
+        let objects = |checksum: &str| DatabaseContents {
+            large_objects: Some(LargeObjects {
+                count: 1,
+                checksum: checksum.into(),
+            }),
+            ..DatabaseContents::default()
+        };
+        assert_eq!(
+            objects("1").differences(&objects("2")),
+            ["the large objects are others"]
+        );
+        let uncounted = DatabaseContents::default();
+        assert!(objects("1").differences(&uncounted).is_empty());
+        assert!(uncounted.differences(&objects("1")).is_empty());
     }
 }

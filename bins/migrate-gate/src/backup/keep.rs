@@ -1,12 +1,14 @@
 //! Keeps a dump in a store, reads it back, and takes old ones away.
 
+use std::fs::File;
+use std::io::Write as _;
 use std::path::Path;
 
 use switchyard_runner::{Console, Failure, Kind};
 
 use super::files::Hasher;
 use super::manifest::{MANIFEST, Manifest, Origin};
-use super::store::Store;
+use super::store::{Store, StoreError, Trouble};
 
 /// Uploads every file, the manifest last, and reads all of it back.
 ///
@@ -29,7 +31,7 @@ pub(crate) async fn keep(
         .put_text(&format!("{key}/{MANIFEST}"), &text)
         .await
         .map_err(store_failure)?;
-    let damages = damages(store, key, manifest).await?;
+    let damages = damages(store, key, manifest, None).await?;
     if damages.is_empty() {
         return Ok(());
     }
@@ -40,21 +42,27 @@ pub(crate) async fn keep(
     Err(Failure::message(Kind::Remote, text))
 }
 
-/// What of a backup's files is not as its manifest says.
+/// What of a backup's files is not as its manifest says. They are read once: with a folder of this machine they are
+/// written there as well.
 ///
 /// # Errors
-/// Kind remote when the store cannot be read.
+/// Kind remote when the store cannot be read; kind input when the folder cannot be written.
 pub(crate) async fn damages(
     store: &Store,
     key: &str,
     manifest: &Manifest,
+    folder: Option<&Path>,
 ) -> Result<Vec<String>, Failure> {
     let mut damages = Vec::new();
     for (path, expected) in &manifest.files {
+        let mut file = folder.map(|folder| made(folder, path)).transpose()?;
         let mut hasher = Hasher::default();
         let mut sink = |piece: &[u8]| {
             hasher.update(piece);
-            Ok(())
+            match &mut file {
+                Some(file) => file.write_all(piece),
+                None => Ok(()),
+            }
         };
         let read = store.read(&joined(key, path), &mut sink).await;
         if read.map_err(store_failure)?.is_none() {
@@ -74,31 +82,15 @@ pub(crate) async fn damages(
     Ok(damages)
 }
 
-/// Downloads every file below a folder of this machine.
-///
-/// # Errors
-/// Kind remote when the store cannot be read; kind input when the folder cannot be written.
-pub(crate) async fn download(
-    store: &Store,
-    key: &str,
-    manifest: &Manifest,
-    folder: &Path,
-) -> Result<(), Failure> {
-    for path in manifest.files.keys() {
-        let target = folder.join(path);
-        let parent = target.parent().unwrap_or(folder);
-        let opened = std::fs::create_dir_all(parent).and_then(|()| std::fs::File::create(&target));
-        let mut file = opened.map_err(|cause| {
-            let text = format!("write `{}`", target.display());
-            Failure::input(anyhow::Error::new(cause).context(text))
-        })?;
-        let mut sink = |piece: &[u8]| std::io::Write::write_all(&mut file, piece);
-        store
-            .read(&joined(key, path), &mut sink)
-            .await
-            .map_err(store_failure)?;
-    }
-    Ok(())
+/// An empty file below a folder.
+fn made(folder: &Path, path: &str) -> Result<File, Failure> {
+    let target = folder.join(path);
+    let parent = target.parent().unwrap_or(folder);
+    let made = std::fs::create_dir_all(parent).and_then(|()| File::create(&target));
+    made.map_err(|cause| {
+        let text = format!("write `{}`", target.display());
+        Failure::input(anyhow::Error::new(cause).context(text))
+    })
 }
 
 /// Takes away the oldest backups of a database so that `keep` of them stay. Those without a manifest may be under way
@@ -170,24 +162,14 @@ pub(crate) fn joined(key: &str, path: &str) -> String {
 }
 
 /// What a failure of a store means for the exit code.
-pub(crate) fn store_failure(cause: super::store::StoreError) -> Failure {
-    let mut text = String::new();
-    let mut next: Option<&dyn std::error::Error> = std::error::Error::source(&cause);
-    while let Some(one) = next {
-        text.push_str(&one.to_string());
-        next = one.source();
-    }
-    let hint = if text.contains("No space left on device") || text.contains("os error 28") {
-        Some("the disk is full: what was written of this backup has no manifest, and is none")
-    } else if text.contains("403")
-        || text.contains("AccessDenied")
-        || text.contains("Authorization")
-    {
-        Some("the credentials may not write or read there")
-    } else if text.contains("NoSuchBucket") || text.contains("ContainerNotFound") {
-        Some("make the bucket or container first")
-    } else {
-        None
+pub(crate) fn store_failure(cause: StoreError) -> Failure {
+    let hint = match cause.trouble() {
+        Trouble::Full => {
+            Some("the disk is full: what was written of this backup has no manifest, and is none")
+        }
+        Trouble::Denied => Some("the credentials may not write or read there"),
+        Trouble::NoPlace => Some("make the bucket or container first"),
+        Trouble::Other => None,
     };
     Failure::remote(cause).maybe_hint(hint)
 }

@@ -3,6 +3,7 @@
 //! The order of a backup: snapshot → dump and counts of that snapshot → snapshot ended → kept, manifest last → read
 //! back → restored into a scratch database → compared. Nothing of it is reported as verified that was not compared.
 
+mod compare;
 mod count;
 mod dump;
 mod external;
@@ -94,11 +95,9 @@ async fn back_up(
     let dump = dump(url, &options, &programs, &context.console).await?;
     let manifest = manifest_of(url, &dump, context);
     let key = format!("{}/{}", safe(url.database()), name(dump.taken_at));
-    until_cancelled(
-        context,
-        keep::keep(&store, &key, dump.folder.path(), &manifest),
-    )
-    .await?;
+    let keeping = keep::keep(&store, &key, dump.folder.path(), &manifest);
+    let left = "what was kept has no manifest, and is no backup";
+    until_cancelled(context, left, keeping).await?;
     let reference = BackupReference {
         location: location.join(&key),
         digest: Some(sha256(manifest.text().map_err(Failure::bug)?.as_bytes())),
@@ -166,15 +165,16 @@ fn safe(name: &str) -> String {
         .collect()
 }
 
-/// Lets a signal end what would go on for long.
+/// Lets a signal end what would go on for long, and says what is left then.
 async fn until_cancelled<T>(
     context: &Context,
+    left: &str,
     work: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {
     tokio::select! {
         done = work => done,
         signal = context.cancel.cancelled() => {
-            let text = format!("{} ended it; what was kept has no manifest, and is no backup", signal.name());
+            let text = format!("{} ended it; {left}", signal.name());
             Err(Failure::cancelled(signal, anyhow::anyhow!(text)))
         }
     }

@@ -7,6 +7,7 @@ use serde::Serialize;
 use switchyard_postgres::{ConnectionUrl, SchemaDescription};
 use switchyard_runner::{Cancel, Console, Failure};
 
+use super::compare::{Found, compare};
 use super::manifest::Manifest;
 use super::programs::Programs;
 use super::scratch::{Scratch, ScratchError};
@@ -43,6 +44,17 @@ impl Proof {
             Self::Verified { .. } => "verified",
             Self::Unverifiable { .. } => "unverifiable",
             Self::Damaged { .. } => "damaged",
+        }
+    }
+
+    /// What is known, as a sentence.
+    pub(crate) fn told(&self) -> String {
+        match self {
+            Self::Verified { tables, rows } => {
+                format!("restored and compared: {tables} tables, {rows} rows")
+            }
+            Self::Unverifiable { reason, .. } => reason.clone(),
+            Self::Damaged { differences } => differences.join("; "),
         }
     }
 
@@ -139,32 +151,20 @@ impl Proving<'_> {
     ) -> Result<Proof, Failure> {
         scratch.restore(dump, self.jobs, self.programs).await?;
         let (restored, counted) = scratch.look(self.jobs).await?;
-        let mut differences = manifest.contents.differences(&counted.contents);
-        let is_same_version = scratch.version().major() == manifest.server_version.major();
-        if is_same_version && restored.fingerprint() != manifest.fingerprint {
-            differences.push("the schema is another one".to_owned());
-            differences.extend(
-                schema
-                    .iter()
-                    .flat_map(|schema| schema.differences(&restored)),
-            );
+        let found = Found {
+            server: scratch.version(),
+            schema: &restored,
+            counted: &counted,
+        };
+        let compared = compare(manifest, found, schema);
+        if !compared.differences.is_empty() {
+            return Ok(Proof::Damaged {
+                differences: compared.differences,
+            });
         }
-        if !differences.is_empty() {
-            return Ok(Proof::Damaged { differences });
-        }
-        let uncounted = manifest.uncounted.iter().chain(&counted.uncounted);
-        let mut uncounted: Vec<String> = uncounted.cloned().collect();
-        if !is_same_version {
-            // Each version writes definitions in its own way.
-            uncounted.push(format!(
-                "the schema: it was restored on PostgreSQL {}, and comes from {}",
-                scratch.version(),
-                manifest.server_version
-            ));
-        }
-        if !uncounted.is_empty() {
+        if !compared.uncompared.is_empty() {
             return Ok(Proof::Unverifiable {
-                reason: format!("not compared: {}", uncounted.join("; ")),
+                reason: format!("not compared: {}", compared.uncompared.join("; ")),
                 hint: Some(
                     "verify as a role that may read them, on a server of the same major version"
                         .to_owned(),

@@ -62,16 +62,6 @@ impl BackupReport {
             is_external: false,
         }
     }
-
-    fn told(&self) -> String {
-        match &self.proof {
-            Proof::Verified { tables, rows } => {
-                format!("restored and compared: {tables} tables, {rows} rows")
-            }
-            Proof::Unverifiable { reason, .. } => reason.clone(),
-            Proof::Damaged { differences } => differences.join("; "),
-        }
-    }
 }
 
 /// All backups of a step.
@@ -96,7 +86,7 @@ impl Report {
         for one in &self.backups {
             context
                 .console
-                .info(format!("{}: {}", one.database, one.told()));
+                .info(format!("{}: {}", one.database, one.proof.told()));
         }
         context.summarize("migrate-gate", &self.markdown());
         report_file::write(&path, self)?;
@@ -127,7 +117,7 @@ impl Report {
                 cell(&one.backup),
                 kept,
                 one.proof.word(),
-                cell(&one.told())
+                cell(&one.proof.told())
             )
         };
         let failed = self.failed.iter().map(|database| {
@@ -149,7 +139,7 @@ impl Report {
     /// Kind gate for a damaged backup, and for one that had to be verified and was not.
     pub(super) fn judge(&self, requires_verified: bool) -> Result<(), Failure> {
         for one in &self.backups {
-            let text = format!("backup of `{}`: {}", one.database, one.told());
+            let text = format!("backup of `{}`: {}", one.database, one.proof.told());
             match &one.proof {
                 Proof::Verified { .. } => {}
                 Proof::Damaged { .. } => {

@@ -1,6 +1,10 @@
 //! `verify`: whether a backup is still what it was: complete, unchanged, and restorable where a server is given.
 
+use std::path::Path;
+
+use switchyard_postgres::ConnectionUrl;
 use switchyard_runner::{Context, Failure, Kind};
+use tempfile::TempDir;
 
 use super::inputs::{PlaceArgs, VerifyArgs};
 use super::manifest::{DUMP, MANIFEST, Manifest};
@@ -11,6 +15,9 @@ use super::store::Store;
 use super::{keep, until_cancelled};
 use crate::{report_file, trusted};
 
+/// What a signal leaves.
+const LEFT: &str = "nothing was changed, and nothing is known of the backup";
+
 /// Verifies a backup.
 ///
 /// # Errors
@@ -20,27 +27,14 @@ pub(crate) async fn run(args: VerifyArgs, context: &mut Context) -> Result<(), F
     let scratch = args.scratch.url(&context.console)?;
     let place = PlaceArgs { backup_to: None };
     let store = place.open(&args.backup.location, context)?;
-    let (manifest, mut proof) = until_cancelled(context, files(&store, &args.backup)).await?;
-    if let (Some(manifest), Some(admin), Proof::Unverifiable { .. }) = (&manifest, &scratch, &proof)
-    {
-        let folder = tempfile::tempdir_in(report_file::folder(context)).map_err(|cause| {
-            Failure::input(anyhow::Error::new(cause).context("make a folder for the backup"))
-        })?;
-        until_cancelled(context, keep::download(&store, "", manifest, folder.path())).await?;
-        let programs = args.scratch.programs.programs(context);
-        programs.require(manifest.server_version).await?;
-        let proving = Proving {
-            admin,
-            name: args.scratch.database_name(&manifest.database),
-            jobs: args.scratch.programs.jobs,
-            programs: &programs,
-            console: &context.console,
-            cancel: &context.cancel,
+    let (manifest, proof) =
+        match until_cancelled(context, LEFT, manifest(&store, &args.backup)).await? {
+            Ok(manifest) => {
+                let proof = prove(&args, &store, &manifest, scratch.as_ref(), context).await?;
+                (Some(manifest), proof)
+            }
+            Err(damage) => (None, damage),
         };
-        proof = proving
-            .prove(&folder.path().join(DUMP), manifest, None)
-            .await?;
-    }
     let report = Report {
         backups: vec![BackupReport::of_verification(
             &args.backup,
@@ -54,11 +48,52 @@ pub(crate) async fn run(args: VerifyArgs, context: &mut Context) -> Result<(), F
     report_file::beside(report.write(context), judged, &context.console)
 }
 
-/// Compares manifest and files; the proof is open then, because nothing was restored.
-pub(super) async fn files(
+/// Reads every file once, compares it, and restores what was read where a server is given.
+async fn prove(
+    args: &VerifyArgs,
+    store: &Store,
+    manifest: &Manifest,
+    scratch: Option<&ConnectionUrl>,
+    context: &Context,
+) -> Result<Proof, Failure> {
+    let Some(admin) = scratch else {
+        return until_cancelled(context, LEFT, files(store, manifest, None)).await;
+    };
+    let programs = args.scratch.programs.programs(context);
+    programs.require(manifest.server_version).await?;
+    let folder = folder(context)?;
+    let read = files(store, manifest, Some(folder.path()));
+    match until_cancelled(context, LEFT, read).await? {
+        Proof::Unverifiable { .. } => {}
+        read @ (Proof::Verified { .. } | Proof::Damaged { .. }) => return Ok(read),
+    }
+    let proving = Proving {
+        admin,
+        name: args.scratch.database_name(&manifest.database),
+        jobs: args.scratch.programs.jobs,
+        programs: &programs,
+        console: &context.console,
+        cancel: &context.cancel,
+    };
+    let dump = folder.path().join(DUMP);
+    proving.prove(&dump, manifest, None).await
+}
+
+/// A folder for a backup's files, gone when the value is dropped.
+pub(super) fn folder(context: &Context) -> Result<TempDir, Failure> {
+    tempfile::tempdir_in(report_file::folder(context)).map_err(|cause| {
+        Failure::input(anyhow::Error::new(cause).context("make a folder for the backup"))
+    })
+}
+
+/// Reads the manifest that a reference names, or says how the backup is damaged.
+///
+/// # Errors
+/// Kind gate where there is no backup; kind remote when the store fails.
+pub(super) async fn manifest(
     store: &Store,
     reference: &BackupReference,
-) -> Result<(Option<Manifest>, Proof), Failure> {
+) -> Result<Result<Manifest, Proof>, Failure> {
     let damaged = |difference: String| Proof::Damaged {
         differences: vec![difference],
     };
@@ -71,22 +106,31 @@ pub(super) async fn files(
                 .hint("give it as the output `backup` of the step that made it"));
         }
         let text = "it has no manifest: it was not kept to its end".to_owned();
-        return Ok((None, damaged(text)));
+        return Ok(Err(damaged(text)));
     };
-    let manifest = match Manifest::parse(&text, reference.digest.as_deref()) {
-        Ok(manifest) => manifest,
-        Err(cause) => return Ok((None, damaged(cause.to_string()))),
-    };
-    let differences = keep::damages(store, "", &manifest).await?;
+    let manifest = Manifest::parse(&text, reference.digest.as_deref());
+    Ok(manifest.map_err(|cause| damaged(cause.to_string())))
+}
+
+/// Compares the files with the manifest, and writes them below a folder where one is given; the proof is open then,
+/// because nothing was restored.
+///
+/// # Errors
+/// Kind remote when the store fails; kind input when the folder cannot be written.
+pub(super) async fn files(
+    store: &Store,
+    manifest: &Manifest,
+    folder: Option<&Path>,
+) -> Result<Proof, Failure> {
+    let differences = keep::damages(store, "", manifest, folder).await?;
     if !differences.is_empty() {
-        return Ok((Some(manifest), Proof::Damaged { differences }));
+        return Ok(Proof::Damaged { differences });
     }
-    let proof = Proof::Unverifiable {
+    Ok(Proof::Unverifiable {
         reason: format!(
             "all {} files are as they were written, and nothing was restored",
             manifest.files.len()
         ),
         hint: Some("give `verify-url` to restore and compare it".to_owned()),
-    };
-    Ok((Some(manifest), proof))
+    })
 }

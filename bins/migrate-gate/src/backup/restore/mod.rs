@@ -1,26 +1,34 @@
 //! `restore`: puts a backup in the place of a database, with its owner, settings and grants. What was replaced is
 //! kept under another name.
 //!
-//! The order: backup compared with its manifest → writes since then counted, and consented to → copy restored beside
-//! the database → copy compared → copy dressed → sessions cut and names exchanged → looked at. Before the exchange
+//! The order: backup read once and compared with its manifest → writes since then counted, and consented to → copy
+//! restored beside the database → copy compared → copy dressed → sessions cut and names exchanged → looked at. Before the exchange
 //! nothing of the database is changed.
 
 mod shell;
 mod swap;
 
+use std::path::Path;
+
 use switchyard_postgres::{ConnectionSettings, ConnectionUrl, Session, identifier};
 use switchyard_runner::{Context, Failure, Kind};
+use tempfile::TempDir;
 
+use super::compare::{Found, compare, is_of_same_major, uncounted};
 use super::inputs::{PlaceArgs, ProgramArgs, RestoreArgs};
 use super::manifest::{DUMP, MANIFEST, Manifest};
 use super::proof::Proof;
 use super::reference::BackupReference;
 use super::scratch::{connection_text, look};
+use super::store::Store;
 use super::{keep, until_cancelled, verify};
 use crate::sha256::sha256;
-use crate::{database, report_file, trusted};
+use crate::{database, trusted};
 use shell::Shell;
 use swap::{Names, Next};
+
+/// What a signal leaves before anything was begun.
+const UNCHANGED: &str = "nothing was changed";
 
 /// Databases in which nobody works, for statements that cannot be run from within a database.
 const MAINTENANCE: [&str; 2] = ["postgres", "template1"];
@@ -107,22 +115,9 @@ impl Restoring<'_> {
     /// As [`run`].
     pub(crate) async fn restore(&self) -> Result<Restored, Failure> {
         let store = PlaceArgs { backup_to: None }.open(&self.backup.location, self.context)?;
-        let (manifest, proof) =
-            until_cancelled(self.context, verify::files(&store, self.backup)).await?;
-        let manifest = match (manifest, proof) {
-            (Some(manifest), Proof::Verified { .. } | Proof::Unverifiable { .. }) => manifest,
-            (_, Proof::Damaged { differences }) => {
-                let text = format!("the backup is damaged: {}", differences.join("; "));
-                return Err(Failure::message(Kind::Gate, text)
-                    .hint("nothing was changed; give an older backup"));
-            }
-            (None, Proof::Verified { .. } | Proof::Unverifiable { .. }) => {
-                return Err(Failure::message(
-                    Kind::Bug,
-                    "a backup without a manifest was proved",
-                ));
-            }
-        };
+        let read = verify::manifest(&store, self.backup);
+        let manifest = until_cancelled(self.context, UNCHANGED, read).await?;
+        let manifest = manifest.map_err(|proof| damaged(&proof))?;
         self.refuse_another_database(&manifest)?;
         let text = manifest.text().map_err(Failure::bug)?;
         let names = Names::of(self.url.database(), &sha256(text.as_bytes()));
@@ -132,7 +127,8 @@ impl Restoring<'_> {
             .map_err(database::failure)?;
         let lost = match swap::next(present) {
             Next::InPlace => {
-                until_cancelled(self.context, self.is_in_place(&names, &manifest)).await?;
+                let comparing = self.is_in_place(&names, &manifest);
+                until_cancelled(self.context, UNCHANGED, comparing).await?;
                 self.say(format!(
                     "the backup is in place already; what it replaced is `{}`",
                     names.replaced
@@ -172,10 +168,11 @@ impl Restoring<'_> {
         session: &Session,
         names: &Names,
         manifest: &Manifest,
-        store: &super::store::Store,
+        store: &Store,
     ) -> Result<Vec<String>, Failure> {
         let preparing = self.prepare(session, names, manifest, store);
-        let lost = until_cancelled(self.context, preparing).await?;
+        let left = "the database is as it was; a copy that was begun is dropped by the next run";
+        let lost = until_cancelled(self.context, left, preparing).await?;
         self.say(format!(
             "`{}` takes the place of `{}`",
             names.restored, names.live
@@ -191,7 +188,7 @@ impl Restoring<'_> {
         session: &Session,
         names: &Names,
         manifest: &Manifest,
-        store: &super::store::Store,
+        store: &Store,
     ) -> Result<Vec<String>, Failure> {
         let copy = self.url.with_database(&names.restored);
         let script = async |what: &str, sql: String| {
@@ -201,10 +198,14 @@ impl Restoring<'_> {
         swap::reopen(session, names)
             .await
             .map_err(database::failure)?;
+        let folder = self.fetch(manifest, store).await?;
         let shell = Shell::read(session, &names.live)
             .await
             .map_err(database::failure)?;
-        self.writes_since(manifest).await?;
+        // With consent the last count is enough: it is what is told.
+        if !self.accept_lost_writes {
+            self.writes_since(manifest).await?;
+        }
         let restored = identifier(&names.restored);
         script(
             "drop an unfinished copy",
@@ -213,7 +214,7 @@ impl Restoring<'_> {
         .await?;
         script("make the copy", shell.create(&names.restored)).await?;
         let filled = async {
-            self.fill(&copy, manifest, store).await?;
+            self.fill(&copy, &folder.path().join(DUMP)).await?;
             self.compare(&copy, manifest).await?;
             for statement in shell.dress(&names.restored) {
                 script("give the copy its settings and grants", statement).await?;
@@ -284,12 +285,8 @@ impl Restoring<'_> {
         let mut since = manifest.contents.differences(&counted.contents);
         // The ledger's rows are what the restoration takes back.
         since.retain(|one| !one.contains("._prisma_migrations "));
-        since.extend(
-            counted
-                .uncounted
-                .iter()
-                .map(|one| format!("not counted: {one}")),
-        );
+        let uncounted = uncounted(manifest, &counted).into_iter();
+        since.extend(uncounted.map(|one| format!("not counted: {one}")));
         if since.is_empty() || self.accept_lost_writes {
             return Ok(since);
         }
@@ -305,25 +302,26 @@ impl Restoring<'_> {
         ))
     }
 
-    async fn fill(
-        &self,
-        copy: &ConnectionUrl,
-        manifest: &Manifest,
-        store: &super::store::Store,
-    ) -> Result<(), Failure> {
-        let folder = tempfile::tempdir_in(report_file::folder(self.context)).map_err(|cause| {
-            Failure::input(anyhow::Error::new(cause).context("make a folder for the backup"))
-        })?;
-        keep::download(store, "", manifest, folder.path()).await?;
+    /// Reads the backup once: what is restored is what was compared. Programs that are too old are found out before.
+    async fn fetch(&self, manifest: &Manifest, store: &Store) -> Result<TempDir, Failure> {
         let programs = self.programs.programs(self.context);
         programs.require(manifest.server_version).await?;
+        let folder = verify::folder(self.context)?;
+        match verify::files(store, manifest, Some(folder.path())).await? {
+            Proof::Unverifiable { .. } | Proof::Verified { .. } => Ok(folder),
+            proof @ Proof::Damaged { .. } => Err(damaged(&proof)),
+        }
+    }
+
+    async fn fill(&self, copy: &ConnectionUrl, dump: &Path) -> Result<(), Failure> {
+        let programs = self.programs.programs(self.context);
         self.say(format!("restoring into {copy}"));
         let arguments = [
             "--exit-on-error".to_owned(),
             "--no-password".to_owned(),
             format!("--jobs={}", self.programs.jobs),
             format!("--dbname={}", connection_text(copy.database())),
-            folder.path().join(DUMP).display().to_string(),
+            dump.display().to_string(),
         ];
         let ran = programs.run("pg_restore", &arguments, copy).await;
         ran.map_err(|failure| {
@@ -368,17 +366,27 @@ impl Restoring<'_> {
         url: &ConnectionUrl,
         manifest: &Manifest,
     ) -> Result<Vec<String>, Failure> {
+        let server = database::open_for_reading(url).await?.version();
         let (schema, counted) = look(url, self.programs.jobs).await?;
-        let mut differences = manifest.contents.differences(&counted.contents);
-        if schema.fingerprint() != manifest.fingerprint {
-            differences.push("the schema is another one".to_owned());
+        let found = Found {
+            server,
+            schema: &schema,
+            counted: &counted,
+        };
+        let compared = compare(manifest, found, None);
+        if !compared.uncompared.is_empty() {
+            let text = format!("{url}: not compared: {}", compared.uncompared.join("; "));
+            self.context.console.warning("migrate-gate", text);
         }
-        Ok(differences)
+        Ok(compared.differences)
     }
 
     /// The database is reachable under its own name and has the backup's schema.
     async fn look_at(&self, manifest: &Manifest) -> Result<(), Failure> {
         let session = database::open_for_reading(self.url).await?;
+        if !is_of_same_major(manifest, session.version()) {
+            return Ok(());
+        }
         let schema = session.describe_schema().await.map_err(database::failure)?;
         if schema.fingerprint() == manifest.fingerprint {
             return Ok(());
@@ -450,6 +458,11 @@ impl Restored {
         }
         text
     }
+}
+
+fn damaged(proof: &Proof) -> Failure {
+    let text = format!("the backup is damaged: {}", proof.told());
+    Failure::message(Kind::Gate, text).hint("nothing was changed; give an older backup")
 }
 
 fn shown(lines: &[String]) -> String {

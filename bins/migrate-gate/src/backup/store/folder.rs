@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use tokio::io::AsyncReadExt as _;
 
-use super::{PIECE, Sink, StoreError};
+use super::{PIECE, Sink, StoreError, trouble_of_io};
 
 /// A folder.
 #[derive(Debug)]
@@ -116,7 +116,8 @@ impl Folder {
     }
 
     fn error(&self, what: &'static str, key: &str, cause: io::Error) -> StoreError {
-        StoreError::new(what, key, &self.root.display(), cause)
+        let trouble = trouble_of_io(&cause);
+        StoreError::new(what, key, &self.root.display(), cause).with(trouble)
     }
 }
 

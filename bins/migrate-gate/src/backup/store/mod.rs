@@ -20,7 +20,21 @@ pub(crate) struct StoreError {
     what: &'static str,
     key: String,
     store: String,
+    trouble: Trouble,
     source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+/// Of which kind a store's trouble is, where something can be done about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// No room is left.
+    Full,
+    /// The credentials may not do it.
+    Denied,
+    /// There is no such bucket or container.
+    NoPlace,
+    /// Anything else.
+    Other,
 }
 
 impl StoreError {
@@ -34,8 +48,26 @@ impl StoreError {
             what,
             key: key.to_owned(),
             store: store.to_string(),
+            trouble: Trouble::Other,
             source: source.into(),
         }
+    }
+
+    fn with(self, trouble: Trouble) -> Self {
+        Self { trouble, ..self }
+    }
+
+    /// Of which kind it is.
+    pub(crate) fn trouble(&self) -> Trouble {
+        self.trouble
+    }
+}
+
+/// Of which kind an error of this machine is.
+fn trouble_of_io(cause: &std::io::Error) -> Trouble {
+    match cause.kind() {
+        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Trouble::Full,
+        _ => Trouble::Other,
     }
 }
 

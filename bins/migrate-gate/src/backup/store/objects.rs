@@ -13,7 +13,7 @@ use object_store::{
 use switchyard_runner::Environment;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::{PIECE, Sink, StoreError};
+use super::{PIECE, Sink, StoreError, Trouble, trouble_of_io};
 use crate::backup::reference::Location;
 
 /// Bytes of a part of a large object; S3 takes 10,000 of them.
@@ -46,16 +46,21 @@ impl Objects {
         let mut writer = BufWriter::with_capacity(self.store.clone(), self.key(key), PART)
             .with_max_concurrency(PARTS_AT_ONCE);
         let mut piece = vec![0; PIECE];
-        loop {
-            let length = source.read(&mut piece).await.map_err(read_failed)?;
-            if length == 0 {
-                break;
+        let sent = loop {
+            match source.read(&mut piece).await.map_err(read_failed) {
+                Ok(0) => break Ok(()),
+                Ok(length) => {
+                    if let Err(cause) = writer.write_all(&piece[..length]).await {
+                        break Err(failed(cause));
+                    }
+                }
+                Err(cause) => break Err(cause),
             }
-            if let Err(cause) = writer.write_all(&piece[..length]).await {
-                // Parts that were sent would be kept and paid for.
-                let _ = writer.abort().await;
-                return Err(failed(cause));
-            }
+        };
+        if sent.is_err() {
+            // Parts that were sent would be kept and paid for. The end of an upload takes them away itself.
+            let _ = writer.abort().await;
+            return sent;
         }
         writer.shutdown().await.map_err(failed)
     }
@@ -126,12 +131,9 @@ impl Objects {
         key: &str,
         cause: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> StoreError {
-        StoreError::new(
-            what,
-            key,
-            &self.name,
-            without_queries(&chain(&*cause.into())),
-        )
+        let cause = cause.into();
+        let text = without_queries(&chain(&*cause));
+        StoreError::new(what, key, &self.name, text).with(trouble(&*cause))
     }
 }
 
@@ -175,6 +177,24 @@ pub(super) fn retries() -> RetryConfig {
     }
 }
 
+/// Of which kind an error is. That of a request may be wrapped into one of reading or writing.
+fn trouble(cause: &(dyn std::error::Error + 'static)) -> Trouble {
+    if let Some(cause) = cause.downcast_ref::<std::io::Error>() {
+        return match cause.get_ref() {
+            Some(inner) => trouble(inner),
+            None => trouble_of_io(cause),
+        };
+    }
+    match cause.downcast_ref::<object_store::Error>() {
+        Some(
+            object_store::Error::PermissionDenied { .. }
+            | object_store::Error::Unauthenticated { .. },
+        ) => Trouble::Denied,
+        Some(object_store::Error::NotFound { .. }) => Trouble::NoPlace,
+        Some(_) | None => Trouble::Other,
+    }
+}
+
 fn chain(cause: &(dyn std::error::Error + 'static)) -> String {
     let mut text = cause.to_string();
     let mut next = cause.source();
@@ -209,6 +229,25 @@ fn without_queries(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_can_be_done_is_decided_by_the_kind_of_an_error_and_not_by_its_words() {
+        let denied = object_store::Error::PermissionDenied {
+            path: "a".to_owned(),
+            source: "no".into(),
+        };
+        assert_eq!(trouble(&denied), Trouble::Denied);
+        assert_eq!(trouble(&std::io::Error::other(denied)), Trouble::Denied);
+        let absent = object_store::Error::NotFound {
+            path: "a".to_owned(),
+            source: "NoSuchBucket".into(),
+        };
+        assert_eq!(trouble(&std::io::Error::from(absent)), Trouble::NoPlace);
+        let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
+        assert_eq!(trouble(&full), Trouble::Full);
+        let words = std::io::Error::other("cut off after 403 bytes: Authorization");
+        assert_eq!(trouble(&words), Trouble::Other);
+    }
 
     #[test]
     fn signatures_in_urls_are_not_told() {
