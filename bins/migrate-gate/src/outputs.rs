@@ -29,6 +29,10 @@ pub(crate) const ALL: &[Output] = &[
         description: "What names the backup, with the digest of its manifest; one a line for several databases (`backup`, `verify`)",
     },
     Output {
+        name: "copies",
+        description: "Restored copies that were kept, for the input of that name of `rehearse`: `DATABASE=COPY`, one a line (`backup`, `verify`, with `keep-copy`)",
+    },
+    Output {
         name: "verified",
         description: "`true` when everything is applied and every proof held (`run`), when no row is left (`backfill`), when the backup was restored and compared (`backup`, `verify`); `unverifiable` when it was not, `false` when it differs",
     },

@@ -103,6 +103,43 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
+fn scratch_databases_that_killed_processes_left_are_taken_away_and_no_others() {
+    let server = Server::start();
+    let database = shop(&server);
+    let made = |hours_ago: i64| {
+        let made = jiff::Timestamp::now() - jiff::SignedDuration::from_hours(hours_ago);
+        format!("switchyard scratch database, made {made}")
+    };
+    let admin = server.existing_database("postgres");
+    for (name, comment) in [
+        ("switchyard_old", made(30)),
+        ("switchyard_in_use", made(30)),
+        ("switchyard_young", made(20)),
+        ("switchyard_notes", "notes of ours".to_owned()),
+    ] {
+        admin.run(&format!("CREATE DATABASE {name};"));
+        admin.run(&format!("COMMENT ON DATABASE {name} IS '{comment}';"));
+    }
+    let mut user = server.existing_database("switchyard_in_use").session();
+    assert_eq!(user.run("SELECT 1"), "1");
+    let folder = tempfile::tempdir().unwrap();
+    let ended = run(backup(&database.url(), folder.path()));
+    assert_ended(&ended, 0, "true");
+    assert!(
+        ended
+            .log()
+            .contains("`switchyard_old`, which an earlier process left"),
+        "{}",
+        ended.log()
+    );
+    let left = "SELECT string_agg(datname, ' ' ORDER BY datname) FROM pg_database WHERE datname LIKE 'switchyard%'";
+    assert_eq!(
+        admin.read(left),
+        "switchyard_in_use switchyard_notes switchyard_young"
+    );
+}
+
+#[test]
 fn a_backup_is_kept_restored_compared_and_leaves_nothing_else() {
     let server = Server::start();
     let database = shop(&server);

@@ -6,7 +6,8 @@ mod copies;
 
 use copies::{PASSWORD, REHEARSER, Shop, rehearsal, scratch_server};
 use serde_json::{Value, json};
-use switchyard_harness::Ended;
+use switchyard_harness::{Ended, Step};
+use switchyard_test_postgres::{Server, programs};
 
 const ITEMS: &str = "CREATE TABLE item (id int PRIMARY KEY, name text, price int);
                      INSERT INTO item SELECT n, 'item ' || n, n FROM generate_series(1, 40) n;";
@@ -29,6 +30,45 @@ fn refused(ended: &Ended, code: i32, text: &str) {
 
 fn table(ended: &Ended, place: usize) -> Value {
     rehearsal(ended)["databases"][0]["migrations"][place]["tables"][0].clone()
+}
+
+#[test]
+fn the_copy_that_proved_a_backup_is_rehearsed_on_and_taken_away() {
+    let server = Server::start();
+    let admin = server.existing_database("postgres");
+    admin.run(&format!(
+        "CREATE ROLE copier LOGIN CREATEDB PASSWORD '{PASSWORD}';"
+    ));
+    let scratch = server.url_as("copier", PASSWORD, "postgres");
+    let shop = Shop::new(ITEMS).pending("2_add", "ALTER TABLE item ADD COLUMN slug text;");
+    let folder = tempfile::tempdir().unwrap();
+    let backup = Step::new(env!("CARGO_BIN_EXE_migrate-gate"))
+        .input("command", "backup")
+        .input("database-url", shop.production.url())
+        .input("backup-to", folder.path().display().to_string())
+        .input("pg-programs", programs().display().to_string())
+        .input("verify-url", &scratch)
+        .input("keep-copy", "true")
+        .run();
+    assert_eq!(backup.code, Some(0), "{}", backup.log());
+    assert_eq!(backup.outputs["verified"], "true");
+    let copies = &backup.outputs["copies"];
+    let prefix = format!("{}=switchyard_", shop.production.name());
+    assert!(copies.starts_with(&prefix), "{copies}");
+    let rehearse = |copies: &str| {
+        let step = shop.rehearse().input("scratch-url", &scratch);
+        step.input("copies", copies)
+            .input("unverifiable", "warn")
+            .run()
+    };
+    let ended = rehearse(copies);
+    assert_eq!(ended.code, Some(0), "{}", ended.log());
+    let database = &rehearsal(&ended)["databases"][0];
+    assert_eq!(database["likeness"], json!({"evidence": "verified"}));
+    assert_eq!(database["migrations"][0]["name"], "2_add");
+    let left = "SELECT count(*) FROM pg_database WHERE datname LIKE 'switchyard%'";
+    assert_eq!(admin.read(left), "0");
+    refused(&rehearse("other=switchyard_x"), 2, "names no copy of");
 }
 
 #[test]

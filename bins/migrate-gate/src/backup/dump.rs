@@ -1,8 +1,6 @@
 //! Takes a backup: a snapshot, a dump and the counts of what is in it, all of one moment.
 
 use std::collections::BTreeMap;
-use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,9 +13,9 @@ use switchyard_runner::{Console, Failure};
 use tempfile::TempDir;
 
 use super::count::{Counted, count};
-use super::files;
 use super::manifest::{DUMP, FileEntry};
 use super::programs::Programs;
+use super::{files, staging};
 use crate::database;
 
 /// How long `pg_dump` waits for the lock of a table.
@@ -81,7 +79,7 @@ pub(crate) async fn dump(
         .map_err(database::failure)?;
     let server_version = first.version();
     let dump_version = programs.require(server_version).await?;
-    let folder = staging_folder(&options.staging)?;
+    let folder = staging::folder(&options.staging, console)?;
     let settings = first.database_settings().await.map_err(database::failure)?;
     let snapshot = ExportedSnapshot::export(first)
         .await
@@ -166,18 +164,4 @@ fn unreachable_progress<T>() -> Result<T, Failure> {
     Err(Failure::bug(anyhow::anyhow!(
         "the progress of a dump ended"
     )))
-}
-
-fn staging_folder(root: &Path) -> Result<TempDir, Failure> {
-    let made = std::fs::create_dir_all(root).and_then(|()| {
-        let folder = tempfile::Builder::new()
-            .prefix(".switchyard-")
-            .tempdir_in(root)?;
-        std::fs::set_permissions(folder.path(), Permissions::from_mode(0o700))?;
-        Ok(folder)
-    });
-    made.map_err(|cause| {
-        let text = format!("make a folder below `{}`", root.display());
-        Failure::input(anyhow::Error::new(cause).context(text))
-    })
 }

@@ -90,6 +90,12 @@ pub(crate) struct ScratchArgs {
     /// It is made and taken away. A database that is there already is refused, never written over.
     #[arg(long)]
     pub(crate) scratch_database: Option<String>,
+    /// Keep the copy that a verified backup was restored into, for `rehearse`: one restoration, three proofs
+    ///
+    /// It is an hour's work of the server on a large database. `rehearse` takes it away; one that nobody took is taken
+    /// away by a backup a day later.
+    #[arg(long, value_parser = values::boolean, default_value = "false", num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
+    pub(crate) keep_copy: bool,
     #[command(flatten)]
     pub(crate) programs: ProgramArgs,
 }

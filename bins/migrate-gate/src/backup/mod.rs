@@ -17,6 +17,7 @@ mod reference;
 mod report;
 mod restore;
 mod scratch;
+mod staging;
 mod store;
 mod verify;
 
@@ -37,6 +38,7 @@ use proof::{Proof, Proving};
 pub(crate) use reference::BackupReference;
 use report::{BackupReport, Report};
 pub(crate) use restore::{Restored, Restoring, origin_of, run as restore};
+pub(crate) use scratch::Scratch;
 use store::Store;
 pub(crate) use verify::run as verify;
 
@@ -108,14 +110,15 @@ async fn back_up(
         name: args.scratch.database_name(url.database()),
         jobs: args.scratch.programs.jobs,
         programs: &programs,
+        keeps_copy: args.scratch.keep_copy,
         console: &context.console,
         cancel: &context.cancel,
     };
     let folder = dump.folder.path().join(manifest::DUMP);
-    let proof = proving
+    let proved = proving
         .prove(&folder, &manifest, Some(&dump.schema))
         .await?;
-    if let (Some(keep), Proof::Verified { .. }) = (args.keep, &proof) {
+    if let (Some(keep), Proof::Verified { .. }) = (args.keep, &proved.proof) {
         let (folder, origin) = (safe(url.database()), manifest.origin());
         keep::retain(&store, &folder, &origin, keep, &context.console).await?;
     }
@@ -123,7 +126,7 @@ async fn back_up(
         url,
         reference.to_string(),
         manifest.bytes(),
-        proof,
+        proved,
     ))
 }
 

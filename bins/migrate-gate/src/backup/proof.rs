@@ -10,7 +10,7 @@ use switchyard_runner::{Cancel, Console, Failure};
 use super::compare::{Found, compare};
 use super::manifest::Manifest;
 use super::programs::Programs;
-use super::scratch::{Scratch, ScratchError};
+use super::scratch::{self, Scratch, ScratchError};
 
 /// What is known of a backup.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -79,12 +79,29 @@ pub(crate) struct Proving<'a> {
     pub(crate) jobs: u8,
     /// `pg_restore`.
     pub(crate) programs: &'a Programs,
+    /// Whether the copy of a verified backup stays.
+    pub(crate) keeps_copy: bool,
     pub(crate) console: &'a Console,
     pub(crate) cancel: &'a Cancel,
 }
 
+/// What came of a proof.
+#[derive(Debug)]
+pub(crate) struct Proved {
+    pub(crate) proof: Proof,
+    /// Name of the copy that was kept.
+    pub(crate) copy: Option<String>,
+}
+
+impl From<Proof> for Proved {
+    fn from(proof: Proof) -> Self {
+        Self { proof, copy: None }
+    }
+}
+
 impl Proving<'_> {
-    /// Restores a dump and compares. The scratch database is taken away whatever comes of it.
+    /// Restores a dump and compares. The scratch database is taken away whatever comes of it, unless the backup is
+    /// verified and its copy asked for.
     ///
     /// # Errors
     /// When the server fails otherwise than by refusing the scratch database, or a signal ends it.
@@ -93,7 +110,8 @@ impl Proving<'_> {
         dump: &Path,
         manifest: &Manifest,
         schema: Option<&SchemaDescription>,
-    ) -> Result<Proof, Failure> {
+    ) -> Result<Proved, Failure> {
+        self.sweep().await;
         self.console.info(format!(
             "restoring into `{}` on {}",
             self.name,
@@ -102,10 +120,11 @@ impl Proving<'_> {
         let scratch = match Scratch::create(self.admin, &self.name, &manifest.settings).await {
             Ok(scratch) => scratch,
             Err(cause @ ScratchError::NoRight { .. }) => {
-                return Ok(Proof::Unverifiable {
+                let unverifiable = Proof::Unverifiable {
                     reason: cause.to_string(),
                     hint: cause.hint(),
-                });
+                };
+                return Ok(unverifiable.into());
             }
             Err(cause @ ScratchError::Exists { .. }) => {
                 let hint = cause.hint();
@@ -124,11 +143,31 @@ impl Proving<'_> {
             }
             () = self.told() => Err(Failure::bug(anyhow::anyhow!("the progress of a proof ended"))),
         };
+        if self.keeps_copy && matches!(proof, Ok(Proof::Verified { .. })) {
+            self.console
+                .info(format!("the copy `{}` is kept", scratch.name()));
+            let copy = Some(scratch.name().to_owned());
+            return proof.map(|proof| Proved { proof, copy });
+        }
         if let Err(cause) = scratch.drop().await {
             self.console
                 .warning("migrate-gate", format!("{cause}; drop it by hand"));
         }
-        proof
+        proof.map(Proved::from)
+    }
+
+    /// Takes away what killed processes left on the server. No proof fails because of it.
+    async fn sweep(&self) {
+        match scratch::sweep(self.admin).await {
+            Ok(swept) => {
+                for name in swept {
+                    self.console.info(format!(
+                        "the scratch database `{name}`, which an earlier process left, is taken away"
+                    ));
+                }
+            }
+            Err(cause) => self.console.warning("migrate-gate", cause),
+        }
     }
 
     /// Says every half minute that it goes on. Never ends by itself.

@@ -6,7 +6,7 @@ use switchyard_runner::summary::cell;
 use switchyard_runner::{Context, Failure, Kind};
 
 use super::manifest::Manifest;
-use super::proof::Proof;
+use super::proof::{Proof, Proved};
 use super::reference::BackupReference;
 use crate::report_file;
 
@@ -23,18 +23,21 @@ pub(crate) struct BackupReport {
     bytes: Option<u64>,
     /// What is known of it.
     proof: Proof,
+    /// Name of the restored copy, where it was kept.
+    copy: Option<String>,
     /// Whether it is the provider's: then nobody can verify it here.
     is_external: bool,
 }
 
 impl BackupReport {
-    pub(super) fn of_dump(url: &ConnectionUrl, backup: String, bytes: u64, proof: Proof) -> Self {
+    pub(super) fn of_dump(url: &ConnectionUrl, backup: String, bytes: u64, proved: Proved) -> Self {
         Self {
             database: url.database().to_owned(),
             server: url.server(),
             backup,
             bytes: Some(bytes),
-            proof,
+            proof: proved.proof,
+            copy: proved.copy,
             is_external: false,
         }
     }
@@ -43,14 +46,14 @@ impl BackupReport {
         Self {
             bytes: None,
             is_external: true,
-            ..Self::of_dump(url, backup, 0, proof)
+            ..Self::of_dump(url, backup, 0, proof.into())
         }
     }
 
     pub(super) fn of_verification(
         reference: &BackupReference,
         manifest: Option<&Manifest>,
-        proof: Proof,
+        proved: Proved,
     ) -> Self {
         let unknown = || "unknown".to_owned();
         Self {
@@ -58,7 +61,8 @@ impl BackupReport {
             server: manifest.map_or_else(unknown, |one| one.server.clone()),
             backup: reference.to_string(),
             bytes: manifest.map(Manifest::bytes),
-            proof,
+            proof: proved.proof,
+            copy: proved.copy,
             is_external: false,
         }
     }
@@ -82,6 +86,12 @@ impl Report {
         let path = report_file::folder(context).join("migrate-gate-backup.json");
         let names: Vec<&str> = self.backups.iter().map(|one| one.backup.as_str()).collect();
         context.outputs.set("backup", names.join("\n"))?;
+        let copies = self.backups.iter().filter_map(|one| {
+            let copy = one.copy.as_ref()?;
+            Some(format!("{}={copy}", one.database))
+        });
+        let copies: Vec<String> = copies.collect();
+        context.outputs.set("copies", copies.join("\n"))?;
         context.outputs.set("verified", self.verified())?;
         for one in &self.backups {
             context

@@ -1,12 +1,13 @@
 //! A scratch database: made from `template0` for one restoration, never one that was there before, and taken away
-//! afterwards.
+//! afterwards. Its comment says that it is one and since when, so that what a killed process left is found.
 
 use std::path::Path;
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
 use switchyard_postgres::{
     ConnectionSettings, ConnectionUrl, PostgresError, SchemaDescription, ServerSettings,
-    ServerVersion, Session, identifier, pin_output,
+    ServerVersion, Session, identifier, literal, pin_output,
 };
 use switchyard_runner::Failure;
 
@@ -17,6 +18,12 @@ use crate::database;
 
 /// How long a database may take to be made or taken away: a server may write a checkpoint first.
 const MAKING_LIMIT: Duration = Duration::from_secs(300);
+
+/// What the comment of every scratch database begins with; the moment of its making follows.
+const MARK: &str = "switchyard scratch database, made ";
+
+/// When a scratch database without sessions is nobody's any more. Longer than any restoration that goes on.
+const LEFT_BEHIND: SignedDuration = SignedDuration::from_hours(24);
 
 /// A database for one restoration.
 #[derive(Debug)]
@@ -74,11 +81,14 @@ impl Scratch {
         }
         let sql = settings.create_database(name, session.version());
         match session.script("make the scratch database", &sql).await {
-            Ok(()) => Ok(Self {
-                admin: admin.clone(),
-                url: admin.with_database(name),
-                version: session.version(),
-            }),
+            Ok(()) => {
+                let scratch = Self {
+                    admin: admin.clone(),
+                    url: admin.with_database(name),
+                    version: session.version(),
+                };
+                scratch.marked(&session).await
+            }
             // duplicate_database, or its unique index where two make it at once.
             Err(cause) if matches!(cause.sql_state(), Some("42P04" | "23505")) => {
                 Err(ScratchError::Exists {
@@ -88,6 +98,37 @@ impl Scratch {
             }
             Err(cause) => Err(cause.into()),
         }
+    }
+
+    /// Says in its comment what it is; one that cannot be marked is taken away again.
+    async fn marked(self, session: &Session) -> Result<Self, ScratchError> {
+        let sql = format!(
+            "COMMENT ON DATABASE {} IS {}",
+            identifier(self.url.database()),
+            literal(&format!("{MARK}{}", Timestamp::now()))
+        );
+        match session.script("mark the scratch database", &sql).await {
+            Ok(()) => Ok(self),
+            Err(cause) => {
+                self.drop().await?;
+                Err(cause.into())
+            }
+        }
+    }
+
+    /// The copy that an earlier step kept. `admin` leads to any other database of its server.
+    pub(crate) async fn kept(admin: &ConnectionUrl, name: &str) -> Result<Self, PostgresError> {
+        let session = open(admin).await?;
+        Ok(Self {
+            admin: admin.clone(),
+            url: admin.with_database(name),
+            version: session.version(),
+        })
+    }
+
+    /// Its name.
+    pub(crate) fn name(&self) -> &str {
+        self.url.database()
     }
 
     /// Version of its server.
@@ -144,6 +185,46 @@ impl Scratch {
     }
 }
 
+/// Takes the scratch databases of this role away that killed processes left: those a day old that nobody is connected
+/// to. Gives their names.
+///
+/// # Errors
+/// When the server fails; the next backup tries again.
+pub(crate) async fn sweep(admin: &ConnectionUrl) -> Result<Vec<String>, PostgresError> {
+    let session = open(admin).await?;
+    let what = "look for scratch databases that were left behind";
+    let sql = "
+        SELECT d.datname::text AS name, c.comment
+        FROM pg_catalog.pg_database d,
+             pg_catalog.shobj_description(d.oid, 'pg_database') AS c (comment)
+        WHERE c.comment IS NOT NULL AND d.datname <> pg_catalog.current_database()
+          AND d.datdba = (SELECT r.oid FROM pg_catalog.pg_roles r WHERE r.rolname = current_user)
+          AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_activity a WHERE a.datid = d.oid)
+        ORDER BY 1";
+    let mut swept = Vec::new();
+    for row in session.rows(what, sql, &[]).await? {
+        let comment: String = session.column(what, &row, "comment")?;
+        if !is_left_behind(&comment, Timestamp::now()) {
+            continue;
+        }
+        let name: String = session.column(what, &row, "name")?;
+        // Without force: whoever has connected since keeps it.
+        let sql = format!("DROP DATABASE IF EXISTS {}", identifier(&name));
+        session
+            .script(&format!("drop the scratch database `{name}`"), &sql)
+            .await?;
+        swept.push(name);
+    }
+    Ok(swept)
+}
+
+/// Whether a comment is a scratch database's whose process must have ended.
+fn is_left_behind(comment: &str, now: Timestamp) -> bool {
+    let made = comment.strip_prefix(MARK);
+    let made = made.and_then(|text| text.parse::<Timestamp>().ok());
+    made.is_some_and(|made| now.duration_since(made) > LEFT_BEHIND)
+}
+
 /// Counts what is in a database, and describes its schema.
 ///
 /// # Errors
@@ -187,6 +268,17 @@ pub(crate) fn connection_text(database: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_says_that_it_is_a_days_old_scratch_database_is_left_behind() {
+        let now: Timestamp = "2026-01-03T00:00:00Z".parse().unwrap();
+        let made = |text: &str| is_left_behind(&format!("{MARK}{text}"), now);
+        assert!(made("2026-01-01T23:59:59Z"));
+        assert!(!made("2026-01-02T00:00:01Z"));
+        assert!(!made("2026-01-04T00:00:00Z"), "another clock");
+        assert!(!made("yesterday"));
+        assert!(!is_left_behind("the shop's data", now));
+    }
 
     #[test]
     fn a_name_stays_a_name() {

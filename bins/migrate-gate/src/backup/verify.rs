@@ -4,15 +4,14 @@ use std::path::Path;
 
 use switchyard_postgres::ConnectionUrl;
 use switchyard_runner::{Context, Failure, Kind};
-use tempfile::TempDir;
 
 use super::inputs::{PlaceArgs, VerifyArgs};
 use super::manifest::{DUMP, MANIFEST, Manifest};
-use super::proof::{Proof, Proving};
+use super::proof::{Proof, Proved, Proving};
 use super::reference::BackupReference;
 use super::report::{BackupReport, Report};
 use super::store::Store;
-use super::{keep, until_cancelled};
+use super::{keep, staging, until_cancelled};
 use crate::{report_file, trusted};
 
 /// What a signal leaves.
@@ -27,19 +26,19 @@ pub(crate) async fn run(args: VerifyArgs, context: &mut Context) -> Result<(), F
     let scratch = args.scratch.url(&context.console)?;
     let place = PlaceArgs { backup_to: None };
     let store = place.open(&args.backup.location, context)?;
-    let (manifest, proof) =
+    let (manifest, proved) =
         match until_cancelled(context, LEFT, manifest(&store, &args.backup)).await? {
             Ok(manifest) => {
-                let proof = prove(&args, &store, &manifest, scratch.as_ref(), context).await?;
-                (Some(manifest), proof)
+                let proved = prove(&args, &store, &manifest, scratch.as_ref(), context).await?;
+                (Some(manifest), proved)
             }
-            Err(damage) => (None, damage),
+            Err(damage) => (None, damage.into()),
         };
     let report = Report {
         backups: vec![BackupReport::of_verification(
             &args.backup,
             manifest.as_ref(),
-            proof,
+            proved,
         )],
         failed: None,
     };
@@ -55,35 +54,30 @@ async fn prove(
     manifest: &Manifest,
     scratch: Option<&ConnectionUrl>,
     context: &Context,
-) -> Result<Proof, Failure> {
+) -> Result<Proved, Failure> {
     let Some(admin) = scratch else {
-        return until_cancelled(context, LEFT, files(store, manifest, None)).await;
+        let read = until_cancelled(context, LEFT, files(store, manifest, None)).await;
+        return read.map(Proved::from);
     };
     let programs = args.scratch.programs.programs(context);
     programs.require(manifest.server_version).await?;
-    let folder = folder(context)?;
+    let folder = staging::folder(&report_file::folder(context), &context.console)?;
     let read = files(store, manifest, Some(folder.path()));
     match until_cancelled(context, LEFT, read).await? {
         Proof::Unverifiable { .. } => {}
-        read @ (Proof::Verified { .. } | Proof::Damaged { .. }) => return Ok(read),
+        read @ (Proof::Verified { .. } | Proof::Damaged { .. }) => return Ok(read.into()),
     }
     let proving = Proving {
         admin,
         name: args.scratch.database_name(&manifest.database),
         jobs: args.scratch.programs.jobs,
         programs: &programs,
+        keeps_copy: args.scratch.keep_copy,
         console: &context.console,
         cancel: &context.cancel,
     };
     let dump = folder.path().join(DUMP);
     proving.prove(&dump, manifest, None).await
-}
-
-/// A folder for a backup's files, gone when the value is dropped.
-pub(super) fn folder(context: &Context) -> Result<TempDir, Failure> {
-    tempfile::tempdir_in(report_file::folder(context)).map_err(|cause| {
-        Failure::input(anyhow::Error::new(cause).context("make a folder for the backup"))
-    })
 }
 
 /// Reads the manifest that a reference names, or says how the backup is damaged.

@@ -66,9 +66,39 @@ pub(crate) struct ScratchArgs {
     /// URLs of several copies, one `KEY=URL` a line; the keys are those of `url-env` of the schemas
     #[arg(long, value_name = SECRET)]
     pub(crate) scratch_urls: Option<Secret>,
+    /// Copies that `backup` kept, as its output `copies` names them: `DATABASE=COPY`, one a line
+    ///
+    /// `scratch-url` is then the URL of any other database of the server that they are on, for the role that restored
+    /// them (its CREATEDB is all that it may have). They are taken away when the rehearsal is over.
+    #[arg(long, default_value = "")]
+    pub(crate) copies: List<KeptCopy>,
     /// Take a role that could reach more than the copy: rehearsed SQL can do whatever the role may do
     #[arg(long, value_parser = values::boolean, default_value = "false", num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
     pub(crate) allow_privileged_scratch: bool,
+}
+
+/// A copy that an earlier step restored and kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct KeptCopy {
+    /// Name of the original.
+    pub(crate) database: String,
+    /// Name of the copy.
+    pub(crate) copy: String,
+}
+
+impl FromStr for KeptCopy {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        // The name of a copy has no `=`; a database's may have one.
+        match text.rsplit_once('=') {
+            Some((database, copy)) if !database.is_empty() && !copy.is_empty() => Ok(Self {
+                database: database.to_owned(),
+                copy: copy.to_owned(),
+            }),
+            Some(_) | None => Err(format!("`{text}` is not `DATABASE=COPY`")),
+        }
+    }
 }
 
 /// What is done when something could not be checked.
@@ -111,6 +141,14 @@ impl FromStr for Percent {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_kept_copy_is_read_as_the_backup_names_it() {
+        let copy: KeptCopy = "a=b=switchyard_a_b_1".parse().unwrap();
+        assert_eq!((&*copy.database, &*copy.copy), ("a=b", "switchyard_a_b_1"));
+        assert!("shop".parse::<KeptCopy>().is_err());
+        assert!("=x".parse::<KeptCopy>().is_err());
+    }
 
     #[test]
     fn nothing_of_nothing_is_no_share() {

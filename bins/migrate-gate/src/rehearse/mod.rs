@@ -18,8 +18,9 @@ mod tables;
 mod target;
 
 use switchyard_postgres::{PostgresError, SchemaDescription, Session};
-use switchyard_runner::{Context, Failure, Kind};
+use switchyard_runner::{Console, Context, Failure, Kind};
 
+use crate::backup::Scratch;
 use crate::database;
 use crate::project::{self, Migration};
 use crate::trusted;
@@ -47,14 +48,33 @@ pub(crate) async fn run(args: RehearseArgs, context: &mut Context) -> Result<(),
     let files = Files::of(&args, context)?;
     let cancel = context.cancel.clone();
     let rehearsal = tokio::select! {
-        rehearsal = all(&args, &targets, statements.as_deref(), context) => rehearsal?,
+        rehearsal = all(&args, &targets, statements.as_deref(), context) => rehearsal,
         signal = cancel.cancelled() => {
             let text = format!("{} ended the rehearsal; the copy is changed in part", signal.name());
-            return Err(Failure::message(Kind::Cancelled(signal), text)
-                .hint("restore it anew before the next rehearsal"));
+            Err(Failure::message(Kind::Cancelled(signal), text)
+                .hint("restore it anew before the next rehearsal"))
         }
     };
-    conclude(&args, &rehearsal, &files, context)
+    for target in &targets {
+        take_away(target, &context.console).await;
+    }
+    conclude(&args, &rehearsal?, &files, context)
+}
+
+/// Takes a copy away that was kept for this rehearsal: it is of use for one. What is left is swept by a later backup.
+async fn take_away(target: &Target, console: &Console) {
+    let Some(beside) = &target.kept_beside else {
+        return;
+    };
+    let taken = async {
+        Scratch::kept(beside, target.copy.database())
+            .await?
+            .drop()
+            .await
+    };
+    if let Err(cause) = taken.await {
+        console.warning("migrate-gate", cause);
+    }
 }
 
 async fn all(

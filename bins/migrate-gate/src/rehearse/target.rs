@@ -12,6 +12,8 @@ use crate::project::{Schema, SchemaMigrations};
 pub(super) struct Target {
     /// The copy.
     pub(super) copy: ConnectionUrl,
+    /// Another database of its server, where the copy was kept for this rehearsal alone.
+    pub(super) kept_beside: Option<ConnectionUrl>,
     /// Its original, where it is given.
     pub(super) production: Option<ConnectionUrl>,
     /// Its schemas; never empty.
@@ -54,7 +56,10 @@ pub(super) fn targets(
     if has_production {
         for group in database::locate(production, schemas, console)? {
             for located in group.schemas {
-                let copy = copies.of(&located.schema.schema, console)?;
+                let named = copies.of(&located.schema.schema, console)?;
+                let kept = copies.kept(&named, located.url.database(), console)?;
+                let copy = kept.clone().unwrap_or_else(|| named.clone());
+                let kept_beside = kept.map(|_| named);
                 let namespace = copy.schema().unwrap_or(located.namespace()).to_owned();
                 let schema = TargetSchema {
                     schema: located.schema,
@@ -62,10 +67,11 @@ pub(super) fn targets(
                     copy,
                     production: Some(located.url),
                 };
-                add(&mut targets, schema)?;
+                add(&mut targets, schema, kept_beside)?;
             }
         }
     } else {
+        copies.require_production()?;
         for schema in schemas {
             let copy = copies.of(&schema.schema, console)?;
             let namespace = copy.schema().unwrap_or("public").to_owned();
@@ -75,7 +81,7 @@ pub(super) fn targets(
                 copy,
                 production: None,
             };
-            add(&mut targets, schema)?;
+            add(&mut targets, schema, None)?;
         }
     }
     Ok(targets)
@@ -99,6 +105,45 @@ impl<'a> Copies<'a> {
         })
     }
 
+    /// The copy of a database that an earlier step kept on the server of `named`, where any were kept.
+    fn kept(
+        &self,
+        named: &ConnectionUrl,
+        database: &str,
+        console: &Console,
+    ) -> Result<Option<ConnectionUrl>, Failure> {
+        if self.args.copies.is_empty() {
+            return Ok(None);
+        }
+        let mut copies = self.args.copies.iter();
+        let Some(kept) = copies.find(|one| one.database == database) else {
+            let text = format!("input `copies` names no copy of `{database}`");
+            return Err(Failure::message(Kind::Input, text)
+                .hint("give the output `copies` of a `backup` of the same databases, with `keep-copy: true`"));
+        };
+        if kept.copy == named.database() {
+            let text = format!("`{}` is the copy itself", kept.copy);
+            return Err(Failure::message(Kind::Input, format!("input `scratch-url`: {text}"))
+                .hint("with `copies`, name another database of that server, such as `postgres`: the copy is taken away from there"));
+        }
+        let url = named.with_database(&kept.copy);
+        // It is another text than the one that was given, with the same password in it.
+        console.mask(url.text());
+        Ok(Some(url))
+    }
+
+    /// A kept copy is found by the name of its original.
+    fn require_production(&self) -> Result<(), Failure> {
+        if self.args.copies.is_empty() {
+            return Ok(());
+        }
+        Err(
+            Failure::message(Kind::Input, "`copies` are given, and no `database-url`").hint(
+                "give `database-url` or `database-urls`: a copy is found by its original's name",
+            ),
+        )
+    }
+
     /// The copy of a schema: by its key, else the one of all.
     fn of(&self, schema: &Schema, console: &Console) -> Result<ConnectionUrl, Failure> {
         let key = schema.url_env.as_ref().map(|key| key.as_str());
@@ -117,7 +162,11 @@ impl<'a> Copies<'a> {
     }
 }
 
-fn add(targets: &mut Vec<Target>, schema: TargetSchema) -> Result<(), Failure> {
+fn add(
+    targets: &mut Vec<Target>,
+    schema: TargetSchema,
+    kept_beside: Option<ConnectionUrl>,
+) -> Result<(), Failure> {
     if let Some(production) = &schema.production
         && production.is_same_database(&schema.copy)
     {
@@ -129,6 +178,7 @@ fn add(targets: &mut Vec<Target>, schema: TargetSchema) -> Result<(), Failure> {
     let Some(target) = same else {
         targets.push(Target {
             copy: schema.copy.clone(),
+            kept_beside,
             production: schema.production.clone(),
             schemas: vec![schema],
         });
@@ -157,7 +207,7 @@ pub(super) fn is_production(place: &str) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use switchyard_runner::Secret;
+    use switchyard_runner::{List, Secret};
 
     use super::*;
     use crate::project::Schemas;
@@ -176,6 +226,7 @@ mod tests {
             &ScratchArgs {
                 scratch_url: given(scratch[0]),
                 scratch_urls: given(scratch[1]),
+                copies: List::default(),
                 allow_privileged_scratch: false,
             },
             &DatabaseArgs {

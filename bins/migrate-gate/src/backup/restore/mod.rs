@@ -21,9 +21,9 @@ use super::proof::Proof;
 use super::reference::BackupReference;
 use super::scratch::{connection_text, look};
 use super::store::Store;
-use super::{keep, until_cancelled, verify};
+use super::{keep, staging, until_cancelled, verify};
 use crate::sha256::sha256;
-use crate::{database, trusted};
+use crate::{database, report_file, trusted};
 use shell::Shell;
 use swap::{Names, Next};
 
@@ -306,7 +306,7 @@ impl Restoring<'_> {
     async fn fetch(&self, manifest: &Manifest, store: &Store) -> Result<TempDir, Failure> {
         let programs = self.programs.programs(self.context);
         programs.require(manifest.server_version).await?;
-        let folder = verify::folder(self.context)?;
+        let folder = staging::folder(&report_file::folder(self.context), &self.context.console)?;
         match verify::files(store, manifest, Some(folder.path())).await? {
             Proof::Unverifiable { .. } | Proof::Verified { .. } => Ok(folder),
             proof @ Proof::Damaged { .. } => Err(damaged(&proof)),
