@@ -140,6 +140,7 @@ fn migrations_are_planned_in_one_job_and_applied_in_the_next_behind_their_backup
             "migrate-gate lint",
             "migrate-gate plan",
             "migrate-gate phases",
+            "migrate-gate backup",
             "migrate-gate rehearse",
         ]
     );
