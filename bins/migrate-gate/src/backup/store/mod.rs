@@ -65,9 +65,14 @@ impl StoreError {
 
 /// Of which kind an error of this machine is.
 fn trouble_of_io(cause: &std::io::Error) -> Trouble {
-    match cause.kind() {
-        std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Trouble::Full,
-        _ => Trouble::Other,
+    let full = [
+        std::io::ErrorKind::StorageFull,
+        std::io::ErrorKind::QuotaExceeded,
+    ];
+    if full.contains(&cause.kind()) {
+        Trouble::Full
+    } else {
+        Trouble::Other
     }
 }
 
