@@ -267,6 +267,40 @@ fn a_migration_that_fails_is_told_and_nothing_after_it_runs() {
     assert_eq!(migrations[0]["after"], Value::Null);
 }
 
+/// It was called a failure of the migration.
+#[test]
+fn a_lock_that_somebody_else_has_in_the_copy_is_no_failure_of_the_migration() {
+    let shop = Shop::new(ITEMS).pending("2_lock", "SELECT pg_advisory_xact_lock(7);");
+    let mut holder = shop.copy.session();
+    holder.run("BEGIN; SELECT pg_advisory_xact_lock(7);");
+    let ended = shop.rehearse().input("lock-timeout", "200ms").run();
+    refused(
+        &ended,
+        1,
+        "not everything could be checked: blocking by `2_lock`: it did not get a lock within 200ms",
+    );
+    assert!(!ended.log().contains("`2_lock` fails"), "{}", ended.log());
+    assert_eq!(ended.outputs["safe"], "false");
+}
+
+/// The report was written beside the rehearsal, over what was there.
+#[test]
+fn a_report_is_not_written_over_a_file_of_the_project() {
+    let shop = Shop::new(ITEMS).pending("2_expand", "ALTER TABLE item ADD COLUMN slug text;");
+    let notes = shop.folder.path().join("item.md");
+    std::fs::write(&notes, "ours").unwrap();
+    let file = shop.folder.path().join("item.json");
+    let ended = shop
+        .rehearse()
+        .input("rehearsal-file", file.display().to_string())
+        .input("unverifiable", "warn")
+        .run();
+    assert_eq!(ended.code, Some(0), "{}", ended.log());
+    assert_eq!(std::fs::read_to_string(&notes).unwrap(), "ours");
+    let report = std::fs::read_to_string(&ended.outputs["report"]).unwrap();
+    assert!(report.starts_with("### Rehearsal"), "{report}");
+}
+
 #[test]
 fn a_failed_concurrent_index_is_told_as_invalid() {
     let shop = Shop::new(

@@ -23,7 +23,8 @@ impl Files {
     pub(super) fn of(args: &RehearseArgs, context: &Context) -> Result<Self, Failure> {
         let asked = args.rehearsal_file.as_deref();
         let rehearsal = report_file::path(asked, "migrate-gate-rehearsal.json", context);
-        let report = rehearsal.with_extension("md");
+        // Beside a file of the user's, one of the same name would be the user's too.
+        let report = report_file::path(None, "migrate-gate-rehearsal.md", context);
         for file in [&rehearsal, &report] {
             // Refused before an hour of work, not after it.
             std::fs::write(file, "").map_err(|cause| unwritable(file, cause))?;

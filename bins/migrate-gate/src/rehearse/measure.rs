@@ -84,9 +84,16 @@ impl Measuring<'_> {
             .map(|seen| self.blocking(seen, &copy_rows, &locks))
             .collect();
         tables.extend(self.not_probed(&chosen, &copy_rows, &locks, &mut unmeasured));
+        let error = result.err();
+        if error.as_ref().is_some_and(PostgresError::is_lock_timeout) {
+            unmeasured.push(format!(
+                "it did not get a lock within {}: somebody else works in the copy",
+                values::show_duration(self.limits.lock)
+            ));
+        }
         Ok(Measured {
             milliseconds: milliseconds(elapsed),
-            error: result.err().map(|cause| rehearsed_error(&cause)),
+            error: error.map(|cause| rehearsed_error(&cause)),
             tables,
             evidence: Evidence::unless(unmeasured),
             not_probed: chosen.left_out.iter().map(ToString::to_string).collect(),

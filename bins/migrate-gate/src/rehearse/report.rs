@@ -123,6 +123,17 @@ pub(crate) struct RehearsedError {
     pub(crate) hint: Option<String>,
 }
 
+impl RehearsedError {
+    /// Whether the migration failed by itself. A lock that it did not get is somebody else's doing, the probes' too:
+    /// nothing is known of the migration then, and that is told as what could not be checked.
+    fn is_its_own(&self) -> bool {
+        self.code.as_deref() != Some(LOCK_NOT_AVAILABLE)
+    }
+}
+
+/// SQLSTATE of a lock that was not had in time, or not at once.
+const LOCK_NOT_AVAILABLE: &str = "55P03";
+
 /// How long others waited for a table.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct TableBlocking {
@@ -249,7 +260,7 @@ impl Rehearsal {
 fn of_migration(migration: &MigrationRehearsal, budget: u64) -> Vec<String> {
     let name = &migration.name;
     let mut objections = Vec::new();
-    if let Some(error) = &migration.error {
+    if let Some(error) = migration.error.iter().find(|error| error.is_its_own()) {
         objections.push(format!("`{name}` fails: {}", error.message));
     }
     for index in &migration.invalid_indexes {

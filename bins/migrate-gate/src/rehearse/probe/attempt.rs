@@ -45,7 +45,7 @@ impl Attempt {
             let begun = *waiting_since.get_or_insert_with(Instant::now);
             match self.once(&mut held, &shared).await {
                 Ok(()) => {
-                    shared.waited(begun.elapsed());
+                    shared.waited(begun);
                     waiting_since = None;
                     shared.answered();
                 }
@@ -54,9 +54,9 @@ impl Attempt {
                     shared.absent();
                 }
                 // Its own limit: it goes on waiting.
-                Err(cause) if cause.is_cancelled() => shared.waited(begun.elapsed()),
+                Err(cause) if cause.is_cancelled() => shared.waited(begun),
                 Err(cause) => {
-                    shared.waited(begun.elapsed());
+                    shared.waited(begun);
                     shared.fail(cause.to_string());
                     return;
                 }
@@ -107,7 +107,9 @@ impl Attempt {
             let place: i32 = self.session.column(what, row, "place")?;
             let found: i64 = self.session.column(what, row, "found")?;
             let free: i64 = self.session.column(what, row, "free")?;
-            shared.waited(held.take(place, found > 0, free > 0, asked));
+            if let Some(since) = held.take(place, found > 0, free > 0, asked) {
+                shared.waited(since);
+            }
         }
         Ok(())
     }

@@ -134,17 +134,23 @@ impl Probes {
                 probe.shared.reached(ATTEMPTS_AT_REST).await;
             }
         };
-        if tokio::time::timeout(REST_LIMIT, all).await.is_err() {
-            let stuck = self.running.iter().filter(|probe| {
-                let waits = probe.shared.read();
-                waits.attempts < ATTEMPTS_AT_REST && waits.error.is_none()
-            });
-            return Err(stuck.map(|probe| probe.table.to_string()).collect());
-        }
+        let rested = tokio::time::timeout(REST_LIMIT, all).await;
+        let mut stuck = Vec::new();
         for probe in &self.running {
+            let waits = probe.shared.read();
+            if waits.attempts < ATTEMPTS_AT_REST && waits.error.is_none() {
+                stuck.push(probe.table.to_string());
+            }
             probe.shared.begin();
         }
-        Ok(())
+        match rested {
+            Ok(()) => Ok(()),
+            Err(_) => {
+                // A reader and a writer ask for each.
+                stuck.dedup();
+                Err(stuck)
+            }
+        }
     }
 
     /// Longest wait so far, for progress.

@@ -1,7 +1,7 @@
 //! Rows that a writer's probe watches: those that a migration's `UPDATE` reaches first and last.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use switchyard_postgres::{PostgresError, Session, identifier};
 
@@ -90,20 +90,18 @@ pub(super) fn question(table: &TableName, conditions: &[String]) -> String {
 pub(super) struct Held(BTreeMap<i32, Instant>);
 
 impl Held {
-    /// Takes the answer about one row that was asked at `asked`; gives how long somebody has had it, or had.
+    /// Takes the answer about one row that was asked at `asked`; gives since when somebody has had it, or had.
     pub(super) fn take(
         &mut self,
         place: i32,
         is_found: bool,
         is_free: bool,
         asked: Instant,
-    ) -> Duration {
+    ) -> Option<Instant> {
         if is_found && !is_free {
-            return self.0.entry(place).or_insert(asked).elapsed();
+            return Some(*self.0.entry(place).or_insert(asked));
         }
         // One that is gone is nobody's any more.
-        self.0
-            .remove(&place)
-            .map_or(Duration::ZERO, |since| since.elapsed())
+        self.0.remove(&place)
     }
 }
