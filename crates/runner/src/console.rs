@@ -47,11 +47,28 @@ struct Inner {
     annotations: [usize; 3],
 }
 
-#[derive(Debug, Clone, Copy)]
-enum Level {
+/// How much an annotation matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// Something is wrong
     Error,
+    /// Something may be
     Warning,
+    /// Worth knowing
     Notice,
+}
+
+/// One of many annotations that are written together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Annotation<'a> {
+    /// How much it matters.
+    pub level: Level,
+    /// Where it is shown.
+    pub at: Location<'a>,
+    /// Its title.
+    pub title: &'a str,
+    /// What it says.
+    pub text: String,
 }
 
 impl Level {
@@ -179,6 +196,22 @@ impl Console {
         self.annotate_at(Level::Error, at, title, &text.to_string());
     }
 
+    /// Annotations at lines of files, in one write: there may be thousands.
+    pub fn annotations<'a>(&self, annotations: impl IntoIterator<Item = Annotation<'a>>) {
+        let mut log = String::new();
+        for Annotation {
+            level,
+            at,
+            title,
+            text,
+        } in annotations
+        {
+            log.push_str(&self.annotation_at(level, at, title, &text));
+            log.push('\n');
+        }
+        self.whole_lines(&log);
+    }
+
     /// Shows a failure: title, message with its causes, hints.
     pub fn failure(&self, name: &str, failure: &Failure) {
         let mut text = failure.chain();
@@ -232,7 +265,7 @@ impl Console {
     }
 
     /// Where no annotation is taken, the place stands in the text.
-    fn annotate_at(&self, level: Level, at: Location<'_>, title: &str, text: &str) {
+    fn annotation_at(&self, level: Level, at: Location<'_>, title: &str, text: &str) -> String {
         if matches!(self.mode, Mode::Actions { .. }) && self.takes_annotation(level) {
             let (line, end_line) = (at.line.to_string(), at.end_line.to_string());
             let properties = [
@@ -241,10 +274,14 @@ impl Console {
                 ("endLine", end_line.as_str()),
                 ("title", title),
             ];
-            self.raw(&workflow_command::render(level.name(), &properties, text));
+            workflow_command::render(level.name(), &properties, text)
         } else {
-            self.write(level, title, &format!("{}:{}: {text}", at.file, at.line));
+            self.as_text(level, title, &format!("{}:{}: {text}", at.file, at.line))
         }
+    }
+
+    fn annotate_at(&self, level: Level, at: Location<'_>, title: &str, text: &str) {
+        self.raw(&self.annotation_at(level, at, title, text));
     }
 
     fn annotate(&self, level: Level, title: &str, text: &str) {
@@ -252,22 +289,19 @@ impl Console {
             let properties = [("title", title)];
             self.raw(&workflow_command::render(level.name(), &properties, text));
         } else {
-            self.write(level, title, text);
+            self.raw(&self.as_text(level, title, text));
         }
     }
 
     /// What would be an annotation, as text.
-    fn write(&self, level: Level, title: &str, text: &str) {
+    fn as_text(&self, level: Level, title: &str, text: &str) -> String {
         match self.mode {
             Mode::Terminal => {
                 let (colour, name) = (level.colour(), level.name());
-                self.raw(&format!(
-                    "{colour}{name}:\u{1b}[0m {title}: {}",
-                    self.safe(text)
-                ));
+                format!("{colour}{name}:\u{1b}[0m {title}: {}", self.safe(text))
             }
             Mode::Actions { .. } | Mode::Plain | Mode::Plugin => {
-                self.raw(&self.safe(&format!("{}: {title}: {text}", level.name())));
+                self.safe(&format!("{}: {title}: {text}", level.name()))
             }
         }
     }
@@ -294,10 +328,14 @@ impl Console {
         }
     }
 
-    /// A log that cannot be written is no reason to stop a deployment half-way.
     fn raw(&self, text: &str) {
+        self.whole_lines(&format!("{text}\n"));
+    }
+
+    /// Writes lines in one go. A log that cannot be written is no reason to stop a deployment half-way.
+    fn whole_lines(&self, lines: &str) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let _ = writeln!(inner.sink, "{text}");
+        let _ = inner.sink.write_all(lines.as_bytes());
         let _ = inner.sink.flush();
     }
 }
@@ -436,6 +474,42 @@ mod tests {
             log.ends_with("warning: lint: prisma/migrations/1_a,b/migration.sql:3: x\n"),
             "{log}"
         );
+    }
+
+    #[test]
+    fn many_annotations_read_as_if_each_were_written_by_itself_and_are_one_write() {
+        #[derive(Clone, Default)]
+        struct Writes(Arc<Mutex<Vec<String>>>);
+        impl Write for Writes {
+            fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+                let text = String::from_utf8(bytes.to_vec()).unwrap();
+                self.0.lock().unwrap().push(text);
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let at = Location {
+            file: "a.sql",
+            line: 3,
+            end_line: 4,
+        };
+        let by_itself = under_actions(|console| {
+            for number in 0..12 {
+                console.warning_at(at, "lint", format!("{number}\n::error::x"));
+            }
+        });
+        let writes = Writes::default();
+        let mode = Mode::Actions { is_act: false };
+        let console = Console::with_sink(mode, Box::new(writes.clone()), false);
+        console.annotations((0..12).map(|number| Annotation {
+            level: Level::Warning,
+            at,
+            title: "lint",
+            text: format!("{number}\n::error::x"),
+        }));
+        assert_eq!(*writes.0.lock().unwrap(), [by_itself]);
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub mod values;
 pub mod workflow_command;
 
 pub use cancel::{Cancel, Signal};
-pub use console::{Console, Location};
+pub use console::{Annotation, Console, Level, Location};
 pub use deployment::DeploymentArgs;
 pub use environment::{Environment, WorkflowRun};
 pub use failure::{Failure, Kind};

@@ -22,6 +22,12 @@ impl Summary {
         }
     }
 
+    /// Whether the runner gave a file: only then is it worth the work to write anything for it.
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        self.file.is_some()
+    }
+
     /// Appends a section, cut where the file would exceed [`LIMIT`]; the cut is said in the text.
     ///
     /// # Errors
