@@ -26,7 +26,7 @@ pub use expression::{Expression, Volatility};
 pub use lines::{Lines, Position};
 pub use lock_mode::LockMode;
 pub use name::Name;
-pub use parse::{Located, parse};
+pub use parse::{Located, Parser, parse};
 pub use phase::{Phase, phase};
 pub use server_version::{InvalidServerVersion, ServerVersion};
 pub use statement::Statement;

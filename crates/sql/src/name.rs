@@ -1,5 +1,7 @@
 //! Names of objects as PostgreSQL compares them.
 
+use std::borrow::Borrow;
+use std::cmp::Ordering;
 use std::fmt;
 
 /// A name, with its schema where one is written. Folded to lower case unless it was quoted.
@@ -47,5 +49,50 @@ impl fmt::Display for Name {
             None | Some("public") => f.write_str(&self.name),
             Some(schema) => write!(f, "{schema}.{}", self.name),
         }
+    }
+}
+
+/// A name by its parts: what is looked for by them needs no name of its own.
+pub(crate) trait Parts {
+    /// Schema and name, as [`Name`] orders them.
+    fn parts(&self) -> (Option<&str>, &str);
+}
+
+impl Parts for Name {
+    fn parts(&self) -> (Option<&str>, &str) {
+        (self.schema.as_deref(), &self.name)
+    }
+}
+
+/// A schema, and a name in it.
+impl Parts for (&str, &str) {
+    fn parts(&self) -> (Option<&str>, &str) {
+        (Some(self.0), self.1)
+    }
+}
+
+impl<'a> Borrow<dyn Parts + 'a> for Name {
+    fn borrow(&self) -> &(dyn Parts + 'a) {
+        self
+    }
+}
+
+impl PartialEq for dyn Parts + '_ {
+    fn eq(&self, other: &Self) -> bool {
+        self.parts() == other.parts()
+    }
+}
+
+impl Eq for dyn Parts + '_ {}
+
+impl PartialOrd for dyn Parts + '_ {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for dyn Parts + '_ {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.parts().cmp(&other.parts())
     }
 }

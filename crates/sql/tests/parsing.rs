@@ -5,7 +5,7 @@ use std::ops::Range;
 use proptest::prelude::*;
 use switchyard_sql::statement::{AlterTableAction, ConstraintKind, DoBlock};
 use switchyard_sql::{
-    Catalog, Delivery, Name, ServerVersion, Statement, effects, parse, phase, places,
+    Catalog, Delivery, Name, Parser, ServerVersion, Statement, effects, parse, phase, places,
 };
 
 /// Goes through everything that is told of a script.
@@ -275,4 +275,14 @@ fn a_foreign_key_has_its_columns() {
             referenced: words(["c", "d"]),
         }
     );
+}
+
+#[test]
+fn a_parser_that_has_read_much_reads_as_a_new_one() {
+    let script = "SET lock_timeout = '2s'; BEGIN; DROP TABLE t; FROB; SET lock_timeout = 0; COMMIT; DO $$ BEGIN FROB; END $$; RESET ALL;";
+    let mut parser = Parser::default();
+    for before in ["", "SELECT 1; ", "\n\n"] {
+        let script = format!("{before}{script}");
+        assert_eq!(parser.parse(&script), parse(&script));
+    }
 }

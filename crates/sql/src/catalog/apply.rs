@@ -1,5 +1,7 @@
 //! What each statement changes in the catalog.
 
+use std::sync::Arc;
+
 use super::children::{constraint_of, is_shared};
 use super::constraint_name::{constraint_name, index_name};
 use super::{Catalog, Index, KnownColumn, KnownConstraint, Table, UserType};
@@ -21,7 +23,7 @@ impl Catalog {
                     ..self.new_table()
                 };
                 let name = self.resolve(&create.table);
-                self.tables.insert(name, table);
+                self.tables.insert(name, Arc::new(table));
             }
             Statement::AlterTable(alter) => self.alter_table(alter),
             Statement::DropTable(drop) | Statement::DropView(drop) => {
@@ -40,7 +42,7 @@ impl Catalog {
                 AlterIndexAction::Attach(part) => {
                     let (whole, part) = (self.resolve(&alter.name), self.resolve(part));
                     if let Some(part) = self.indexes.get_mut(&part) {
-                        part.part_of = Some(whole);
+                        Arc::make_mut(part).part_of = Some(whole);
                     }
                 }
                 AlterIndexAction::SetTablespace | AlterIndexAction::Other => {}
@@ -51,7 +53,7 @@ impl Catalog {
                     ..self.new_table()
                 };
                 let name = self.resolve(&create.name);
-                self.tables.insert(name, table);
+                self.tables.insert(name, Arc::new(table));
             }
             Statement::CreateType(create) => {
                 let user_type = if create.is_enum {
@@ -194,7 +196,7 @@ impl Catalog {
                 table.columns.extend(parent.columns.clone());
             }
         }
-        self.tables.insert(name.clone(), table);
+        self.tables.insert(name.clone(), Arc::new(table));
         for column in &create.columns {
             self.add_column(&name, column, &[]);
         }
@@ -232,7 +234,7 @@ impl Catalog {
                 }
             }
         }
-        self.indexes.insert(name, index);
+        self.indexes.insert(name, Arc::new(index));
     }
 
     fn add_column(&mut self, table: &Name, column: &Column, children: &[Name]) {
@@ -296,14 +298,16 @@ impl Catalog {
                     let index = name.beside(index.name.clone());
                     self.indexes.remove(&index)
                 });
-                let columns = old.map_or_else(|| columns.clone(), |index| index.columns);
+                let columns = old.map_or_else(|| columns.clone(), |index| index.columns.clone());
                 let is_primary = matches!(kind, ConstraintKind::PrimaryKey { .. });
-                if is_primary && let Some(table) = self.tables.get_mut(name) {
-                    for column in &columns {
-                        if let Some(column) = table.columns.get_mut(column) {
-                            column.is_not_null = true;
+                if is_primary {
+                    self.on_table(name, |table| {
+                        for column in &columns {
+                            if let Some(column) = table.columns.get_mut(column) {
+                                column.is_not_null = true;
+                            }
                         }
-                    }
+                    });
                 }
                 let index = Index {
                     table: name.clone(),
@@ -313,7 +317,8 @@ impl Catalog {
                     is_plain: true,
                     is_unique: true,
                 };
-                self.indexes.insert(name.beside(own.clone()), index);
+                self.indexes
+                    .insert(name.beside(own.clone()), Arc::new(index));
             }
             ConstraintKind::Exclude => {
                 let index = Index {
@@ -324,7 +329,8 @@ impl Catalog {
                     is_plain: false,
                     is_unique: false,
                 };
-                self.indexes.insert(name.beside(own.clone()), index);
+                self.indexes
+                    .insert(name.beside(own.clone()), Arc::new(index));
             }
             ConstraintKind::Check { .. }
             | ConstraintKind::ForeignKey { .. }
@@ -340,7 +346,7 @@ impl Catalog {
             kind,
             is_valid: !constraint.is_not_valid,
         };
-        let table = self.tables.get_mut(name)?;
+        let table = Arc::make_mut(self.tables.get_mut(name)?);
         table.constraints.insert(own.clone(), known);
         Some(own)
     }
@@ -412,11 +418,7 @@ impl Catalog {
             AlterTableAction::DetachPartition { child, .. } => {
                 let child = self.resolve(child);
                 self.on_table(&child, |table| table.partition_of = None);
-                for index in self.indexes.values_mut() {
-                    if index.table == child {
-                        index.part_of = None;
-                    }
-                }
+                self.on_indexes(|index| index.table == child, |index| index.part_of = None);
             }
             AlterTableAction::Inherit { parent, ends } => {
                 self.has_children = true;

@@ -1,5 +1,7 @@
 //! What partitions and children have because their parent has it.
 
+use std::sync::Arc;
+
 use super::constraint_name::index_name;
 use super::{Catalog, Index, Table};
 use crate::Name;
@@ -56,7 +58,7 @@ impl Catalog {
                 );
                 let index = own.and_then(|own| self.indexes.get_mut(&child.beside(own)));
                 if let Some((index, name)) = index.zip(given.name.as_ref()) {
-                    index.part_of = Some(parent.beside(name.clone()));
+                    Arc::make_mut(index).part_of = Some(parent.beside(name.clone()));
                 }
             }
             ConstraintKind::Check { .. }
@@ -78,7 +80,7 @@ impl Catalog {
                 && own.part_of.as_ref().is_none_or(|whole| whole == name)
         };
         if let Some(own) = self.indexes.values_mut().find(|own| fits(own)) {
-            own.part_of = Some(name.clone());
+            Arc::make_mut(own).part_of = Some(name.clone());
             return;
         }
         let own = child.beside(index_name(&child.name, &index.columns, |name| {
@@ -89,13 +91,13 @@ impl Catalog {
             part_of: Some(name.clone()),
             ..index.clone()
         };
-        self.indexes.insert(own, part);
+        self.indexes.insert(own, Arc::new(part));
     }
 
     /// Whether a partition or child has a constraint because its parent has it by that name.
     pub(super) fn shares(&self, child: &Name, parent: &Name, constraint: &str) -> bool {
         let kind = |table| {
-            let table: Option<&Table> = self.tables.get(table);
+            let table: Option<&Arc<Table>> = self.tables.get(table);
             let constraint = table.and_then(|table| table.constraints.get(constraint));
             constraint.map(|constraint| &constraint.kind)
         };

@@ -1,6 +1,8 @@
 //! What goes along when something gets another name, or goes away: indexes, constraints and foreign keys,
 //! partitions and children.
 
+use std::sync::Arc;
+
 use super::{Catalog, Index, Table};
 use crate::statement::ConstraintKind;
 use crate::{BaseType, Name};
@@ -8,7 +10,29 @@ use crate::{BaseType, Name};
 impl Catalog {
     pub(super) fn on_table(&mut self, name: &Name, change: impl FnOnce(&mut Table)) {
         if let Some(table) = self.tables.get_mut(name) {
-            change(table);
+            change(Arc::make_mut(table));
+        }
+    }
+
+    /// Changes the tables that are meant; the others stay shared with copies.
+    fn on_tables(&mut self, is_meant: impl Fn(&Table) -> bool, change: impl Fn(&mut Table)) {
+        for table in self.tables.values_mut() {
+            if is_meant(table) {
+                change(Arc::make_mut(table));
+            }
+        }
+    }
+
+    /// Changes the indexes that are meant; the others stay shared with copies.
+    pub(super) fn on_indexes(
+        &mut self,
+        is_meant: impl Fn(&Index) -> bool,
+        change: impl Fn(&mut Index),
+    ) {
+        for index in self.indexes.values_mut() {
+            if is_meant(index) {
+                change(Arc::make_mut(index));
+            }
         }
     }
 
@@ -29,7 +53,7 @@ impl Catalog {
             };
             self.move_index_alone(&name, &moved);
             if let Some(index) = self.indexes.get_mut(&moved) {
-                index.table = to.clone();
+                Arc::make_mut(index).table = to.clone();
             }
         }
         let rename = |name: &mut Name| {
@@ -37,7 +61,12 @@ impl Catalog {
                 name.clone_from(to);
             }
         };
-        for other in self.tables.values_mut() {
+        let names = |other: &Table| {
+            other.partition_of.as_ref() == Some(from)
+                || other.inherits.contains(from)
+                || has_key_to(other, from)
+        };
+        self.on_tables(names, |other| {
             other.partition_of.iter_mut().for_each(rename);
             other.inherits.iter_mut().for_each(rename);
             for constraint in other.constraints.values_mut() {
@@ -45,7 +74,7 @@ impl Catalog {
                     rename(references);
                 }
             }
-        }
+        });
     }
 
     /// Renames an index; the constraint that it belongs to has the same name.
@@ -71,21 +100,20 @@ impl Catalog {
             return;
         };
         self.indexes.insert(to.clone(), index);
-        for other in self.indexes.values_mut() {
-            if other.part_of.as_ref() == Some(from) {
-                other.part_of = Some(to.clone());
-            }
-        }
+        self.on_indexes(
+            |other| other.part_of.as_ref() == Some(from),
+            |other| other.part_of = Some(to.clone()),
+        );
     }
 
     /// Drops an index, those of partitions that are parts of it, and the constraints that they belong to.
     pub(super) fn drop_index(&mut self, name: &Name) {
         let mut open = vec![name.clone()];
         while let Some(name) = open.pop() {
-            let Some(Index { table, .. }) = self.indexes.remove(&name) else {
+            let Some(index) = self.indexes.remove(&name) else {
                 continue;
             };
-            self.on_table(&table, |table| {
+            self.on_table(&index.table, |table| {
                 table
                     .constraints
                     .retain(|own, constraint| *own != name.name || !has_index(&constraint.kind));
@@ -105,12 +133,16 @@ impl Catalog {
         }
         self.indexes
             .retain(|_, index| !dropped.contains(&index.table));
-        for other in self.tables.values_mut() {
+        let names = |other: &Table| {
+            let mut dropped = dropped.iter();
+            dropped.any(|dropped| other.inherits.contains(dropped) || has_key_to(other, dropped))
+        };
+        self.on_tables(names, |other| {
             other.inherits.retain(|parent| !dropped.contains(parent));
             other.constraints.retain(|_, constraint| {
                 !matches!(&constraint.kind, ConstraintKind::ForeignKey { references, .. } if dropped.contains(references))
             });
-        }
+        });
     }
 
     /// Drops a column with the indexes and constraints that it is in, and the foreign keys that reference it.
@@ -154,27 +186,29 @@ impl Catalog {
                 to.clone_into(column);
             }
         };
-        for index in self.indexes.values_mut() {
-            if index.table == *name {
+        self.on_indexes(
+            |index| index.table == *name,
+            |index| {
                 rename(&mut index.columns);
                 rename(&mut index.expression_columns);
-            }
-        }
-        for constraint in self
-            .tables
-            .values_mut()
-            .flat_map(|table| table.constraints.values_mut())
-        {
-            if let ConstraintKind::ForeignKey {
-                references,
-                referenced,
-                ..
-            } = &mut constraint.kind
-                && references == name
-            {
-                rename(referenced);
-            }
-        }
+            },
+        );
+        self.on_tables(
+            |other| has_key_to(other, name),
+            |other| {
+                for constraint in other.constraints.values_mut() {
+                    if let ConstraintKind::ForeignKey {
+                        references,
+                        referenced,
+                        ..
+                    } = &mut constraint.kind
+                        && references == name
+                    {
+                        rename(referenced);
+                    }
+                }
+            },
+        );
         self.on_table(name, |table| {
             if let Some(column) = table.columns.remove(from) {
                 table.columns.insert(to.to_owned(), column);
@@ -225,13 +259,13 @@ impl Catalog {
         };
         if let Some(key) = key.filter(|_| cascades) {
             let primary = self.primary_key(name).to_vec();
-            for other in self.tables.values_mut() {
+            self.on_tables(|other| has_key_to(other, name), |other| {
                 other.constraints.retain(|_, constraint| {
                     !matches!(&constraint.kind, ConstraintKind::ForeignKey { references, referenced, .. }
                         if references == name
                             && key == *(if referenced.is_empty() { &primary } else { referenced }))
                 });
-            }
+            });
         }
         if self.has_own_index(name, dropped) {
             self.drop_index(&name.beside(dropped));
@@ -262,11 +296,16 @@ impl Catalog {
                 other.clone_from(to);
             }
         };
-        for table in self.tables.values_mut() {
+        let is_named = |base: &BaseType| matches!(base, BaseType::Named(other) if other.or_in(&schema) == *from);
+        let has_column = |table: &Table| {
+            let mut columns = table.columns.values();
+            columns.any(|column| is_named(&column.data_type.base))
+        };
+        self.on_tables(has_column, |table| {
             for column in table.columns.values_mut() {
                 rename(&mut column.data_type.base);
             }
-        }
+        });
         for user_type in self.types.values_mut() {
             if let super::UserType::Domain { base, .. } = user_type {
                 rename(&mut base.base);
@@ -292,6 +331,14 @@ impl Catalog {
         }
         self.types.remove(name);
     }
+}
+
+/// Whether a table has a foreign key that references another.
+fn has_key_to(table: &Table, other: &Name) -> bool {
+    let mut constraints = table.constraints.values();
+    constraints.any(|constraint| {
+        matches!(&constraint.kind, ConstraintKind::ForeignKey { references, .. } if references == other)
+    })
 }
 
 /// Whether a constraint of this kind is kept by an index of its name.

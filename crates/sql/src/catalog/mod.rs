@@ -9,15 +9,18 @@ mod constraint_name;
 mod follow;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
+use crate::name::Parts;
 use crate::statement::ConstraintKind;
 use crate::{BaseType, DataType, Name};
 
 /// Relations and types by their names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Catalog {
-    tables: BTreeMap<Name, Table>,
-    indexes: BTreeMap<Name, Index>,
+    // Shared between copies until one changes them: a body is looked at in a copy of its own.
+    tables: BTreeMap<Name, Arc<Table>>,
+    indexes: BTreeMap<Name, Arc<Index>>,
     types: BTreeMap<Name, UserType>,
     /// First schema of `search_path`; `public` where nothing was set.
     default_schema: Option<String>,
@@ -122,20 +125,16 @@ impl Catalog {
     /// Adds or replaces a table that was there before the current migration.
     pub fn add_table(&mut self, name: &Name, table: Table) {
         self.has_children |= table.partition_of.is_some() || !table.inherits.is_empty();
-        let name = self.resolve(name);
-        self.tables.insert(
-            name,
-            Table {
-                generation: 0,
-                ..table
-            },
-        );
+        let table = Table {
+            generation: 0,
+            ..table
+        };
+        self.tables.insert(self.resolve(name), Arc::new(table));
     }
 
     /// Adds or replaces an index.
     pub fn add_index(&mut self, name: &Name, index: Index) {
-        let name = self.resolve(name);
-        self.indexes.insert(name, index);
+        self.indexes.insert(self.resolve(name), Arc::new(index));
     }
 
     /// Adds or replaces a type.
@@ -150,10 +149,22 @@ impl Catalog {
         name.or_in(self.default_schema.as_deref().unwrap_or("public"))
     }
 
+    /// The parts of a name with its schema.
+    fn whole<'a>(&'a self, name: &'a Name) -> (&'a str, &'a str) {
+        let schema = name.schema.as_deref().or(self.default_schema.as_deref());
+        (schema.unwrap_or("public"), &name.name)
+    }
+
+    /// Whether two names mean the same, where they have no schema in the first of `search_path`.
+    pub(crate) fn is_same(&self, one: &Name, other: &Name) -> bool {
+        self.whole(one) == self.whole(other)
+    }
+
     /// A table, where it is known.
     #[must_use]
     pub fn table(&self, name: &Name) -> Option<&Table> {
-        self.tables.get(&self.resolve(name))
+        let name: &dyn Parts = &self.whole(name);
+        self.tables.get(name).map(Arc::as_ref)
     }
 
     /// A column, where it is known.
@@ -165,14 +176,14 @@ impl Catalog {
     /// An index, where it is known.
     #[must_use]
     pub fn index(&self, name: &Name) -> Option<&Index> {
-        self.indexes.get(&self.resolve(name))
+        let name: &dyn Parts = &self.whole(name);
+        self.indexes.get(name).map(Arc::as_ref)
     }
 
     /// Indexes of a table, those of its constraints included.
-    pub fn indexes_of(&self, table: &Name) -> impl Iterator<Item = &Index> {
-        let table = self.resolve(table);
-        let indexes = self.indexes.values();
-        indexes.filter(move |index| index.table == table)
+    pub fn indexes_of<'a>(&'a self, table: &'a Name) -> impl Iterator<Item = &'a Index> {
+        let indexes = self.indexes.values().map(Arc::as_ref);
+        indexes.filter(move |index| self.is_same(&index.table, table))
     }
 
     /// Whether the current migration made a table, or it is a temporary one: nobody waits for it.
@@ -326,7 +337,8 @@ impl Catalog {
     /// A type of a user's own, where it is known.
     #[must_use]
     pub fn user_type(&self, name: &Name) -> Option<&UserType> {
-        self.types.get(&self.resolve(name))
+        let name: &dyn Parts = &self.whole(name);
+        self.types.get(name)
     }
 
     /// Whether a constraint that every row was checked against keeps a column from being null.

@@ -6,6 +6,8 @@
 mod action;
 mod relation;
 
+use std::borrow::Cow;
+
 pub use action::{action_effects, column_change};
 
 use crate::statement::{Change, ChangeVerb, MaintainKind, OnTableKind, ReindexTarget};
@@ -53,6 +55,38 @@ pub enum WorkKind {
     Empty,
 }
 
+impl Effects {
+    /// What statements or actions do together.
+    #[must_use]
+    pub fn of_all(all: &[Self]) -> Self {
+        let mut together = Self::default();
+        for effects in all {
+            together.add(effects.clone());
+        }
+        together
+    }
+
+    /// Adds what comes after: tables have their schemas in both.
+    fn add(&mut self, other: Self) {
+        for lock in other.locks {
+            match self.locks.iter_mut().find(|own| own.table == lock.table) {
+                Some(own) => own.mode = own.mode.max(lock.mode),
+                None => self.locks.push(lock),
+            }
+        }
+        for work in other.works {
+            if !self.works.contains(&work) {
+                self.works.push(work);
+            }
+        }
+        for unknown in other.unknown {
+            if !self.unknown.contains(&unknown) {
+                self.unknown.push(unknown);
+            }
+        }
+    }
+}
+
 /// What a statement does to tables, on a server of a version, where the catalog stands as given.
 #[must_use]
 pub fn effects(statement: &Statement, catalog: &Catalog, version: ServerVersion) -> Effects {
@@ -75,15 +109,13 @@ struct Found<'a> {
 impl Found<'_> {
     /// Adds a lock, or strengthens the one that is there. Returns the table's whole name.
     fn lock(&mut self, table: &Name, mode: LockMode) {
-        let table = self.catalog.resolve(table);
-        match self
-            .effects
-            .locks
-            .iter_mut()
-            .find(|lock| lock.table == table)
-        {
+        let mut locks = self.effects.locks.iter_mut();
+        match locks.find(|lock| self.catalog.is_same(&lock.table, table)) {
             Some(lock) => lock.mode = lock.mode.max(mode),
-            None => self.effects.locks.push(TableLock { table, mode }),
+            None => {
+                let table = self.catalog.resolve(table);
+                self.effects.locks.push(TableLock { table, mode });
+            }
         }
     }
 
@@ -169,11 +201,13 @@ impl Found<'_> {
             Statement::Change(change) => self.change(change),
             Statement::Query(query) => self.calls(&query.calls),
             Statement::Do(block) => {
-                let mut catalog = self.catalog.clone();
-                for inner in &block.statements {
-                    let inner_effects = effects(&inner.statement, &catalog, self.version);
-                    self.merge(inner_effects);
-                    catalog.apply(&inner.statement);
+                let mut catalog = Cow::Borrowed(self.catalog);
+                for (number, inner) in block.statements.iter().enumerate() {
+                    self.merge(effects(&inner.statement, &catalog, self.version));
+                    // The next statement sees what this one made.
+                    if number + 1 < block.statements.len() {
+                        catalog.to_mut().apply(&inner.statement);
+                    }
                 }
                 for unknown in &block.unknown {
                     self.unknown(unknown.reason.clone());
@@ -192,15 +226,7 @@ impl Found<'_> {
     }
 
     fn merge(&mut self, other: Effects) {
-        for lock in other.locks {
-            self.lock(&lock.table, lock.mode);
-        }
-        for work in other.works {
-            self.work(&work.table, work.kind);
-        }
-        for unknown in other.unknown {
-            self.unknown(unknown);
-        }
+        self.effects.add(other);
     }
 
     fn change(&mut self, change: &Change) {

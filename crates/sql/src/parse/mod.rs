@@ -20,6 +20,7 @@ mod plain;
 mod reach;
 mod relation;
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use squawk_syntax::SourceFile;
@@ -41,14 +42,45 @@ pub struct Located {
 /// Parses a script: every statement in it, in order.
 #[must_use]
 pub fn parse(script: &str) -> Vec<Located> {
-    let pieces = cut(script);
-    let spans = pieces.into_iter().filter_map(|piece| piece.statement);
-    spans
-        .map(|span| Located {
-            statement: statement(&script[span.clone()], span.start),
-            span,
-        })
-        .collect()
+    Parser::default().parse(script)
+}
+
+/// Parses scripts one after the other. The same settings and commands of transactions stand in most
+/// migrations of a project: those are read once.
+#[derive(Debug, Default)]
+pub struct Parser {
+    known: HashMap<String, Statement>,
+}
+
+impl Parser {
+    /// Parses a script, as [`parse`] does.
+    #[must_use]
+    pub fn parse(&mut self, script: &str) -> Vec<Located> {
+        let pieces = cut(script);
+        let spans = pieces.into_iter().filter_map(|piece| piece.statement);
+        spans
+            .map(|span| Located {
+                statement: self.statement(&script[span.clone()], span.start),
+                span,
+            })
+            .collect()
+    }
+
+    fn statement(&mut self, text: &str, offset: usize) -> Statement {
+        if let Some(known) = self.known.get(text) {
+            return known.clone();
+        }
+        let read = statement(text, offset);
+        let comes_again = matches!(
+            read,
+            Statement::Set(_) | Statement::Reset(_) | Statement::Transaction(_)
+        );
+        // They say nothing of where they stand.
+        if comes_again {
+            self.known.insert(text.to_owned(), read.clone());
+        }
+        read
+    }
 }
 
 /// Parses one statement that begins at `offset` of its script.

@@ -5,6 +5,12 @@ use crate::cut::text_spans;
 /// Stack for a text that nests deep; only what is used of it takes memory.
 pub(super) const LARGE_STACK: usize = 1024 * 1024 * 1024;
 
+/// Parentheses in each other that the stack of any thread has room for.
+const USUAL_PARENTHESES: usize = 30;
+
+/// The same for words and signs behind each other.
+const USUAL_CHAIN: usize = 400;
+
 /// How deep a text nests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Nesting {
@@ -19,6 +25,11 @@ pub(super) enum Nesting {
 /// How deep a text nests. Operators nest as well: `1 + 1 + 1` is a tree as deep as it is long, until a
 /// comma, a semicolon or a parenthesis begins another one.
 pub(super) fn nesting(text: &str) -> Nesting {
+    let opened = text.bytes().filter(|byte| matches!(byte, b'(' | b'['));
+    // Most texts are too short for more, whatever is in them.
+    if text.len() <= USUAL_CHAIN && opened.count() <= USUAL_PARENTHESES {
+        return Nesting::Usual;
+    }
     let spans = text_spans(text);
     let mut deepest = measure(text, &spans);
     // Bodies of functions and blocks are parsed too.
@@ -29,7 +40,9 @@ pub(super) fn nesting(text: &str) -> Nesting {
     }
     match deepest {
         (parentheses, chain) if parentheses > 500 || chain > 20_000 => Nesting::Absurd,
-        (parentheses, chain) if parentheses > 30 || chain > 400 => Nesting::Deep,
+        (parentheses, chain) if parentheses > USUAL_PARENTHESES || chain > USUAL_CHAIN => {
+            Nesting::Deep
+        }
         _ => Nesting::Usual,
     }
 }
