@@ -54,6 +54,10 @@ impl Baseline {
 
     /// Takes out the findings that it knows; gives the others, and its lines that know none.
     pub(crate) fn split(&self, findings: Vec<Finding>) -> (Vec<Finding>, Vec<&str>) {
+        // Without a baseline no finding has to be told from another.
+        if self.lines.is_empty() {
+            return (findings, Vec::new());
+        }
         let mut seen = BTreeSet::new();
         let new = findings.into_iter().filter(|finding| {
             let line = line(finding);

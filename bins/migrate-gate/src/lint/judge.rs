@@ -6,8 +6,8 @@ use std::ops::Range;
 
 use switchyard_sql::statement::{AlterTypeAction, DoBlock};
 use switchyard_sql::{
-    Catalog, Delivery, Effects, Lines, Located, Place, ServerVersion, Statement, action_effects,
-    effects, parse, places,
+    Catalog, Delivery, Effects, Lines, Located, Parser, Place, ServerVersion, Statement,
+    action_effects, effects, places,
 };
 
 use super::allow::{self, Allows};
@@ -57,9 +57,10 @@ fn parse_all(migrations: &[Migration]) -> Vec<Vec<Located>> {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let share = migrations.len().div_ceil(cores).max(1);
     let parse_share = |migrations: &[Migration]| -> Vec<Vec<Located>> {
+        let mut parser = Parser::default();
         migrations
             .iter()
-            .map(|migration| parse(migration.script()))
+            .map(|migration| parser.parse(migration.script()))
             .collect()
     };
     std::thread::scope(|scope| {
@@ -199,11 +200,12 @@ impl<'a> Script<'a> {
         catalog: &Catalog,
         within: Within,
     ) -> Effects {
-        let effects = effects(statement, catalog, self.settings.version);
-        let action_effects = if let Statement::AlterTable(alter) = statement {
-            action_effects(alter, catalog, self.settings.version)
+        let version = self.settings.version;
+        let (effects, action_effects) = if let Statement::AlterTable(alter) = statement {
+            let of_actions = action_effects(alter, catalog, version);
+            (Effects::of_all(&of_actions), of_actions)
         } else {
-            Vec::new()
+            (effects(statement, catalog, version), Vec::new())
         };
         let moment = Moment {
             statement,

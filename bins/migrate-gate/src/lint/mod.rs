@@ -126,7 +126,9 @@ fn conclude(
 ) -> Result<(), Failure> {
     let counts = Counts::of(findings, judged);
     report::annotate(findings, context);
-    context.summarize("migrate-gate", &report::markdown(findings, counts));
+    if context.summary.is_kept() {
+        context.summarize("migrate-gate", &report::markdown(findings, counts));
+    }
     let is_safe = counts.errors == 0 && counts.unknown == 0;
     context.outputs.set("findings", counts.all())?;
     context.outputs.set("safe", is_safe)?;

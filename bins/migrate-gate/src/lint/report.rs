@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use switchyard_runner::summary::cell;
-use switchyard_runner::{Context, Location};
+use switchyard_runner::{Annotation, Context, Level, Location};
 
 use super::finding::{Finding, Severity};
 
@@ -78,20 +78,26 @@ impl Counts {
 pub(crate) fn annotate(findings: &[Finding], context: &Context) {
     let mut gravest_first: Vec<&Finding> = findings.iter().collect();
     gravest_first.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
-    for finding in gravest_first {
-        let file = finding.file.to_string_lossy();
-        let at = Location {
-            file: &file,
+    let files: Vec<_> = gravest_first
+        .iter()
+        .map(|finding| finding.file.to_string_lossy())
+        .collect();
+    let annotations = gravest_first.iter().zip(&files);
+    let annotations = annotations.map(|(finding, file)| Annotation {
+        level: match finding.severity {
+            Severity::Error => Level::Error,
+            Severity::Warning => Level::Warning,
+            Severity::Notice => Level::Notice,
+        },
+        at: Location {
+            file,
             line: finding.line,
             end_line: finding.end_line,
-        };
-        let text = format!("{}\nhint: {}", finding.message, finding.hint);
-        match finding.severity {
-            Severity::Error => context.console.error_at(at, finding.rule, text),
-            Severity::Warning => context.console.warning_at(at, finding.rule, text),
-            Severity::Notice => context.console.notice_at(at, finding.rule, text),
-        }
-    }
+        },
+        title: finding.rule,
+        text: format!("{}\nhint: {}", finding.message, finding.hint),
+    });
+    context.console.annotations(annotations);
 }
 
 /// The findings for the step's summary.

@@ -1,7 +1,8 @@
 //! Reads the migrations of a folder by the layout of its tool.
 
 use std::cmp::Ordering;
-use std::io;
+use std::fs::{File, Metadata};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use super::forward;
@@ -88,18 +89,21 @@ fn prisma(schema: &Schema) -> Result<Vec<Migration>, FolderError> {
     let folder = prisma_folder(schema)?;
     refuse_other_engine(schema, &folder)?;
     let mut migrations = Vec::new();
-    for path in entries(&folder)? {
-        if !path.is_dir() {
+    for Entry {
+        path, is_folder, ..
+    } in entries(&folder)?
+    {
+        if !is_folder {
             continue;
         }
         let file = path.join("migration.sql");
-        if !file.is_file() {
+        let Some(metadata) = std::fs::metadata(&file).ok().filter(Metadata::is_file) else {
             return Err(FolderError::NoFile {
                 schema: schema.name.clone(),
                 path,
             });
-        }
-        let text = text(&file)?;
+        };
+        let text = text_of(&file, &metadata)?;
         migrations.push(Migration {
             name: file_name(&path),
             file,
@@ -185,15 +189,14 @@ fn sql_files(schema: &Schema) -> Result<Vec<Migration>, FolderError> {
 }
 
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), FolderError> {
-    for path in entries(folder)? {
-        if path.is_symlink() && path.is_dir() {
+    for entry in entries(folder)? {
+        if entry.is_folder {
             // A link to a folder above would never end.
-            continue;
-        }
-        if path.is_dir() {
-            collect(&path, files)?;
-        } else if runs_forward(&file_name(&path)) {
-            files.push(path);
+            if !entry.is_link {
+                collect(&entry.path, files)?;
+            }
+        } else if runs_forward(&file_name(&entry.path)) {
+            files.push(entry.path);
         }
     }
     Ok(())
@@ -245,14 +248,32 @@ fn by_numbers(one: &str, other: &str) -> Ordering {
     }
 }
 
-fn entries(folder: &Path) -> Result<Vec<PathBuf>, FolderError> {
+/// What a folder has in it.
+struct Entry {
+    path: PathBuf,
+    /// Whether it is a folder, or a link to one.
+    is_folder: bool,
+    is_link: bool,
+}
+
+/// The entries of a folder. Listing it says already what each of them is, so nothing but links is asked for.
+fn entries(folder: &Path) -> Result<Vec<Entry>, FolderError> {
     let unreadable = |source| FolderError::Unreadable {
         path: folder.to_owned(),
         source,
     };
     let listed = std::fs::read_dir(folder).map_err(unreadable)?;
-    let paths = listed.map(|entry| entry.map(|entry| entry.path()));
-    paths.collect::<Result<_, _>>().map_err(unreadable)
+    let entries = listed.map(|entry| {
+        let entry = entry?;
+        let (path, kind) = (entry.path(), entry.file_type()?);
+        let is_link = kind.is_symlink();
+        Ok(Entry {
+            is_folder: kind.is_dir() || (is_link && path.is_dir()),
+            is_link,
+            path,
+        })
+    });
+    entries.collect::<Result<_, _>>().map_err(unreadable)
 }
 
 fn file_name(path: &Path) -> String {
@@ -261,18 +282,31 @@ fn file_name(path: &Path) -> String {
 }
 
 fn text(path: &Path) -> Result<String, FolderError> {
+    let metadata = std::fs::metadata(path).map_err(|source| FolderError::Unreadable {
+        path: path.to_owned(),
+        source,
+    })?;
+    text_of(path, &metadata)
+}
+
+/// The text of a file of which it was asked already what it is.
+fn text_of(path: &Path, metadata: &Metadata) -> Result<String, FolderError> {
     let unreadable = |source| FolderError::Unreadable {
         path: path.to_owned(),
         source,
     };
-    let size = std::fs::metadata(path).map_err(unreadable)?.len();
+    let size = metadata.len();
     if size > LARGEST_FILE {
         return Err(FolderError::TooLarge {
             path: path.to_owned(),
             size,
         });
     }
-    let bytes = std::fs::read(path).map_err(unreadable)?;
+    // Room for the end to be seen in, so that one read is for the text and one for the end.
+    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default() + 64);
+    let file = File::open(path).map_err(unreadable)?;
+    let read = file.take(LARGEST_FILE + 1).read_to_end(&mut bytes);
+    read.map_err(unreadable)?;
     String::from_utf8(bytes).map_err(|_| FolderError::NotText {
         path: path.to_owned(),
     })
