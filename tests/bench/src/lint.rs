@@ -23,10 +23,10 @@ pub(crate) fn measure(bench: &Bench) -> anyhow::Result<Vec<Figure>> {
     let (mut ours, mut peer) = (Vec::new(), Vec::new());
     let (mut our_reports, mut peer_reports) = (BTreeSet::new(), BTreeSet::new());
     for _ in 0..RUNS {
-        let (cost, output) = measure::run_to_exit(&mut lint(bench, project.path()), FOUND)?;
+        let (cost, output) = measure::run_short_to_exit(&mut lint(bench, project.path()), FOUND)?;
         ours.push(cost);
         our_reports = reported(&output, &project);
-        let (cost, output) = measure::run_to_exit(&mut squawk(bench, project.path()), FOUND)?;
+        let (cost, output) = measure::run_short_to_exit(&mut squawk(bench, project.path()), FOUND)?;
         peer.push(cost);
         peer_reports = reported(&output, &project);
     }

@@ -40,9 +40,12 @@ pub(crate) fn run_short(command: &mut Command) -> anyhow::Result<(Cost, Output)>
     measured(command, Memory::LeftAlone, 0)
 }
 
-/// As [`run`], for a command that must end with another code than 0.
-pub(crate) fn run_to_exit(command: &mut Command, code: i32) -> anyhow::Result<(Cost, Output)> {
-    measured(command, Memory::Sampled, code)
+/// As [`run_short`], for a command that must end with another code than 0.
+pub(crate) fn run_short_to_exit(
+    command: &mut Command,
+    code: i32,
+) -> anyhow::Result<(Cost, Output)> {
+    measured(command, Memory::LeftAlone, code)
 }
 
 fn measured(command: &mut Command, memory: Memory, code: i32) -> anyhow::Result<(Cost, Output)> {
