@@ -695,6 +695,13 @@ async fn a_database_is_migrated_before_green_and_a_migration_that_fails_leaves_b
     );
     let backups = std::fs::read_dir(tools.path().join("backups")).unwrap();
     assert_eq!(backups.count(), 1, "one of the database is kept");
+    let applied = first.job("Apply the migrations");
+    // What keeps the backup, for the rest of the job.
+    let who = format!("assumed-role/{}/switchyard-", shop.logins().role());
+    let is_role = applied
+        .lines()
+        .any(|line| line.contains("every later step of this job is") && line.contains(&who));
+    assert!(is_role, "{applied}");
 
     let file = format!("prisma/migrations/{PRICES}/migration.sql");
     let add = |sql: &str| shop.consumer.add(&file, sql).unwrap();
@@ -728,9 +735,15 @@ async fn a_database_is_migrated_before_green_and_a_migration_that_fails_leaves_b
     let price = "SELECT count(*) FROM information_schema.columns WHERE column_name = 'price'";
     assert_eq!(database.read(price), "1");
     assert_eq!(shop.live("/").await, NEW);
+
+    // Where nothing is pending there is nothing to approve, and what is verified is deployed.
+    let third = release("v1.2.0");
+    assert_succeeded(&third);
+    assert_eq!(third.job("Apply the migrations"), "");
+    assert_eq!(shop.live("/").await, "v1.2.0");
     assert_nothing_lost(&stop(loads).await);
-    for ended in [&first, &failed, &second] {
+    for ended in [&first, &failed, &second, &third] {
         assert!(!ended.log.contains(PASSWORD), "{}", ended.log);
     }
-    shop.assert_no_secret_in(&[&first, &second]);
+    shop.assert_no_secret_in(&[&first, &second, &third]);
 }
