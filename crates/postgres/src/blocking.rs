@@ -131,23 +131,6 @@ impl Session {
         rows.iter().map(|row| self.activity(what, row)).collect()
     }
 
-    /// Transactions of this database that have been open for longer than a time, oldest first: they hold
-    /// back what has to wait for every older transaction.
-    ///
-    /// # Errors
-    /// As [`Session::rows`].
-    pub async fn long_transactions(&self, than: Duration) -> Result<Vec<Activity>, PostgresError> {
-        let what = "read the long transactions";
-        let sql = format!(
-            "SELECT {ACTIVITY} FROM pg_catalog.pg_stat_activity a
-             WHERE a.datname = pg_catalog.current_database() AND a.pid <> pg_catalog.pg_backend_pid()
-               AND extract(epoch FROM clock_timestamp() - a.xact_start)::float8 > $1
-             ORDER BY a.xact_start"
-        );
-        let rows = self.rows(what, &sql, &[&than.as_secs_f64()]).await?;
-        rows.iter().map(|row| self.activity(what, row)).collect()
-    }
-
     pub(crate) fn activity(
         &self,
         what: &str,

@@ -83,8 +83,6 @@ pub enum PostgresError {
         code: String,
         /// The server's message.
         message: String,
-        /// The server's detail; may hold values of rows.
-        detail: Option<Box<str>>,
         /// The server's hint.
         server_hint: Option<Box<str>>,
     },
@@ -246,7 +244,6 @@ impl PostgresError {
                 place,
                 code: refusal.code().code().to_owned(),
                 message: refusal.message().to_owned(),
-                detail: refusal.detail().map(Box::from),
                 server_hint: refusal.hint().map(Box::from),
             };
         }

@@ -31,7 +31,7 @@ pub use error::{Place, PostgresError};
 pub use fingerprint::{SchemaDescription, SchemaFingerprint};
 pub use quoting::{identifier, literal};
 pub use rights::Rights;
-pub use session::{Notice, Session, StatementShape};
+pub use session::{Session, StatementShape};
 pub use settings::ConnectionSettings;
 pub use snapshot::{ExportedSnapshot, SnapshotId};
 pub use statements::{StatementStatistics, StatisticsAnswer};

@@ -1,14 +1,14 @@
-//! A session: one connection, its time limits, and what the server says beside its answers.
+//! A session: one connection, its time limits, and what is asked over it.
 
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::poll_fn;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinHandle;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{AsyncMessage, Client, Config, Connection, Row};
+use tokio_postgres::{Client, Config, Connection, Row};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::error::{Place, PostgresError};
@@ -16,18 +16,6 @@ use crate::settings::{CONNECT_TIMEOUT, ConnectionSettings};
 use crate::tls::{self, Encryption};
 use crate::url::ConnectionUrl;
 use crate::version::ServerVersion;
-
-/// Most notices kept of a session: a loop that raises them must not fill the memory.
-const NOTICES_KEPT: usize = 10_000;
-
-/// What a server says beside its answers (`RAISE NOTICE`, `client_min_messages = debug1`).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Notice {
-    /// `DEBUG`, `NOTICE`, `WARNING`, …
-    pub severity: String,
-    /// The text.
-    pub message: String,
-}
 
 /// What a prepared statement takes and gives.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +36,6 @@ pub struct Session {
     version: ServerVersion,
     answer_limit: Option<Duration>,
     tls: MakeRustlsConnect,
-    notices: Arc<Mutex<Vec<Notice>>>,
     driver: JoinHandle<()>,
 }
 
@@ -117,12 +104,6 @@ impl Session {
         self.version
     }
 
-    /// Whether the connection is known to be gone.
-    #[must_use]
-    pub fn is_closed(&self) -> bool {
-        self.client.is_closed()
-    }
-
     /// Asks a question with parameters and gives its rows. `what` says what for, as `read the catalog`.
     ///
     /// # Errors
@@ -187,13 +168,6 @@ impl Session {
                 .map(|column| (column.name().to_owned(), column.type_().to_string()))
                 .collect(),
         })
-    }
-
-    /// What the server said beside its answers since this was asked last. At most 10,000 are kept.
-    #[must_use]
-    pub fn take_notices(&self) -> Vec<Notice> {
-        let mut notices = self.notices.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut *notices)
     }
 
     /// Asks the server to end what this session is doing, over a connection of its own.
@@ -290,15 +264,13 @@ async fn open(
 ) -> Result<Session, OpenError> {
     let connected = config.connect(tls.clone()).await;
     let (client, connection) = connected.map_err(OpenError::Theirs)?;
-    let notices = Arc::new(Mutex::new(Vec::new()));
-    let driver = tokio::spawn(drive(connection, notices.clone()));
+    let driver = tokio::spawn(drive(connection));
     let mut session = Session {
         client,
         place: place.clone(),
         version: ServerVersion::from_number(0),
         answer_limit: settings.answer_limit(),
         tls,
-        notices,
         driver,
     };
     session.version = session.read_version().await.map_err(OpenError::Ours)?;
@@ -358,21 +330,12 @@ fn config_of(
     config
 }
 
-async fn drive<S, T>(mut connection: Connection<S, T>, notices: Arc<Mutex<Vec<Notice>>>)
+async fn drive<S, T>(mut connection: Connection<S, T>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
     T: AsyncRead + AsyncWrite + Unpin,
 {
-    // An error of the connection is told to whoever waits for an answer.
-    while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
-        if let AsyncMessage::Notice(notice) = message {
-            let mut kept = notices.lock().unwrap_or_else(PoisonError::into_inner);
-            if kept.len() < NOTICES_KEPT {
-                kept.push(Notice {
-                    severity: notice.severity().to_owned(),
-                    message: notice.message().to_owned(),
-                });
-            }
-        }
-    }
+    // An error of the connection is told to whoever waits for an answer; what the server says beside its answers is
+    // nobody's.
+    while let Some(Ok(_)) = poll_fn(|context| connection.poll_message(context)).await {}
 }

@@ -18,10 +18,6 @@ pub struct StatementStatistics {
     pub role: Option<String>,
     /// How often.
     pub calls: i64,
-    /// Rows that it gave or touched.
-    pub rows: i64,
-    /// Milliseconds of all calls together.
-    pub total_milliseconds: f64,
 }
 
 /// What the server can say about statements.
@@ -51,19 +47,13 @@ impl Session {
         let Some(extension) = found else {
             return Ok(StatisticsAnswer::Absent);
         };
-        let time = if self.version().major() >= 13 {
-            "total_exec_time"
-        } else {
-            "total_time"
-        };
         let top_level = if self.version().major() >= 14 {
             "AND s.toplevel"
         } else {
             ""
         };
         let sql = format!(
-            "SELECT coalesce(s.queryid, 0) AS query_id, s.query AS text, r.rolname::text AS role, s.calls, s.rows,
-                    s.{time}::float8 AS total
+            "SELECT coalesce(s.queryid, 0) AS query_id, s.query AS text, r.rolname::text AS role, s.calls
              FROM {}.pg_stat_statements s LEFT JOIN pg_catalog.pg_roles r ON r.oid = s.userid
              WHERE s.dbid = (SELECT oid FROM pg_catalog.pg_database
                              WHERE datname = pg_catalog.current_database()) {top_level}
@@ -90,8 +80,6 @@ impl Session {
                 text,
                 role: self.column(what, row, "role")?,
                 calls: self.column(what, row, "calls")?,
-                rows: self.column(what, row, "rows")?,
-                total_milliseconds: self.column(what, row, "total")?,
             });
         }
         Ok(StatisticsAnswer::Counted(statements))

@@ -178,8 +178,6 @@ mod tests {
             text: text.to_owned(),
             role: Some("web".to_owned()),
             calls,
-            rows: 0,
-            total_milliseconds: 0.0,
         }
     }
 
