@@ -15,9 +15,11 @@ mod plan;
 mod project;
 mod queries;
 mod rehearse;
+mod replay;
 mod report_file;
 mod run;
 mod sha256;
+mod shorten;
 mod trusted;
 
 use switchyard_runner::{Action, Context, Failure, Output};

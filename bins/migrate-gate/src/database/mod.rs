@@ -6,9 +6,12 @@ mod keys;
 mod ledger;
 
 use clap::Args;
-use switchyard_postgres::{ConnectionSettings, ConnectionUrl, PostgresError, Session};
+use switchyard_postgres::{
+    ConnectionSettings, ConnectionUrl, PostgresError, ServerVersion, Session,
+};
 use switchyard_runner::secret::SECRET;
 use switchyard_runner::{Console, Failure, Kind, Secret};
+use switchyard_sql::ServerVersion as RulesVersion;
 
 use crate::project::{SchemaMigrations, Tool};
 pub(crate) use keys::UrlKeys;
@@ -26,6 +29,13 @@ pub(crate) struct DatabaseArgs {
     /// URLs of several databases, one `KEY=URL` a line; `url-env` of a schema names the key
     #[arg(long, value_name = SECRET)]
     pub(crate) database_urls: Option<Secret>,
+}
+
+impl DatabaseArgs {
+    /// Whether any database is named.
+    pub(crate) fn is_given(&self) -> bool {
+        self.database_url.is_some() || self.database_urls.is_some()
+    }
 }
 
 /// A schema of the project with the database that it lies in.
@@ -204,6 +214,17 @@ pub(crate) async fn open_for_reading(url: &ConnectionUrl) -> Result<Session, Fai
     Session::open(url, &ConnectionSettings::reading("switchyard migrate-gate"))
         .await
         .map_err(failure)
+}
+
+/// The rules of a server's version; those of the nearest known one for a version that they do not know.
+pub(crate) fn rules_of(server: ServerVersion) -> RulesVersion {
+    let major = server.major();
+    let nearest = if major < RulesVersion::OLDEST.major() {
+        RulesVersion::OLDEST
+    } else {
+        RulesVersion::NEWEST
+    };
+    RulesVersion::new(major).unwrap_or(nearest)
 }
 
 /// What a failure of a server means for the exit code, with its hint.

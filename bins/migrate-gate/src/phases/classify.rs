@@ -8,6 +8,8 @@ use switchyard_sql::statement::{AlterTableAction, TransactionCommand};
 use switchyard_sql::{Catalog, Lines, Name, Phase, ServerVersion, Statement, parse, phase};
 
 use crate::project::Migration;
+use crate::replay::begin_migration;
+use crate::shorten::beginning;
 
 /// Longest piece of a statement that is told, in characters.
 const SHOWN: usize = 120;
@@ -89,12 +91,8 @@ pub(super) fn classify(
 ) -> Vec<ClassifiedStatement> {
     let mut catalog = Catalog::default();
     let mut classified = Vec::new();
-    let search_path = format!("SET search_path = \"{}\"", namespace.replace('"', "\"\""));
     for migration in migrations {
-        catalog.begin_migration();
-        for located in parse(&search_path) {
-            catalog.apply(&located.statement);
-        }
+        begin_migration(&mut catalog, namespace);
         let lines = Lines::of(&migration.text);
         for located in parse(migration.script()) {
             if pending.contains(&migration.name) {
@@ -104,7 +102,7 @@ pub(super) fn classify(
                     migration: migration.name.clone(),
                     file: migration.file.clone(),
                     line: lines.line(start),
-                    text: beginning(&migration.script()[located.span.clone()]),
+                    text: beginning(&migration.script()[located.span.clone()], SHOWN),
                     phase,
                     concerns: concerns(&located.statement, &catalog),
                 });
@@ -113,16 +111,6 @@ pub(super) fn classify(
         }
     }
     classified
-}
-
-fn beginning(statement: &str) -> String {
-    let line = statement.split_whitespace().collect::<Vec<_>>().join(" ");
-    let shown: String = line.chars().take(SHOWN).collect();
-    if shown.len() < line.len() {
-        format!("{shown}…")
-    } else {
-        shown
-    }
 }
 
 /// What of the running version a statement concerns if it is a contract.

@@ -18,7 +18,7 @@ pub(crate) struct PhasesArgs {
     /// Where production is; without it every migration counts as pending.
     #[command(flatten)]
     pub(crate) database: DatabaseArgs,
-    /// Major version of the server that the migrations are for, 11 to 18
+    /// Major version of the server that the migrations are for, 11 to 18; where a database is given, its own counts
     #[arg(long, default_value_t = ServerVersion::DEFAULT)]
     pub(crate) postgres_version: ServerVersion,
     /// Whether the old version still runs

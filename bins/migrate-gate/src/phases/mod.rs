@@ -9,11 +9,14 @@ mod report;
 
 use std::collections::BTreeSet;
 
+use switchyard_postgres::ServerVersion;
 use switchyard_runner::{Context, Failure, Kind};
+use switchyard_sql::ServerVersion as RulesVersion;
 
 use crate::database::{self, DatabaseGroup, Located, read_ledger};
 use crate::ledger::{standings, will_run};
 use crate::project::SchemaMigrations;
+use crate::shorten::first;
 use crate::{project, report_file, trusted};
 use classify::{ClassifiedStatement, classify};
 use inputs::OldVersion;
@@ -33,10 +36,8 @@ struct Classified {
 /// Kind gate when one is refused or a ledger is broken; kind remote when a database does not answer.
 pub(crate) async fn run(args: PhasesArgs, context: &mut Context) -> Result<(), Failure> {
     let schemas = project::read(&args.project)?;
-    let has_database =
-        args.database.database_url.is_some() || args.database.database_urls.is_some();
     let mut judged = Vec::new();
-    if has_database {
+    if args.database.is_given() {
         trusted::require(&context.environment, "phases")?;
         for group in database::locate(&args.database, schemas, &context.console)? {
             judged.extend(of_database(&args, &group, context).await?);
@@ -48,7 +49,7 @@ pub(crate) async fn run(args: PhasesArgs, context: &mut Context) -> Result<(), F
                 .iter()
                 .map(|one| one.name.clone())
                 .collect();
-            let classified = classified(&args, schema, &all, "public");
+            let classified = classified(schema, &all, "public", args.postgres_version);
             judged.push(judged_by(&args, classified, None));
         }
     }
@@ -62,12 +63,13 @@ async fn of_database(
 ) -> Result<Vec<SchemaPhases>, Failure> {
     let mut schemas = Vec::new();
     for located in &group.schemas {
-        let pending = pending(located).await?;
+        let (pending, server) = pending(located).await?;
+        let version = database::rules_of(server);
         schemas.push(classified(
-            args,
             &located.schema,
             &pending,
             located.namespace(),
+            version,
         ));
     }
     let all = schemas.iter().flat_map(|schema| &schema.statements);
@@ -99,23 +101,24 @@ async fn observed(
     }
 }
 
-/// Names of what the tool would run; all migrations where the tool alone knows.
-async fn pending(located: &Located) -> Result<BTreeSet<String>, Failure> {
+/// Names of what the tool would run, and the version of the server where it would; all migrations where the tool alone
+/// knows.
+async fn pending(located: &Located) -> Result<(BTreeSet<String>, ServerVersion), Failure> {
     let session = database::open_for_reading(&located.url).await?;
     let ledger = read_ledger(&session, located)
         .await
         .map_err(database::failure)?;
     let standings = standings(&ledger, &located.schema.migrations);
-    will_run(&located.schema.schema.name, &standings)
+    let names = will_run(&located.schema.schema.name, &standings)?;
+    Ok((names, session.version()))
 }
 
 fn classified(
-    args: &PhasesArgs,
     schema: &SchemaMigrations,
     pending: &BTreeSet<String>,
     namespace: &str,
+    version: RulesVersion,
 ) -> Classified {
-    let version = args.postgres_version;
     Classified {
         name: schema.schema.name.to_string(),
         statements: classify(&schema.migrations, pending, namespace, version),
@@ -150,15 +153,10 @@ fn conclude(args: &PhasesArgs, phases: &Phases, context: &mut Context) -> Result
 }
 
 fn verdict(phases: &Phases) -> Result<(), Failure> {
-    let refused = phases.refused();
-    let Some(first) = refused.first() else {
+    let Some(first) = first(&phases.refused()) else {
         return Ok(());
     };
-    let more = match refused.len() {
-        1 => String::new(),
-        count => format!(" (and {} more, see the report)", count - 1),
-    };
-    Err(Failure::message(Kind::Gate, format!("{first}{more}"))
+    Err(Failure::message(Kind::Gate, first)
         .hint("deploy the version that does without it first, and run this migration in a later release")
         .hint("where the old version is gone and cannot be seen to be, say `old-version: gone`"))
 }

@@ -13,6 +13,7 @@ use super::growth::uses;
 use super::inputs::OldVersion;
 use super::observe::{Observed, Views};
 use crate::queries::Statement;
+use crate::shorten::few;
 
 /// Version of the report's form.
 const FORM: u32 = 1;
@@ -114,12 +115,7 @@ fn by_traffic(contract: &ClassifiedStatement, sent: &[Statement], views: &Views)
         let count = sent.len();
         return Verdict::Allowed(format!("none of {count} statements sent meanwhile uses it"));
     }
-    let more = match using.len().saturating_sub(TOLD) {
-        0 => String::new(),
-        more => format!(", and {more} more"),
-    };
-    let told: Vec<String> = using.into_iter().take(TOLD).collect();
-    Verdict::Refused(format!("it is still used: {}{more}", told.join(", ")))
+    Verdict::Refused(format!("it is still used: {}", few(&using, TOLD, ", ")))
 }
 
 impl Phases {

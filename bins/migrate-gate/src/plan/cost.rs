@@ -16,6 +16,8 @@ use switchyard_sql::{
 
 use crate::ledger::Standing;
 use crate::project::{Migration, Wrapping};
+use crate::replay::begin_migration;
+use crate::shorten::beginning;
 
 /// Bytes a second of a rewrite with its indexes, of a scan, and of building an index: measured on two cores, halved.
 const REWRITE_RATE: u64 = 25 * MEBIBYTE;
@@ -105,7 +107,7 @@ impl Costed<'_> {
         let mut catalog = Catalog::default();
         let mut costs = Vec::new();
         for migration in self.migrations {
-            self.begin(&mut catalog);
+            begin_migration(&mut catalog, self.namespace);
             let statements = parse(migration.script());
             let will_run = self
                 .standings
@@ -120,18 +122,6 @@ impl Costed<'_> {
             }
         }
         costs
-    }
-
-    /// Each migration has a session of its own, whose search path leads to its schema.
-    fn begin(&self, catalog: &mut Catalog) {
-        catalog.begin_migration();
-        let path = format!(
-            "SET search_path TO \"{}\"",
-            self.namespace.replace('"', "\"\"")
-        );
-        for located in parse(&path) {
-            catalog.apply(&located.statement);
-        }
     }
 
     fn sizes(&self) -> BTreeMap<Name, Size> {
@@ -178,7 +168,7 @@ impl Costed<'_> {
             migration: migration.name.clone(),
             file: migration.file.clone(),
             line: lines.line(steps[at].located.span.start) + lines_before(migration),
-            text: beginning(&migration.script()[steps[at].located.span.clone()]),
+            text: beginning(&migration.script()[steps[at].located.span.clone()], SHOWN),
             locks: locks(&steps, at, sizes),
             unknown: steps[at].effects.unknown.clone(),
         });
@@ -282,16 +272,6 @@ fn name(kind: WorkKind) -> &'static str {
         WorkKind::Scan => "scan",
         WorkKind::IndexBuild => "index build",
         WorkKind::Empty => "emptied",
-    }
-}
-
-fn beginning(text: &str) -> String {
-    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let shown: String = line.chars().take(SHOWN).collect();
-    if shown.len() < line.len() {
-        shown + "…"
-    } else {
-        shown
     }
 }
 

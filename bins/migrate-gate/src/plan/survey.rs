@@ -1,7 +1,6 @@
 //! Reads one database for the plan of its schemas.
 
 use switchyard_postgres::{Relation, Session};
-use switchyard_sql::ServerVersion;
 
 use super::cost::Costed;
 use super::report::SchemaPlan;
@@ -43,7 +42,7 @@ async fn plan_of(
         standings: &standings,
         namespace: located.namespace(),
         relations,
-        version: rules_version(session.version().major()),
+        version: database::rules_of(session.version()),
     };
     Ok(SchemaPlan {
         statements: costed.costs(),
@@ -64,14 +63,4 @@ async fn plan_of(
             .map(|one| (one.name.clone(), one.checksums()[0].clone()))
             .collect(),
     })
-}
-
-/// The rules of a server's version; those of the nearest known one for a version that they do not know.
-fn rules_version(major: u16) -> ServerVersion {
-    let nearest = if major < ServerVersion::OLDEST.major() {
-        ServerVersion::OLDEST
-    } else {
-        ServerVersion::NEWEST
-    };
-    ServerVersion::new(major).unwrap_or(nearest)
 }

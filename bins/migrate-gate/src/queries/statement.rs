@@ -3,6 +3,8 @@
 use serde::Deserialize;
 use switchyard_postgres::StatementStatistics;
 
+use crate::shorten::beginning;
+
 /// Longest piece of a statement that is told, in characters.
 const SHOWN: usize = 300;
 
@@ -82,13 +84,7 @@ impl Statement {
 
     /// Its beginning on one line.
     pub(crate) fn shown(&self) -> String {
-        let line = self.text.split_whitespace().collect::<Vec<_>>().join(" ");
-        let shown: String = line.chars().take(SHOWN).collect();
-        if shown.len() < line.len() {
-            format!("{shown}…")
-        } else {
-            shown
-        }
+        beginning(&self.text, SHOWN)
     }
 }
 

@@ -8,6 +8,7 @@ use super::inputs::{RehearseArgs, UnverifiableChoice};
 use super::report::Rehearsal;
 use super::show;
 use crate::report_file;
+use crate::shorten::first;
 
 /// Where the rehearsal and its report are written.
 pub(super) struct Files {
@@ -72,13 +73,8 @@ pub(super) fn conclude(
 }
 
 fn verdict(rehearsal: &Rehearsal, unverifiable: UnverifiableChoice) -> Result<(), Failure> {
-    let objections = rehearsal.objections();
-    if let Some(first) = objections.first() {
-        let more = match objections.len() {
-            1 => String::new(),
-            count => format!(" (and {} more, see the report)", count - 1),
-        };
-        return Err(Failure::message(Kind::Gate, format!("{first}{more}")));
+    if let Some(first) = first(&rehearsal.objections()) {
+        return Err(Failure::message(Kind::Gate, first));
     }
     let reasons = rehearsal.unverifiable();
     match (unverifiable, reasons.is_empty()) {

@@ -51,9 +51,8 @@ pub(super) fn targets(
     console: &Console,
 ) -> Result<Vec<Target>, Failure> {
     let copies = Copies::parse(scratch)?;
-    let has_production = production.database_url.is_some() || production.database_urls.is_some();
     let mut targets = Vec::new();
-    if has_production {
+    if production.is_given() {
         for group in database::locate(production, schemas, console)? {
             for located in group.schemas {
                 let named = copies.of(&located.schema.schema, console)?;

@@ -23,9 +23,13 @@ use super::scratch::{connection_text, look};
 use super::store::Store;
 use super::{keep, staging, until_cancelled, verify};
 use crate::sha256::sha256;
+use crate::shorten::few;
 use crate::{database, report_file, trusted};
 use shell::Shell;
 use swap::{Names, Next};
+
+/// Most differences that are told.
+const SHOWN: usize = 10;
 
 /// What a signal leaves before anything was begun.
 const UNCHANGED: &str = "nothing was changed";
@@ -295,7 +299,7 @@ impl Restoring<'_> {
             "{} has changed since the backup of {taken_at} in {} places, and that would be lost: {}",
             self.url,
             since.len(),
-            shown(&since)
+            few(&since, SHOWN, "; ")
         );
         Err(Failure::message(Kind::Gate, text).hint(
             "nothing was changed; give `accept-lost-writes: true` to restore nevertheless, what is replaced is kept under another name",
@@ -338,7 +342,7 @@ impl Restoring<'_> {
         }
         let text = format!(
             "the restored copy is not what was backed up: {}",
-            shown(&differences)
+            few(&differences, SHOWN, "; ")
         );
         Err(Failure::message(Kind::Gate, text).hint("nothing was changed; give an older backup"))
     }
@@ -354,7 +358,7 @@ impl Restoring<'_> {
         let text = format!(
             "the backup was restored before, `{replaced}` is what it replaced then, and {} has changed since: {}",
             self.url,
-            shown(&differences)
+            few(&differences, SHOWN, "; ")
         );
         Err(Failure::message(Kind::Gate, text).hint(format!(
             "nothing was changed; look at `{replaced}`, then drop or rename it to restore once more"
@@ -463,18 +467,4 @@ impl Restored {
 fn damaged(proof: &Proof) -> Failure {
     let text = format!("the backup is damaged: {}", proof.told());
     Failure::message(Kind::Gate, text).hint("nothing was changed; give an older backup")
-}
-
-fn shown(lines: &[String]) -> String {
-    const SHOWN: usize = 10;
-    let mut text = lines
-        .iter()
-        .take(SHOWN)
-        .cloned()
-        .collect::<Vec<_>>()
-        .join("; ");
-    if lines.len() > SHOWN {
-        text.push_str(&format!("; and {} more", lines.len() - SHOWN));
-    }
-    text
 }
