@@ -7,7 +7,7 @@ mod support;
 use std::process::Command;
 
 use support::{open, session};
-use switchyard_postgres::{RelationKind, SchemaDescription, StatisticsAnswer};
+use switchyard_postgres::{CollationProvider, RelationKind, SchemaDescription, StatisticsAnswer};
 use switchyard_test_postgres::{Database, PASSWORD, Server, program};
 
 const SHOP: &str = include_str!("shop.sql");
@@ -79,6 +79,44 @@ async fn rows_and_statistics_do_not_change_the_fingerprint() {
         ANALYZE; COMMENT ON TABLE public.item IS 'things'; GRANT SELECT ON public.item TO PUBLIC",
     );
     assert_eq!(describe(&database).await.fingerprint(), before);
+}
+
+/// The columns that say it have another name on almost every major version.
+#[tokio::test]
+async fn a_database_is_made_like_another_on_every_major_version() {
+    let icu = "LOCALE_PROVIDER icu ICU_LOCALE 'de-AT'";
+    let rules = "LOCALE_PROVIDER icu ICU_LOCALE 'de-AT' ICU_RULES '&V << w <<< W'";
+    let builtin = "LOCALE_PROVIDER builtin BUILTIN_LOCALE 'C.UTF-8'";
+    for (major, options) in [
+        (14, vec![""]),
+        (15, vec!["", icu]),
+        (17, vec!["", icu, rules, builtin]),
+        (18, vec!["", icu, rules, builtin]),
+    ] {
+        let server = Server::options().major(major).start();
+        let postgres = server.existing_database("postgres");
+        let looker = session(&postgres).await;
+        for option in options {
+            postgres.run(&format!(
+                "CREATE DATABASE original TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C.UTF-8' {option}"
+            ));
+            let original = looker.settings_of_database("original").await.unwrap();
+            postgres.run(&original.create_database("copy", looker.version()));
+            let copy = session(&server.existing_database("copy")).await;
+            let mut made = copy.database_settings().await.unwrap();
+            drop(copy);
+            made.bytes = original.bytes;
+            assert_eq!(made, original, "{major} {option}");
+            let provider = match original.provider {
+                CollationProvider::Libc => "",
+                CollationProvider::Icu => "icu",
+                CollationProvider::Builtin => "builtin",
+            };
+            assert!(option.contains(provider), "{major} {option}");
+            assert_eq!(option.is_empty(), provider.is_empty(), "{major} {option}");
+            postgres.run("DROP DATABASE copy WITH (FORCE); DROP DATABASE original;");
+        }
+    }
 }
 
 /// It was read after it had been set, so the session kept the one of the description.
