@@ -412,6 +412,33 @@ fn a_tool_that_keeps_its_ledger_to_itself_is_told_what_to_rehearse_and_runs_it_i
             .read("SELECT count(*) FROM pg_indexes WHERE indexname = 'item_name'"),
         "1"
     );
+    // What ran long ago is a file as well, and nobody but the tool knows that.
+    std::fs::write(
+        files.path().join("V1__tables.sql"),
+        "CREATE TABLE item (id int);\n",
+    )
+    .unwrap();
+    let run = |rehearsal: &str| {
+        Step::new(env!("CARGO_BIN_EXE_migrate-gate"))
+            .input("command", "run")
+            .input("path", files.path().display().to_string())
+            .input("tool", "command")
+            .input("directory", files.path().display().to_string())
+            .input(
+                "script",
+                "psql -X -v ON_ERROR_STOP=1 -f V2__index.sql \"$DATABASE_URL\"",
+            )
+            .input("database-url", shop.production.url())
+            .input("rehearsal", rehearsal)
+            .run()
+    };
+    let applied = run(&ended.outputs["rehearsal"]);
+    assert_eq!(applied.code, Some(0), "{}", applied.log());
+    assert!(
+        applied.log().contains("1 of its files were not rehearsed"),
+        "{}",
+        applied.log()
+    );
 }
 
 #[test]

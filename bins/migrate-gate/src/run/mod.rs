@@ -160,7 +160,7 @@ impl Run<'_> {
         let plan = plan::make(&groups, self.context).await?;
         plan.require_sound()?;
         if let Some(rehearsed) = &self.rehearsed {
-            rehearsed.require_all(&plan)?;
+            rehearsed.require_all(&plan, &self.context.console)?;
         }
         Ok(plan)
     }

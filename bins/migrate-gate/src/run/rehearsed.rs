@@ -8,6 +8,7 @@ use switchyard_postgres::SchemaFingerprint;
 use switchyard_runner::{Console, Failure, Kind};
 
 use crate::database::DatabaseGroup;
+use crate::ledger::{Standing, State};
 use crate::plan::Plan;
 use crate::rehearse::report::{FORM, MigrationRehearsal, Rehearsal};
 
@@ -86,19 +87,35 @@ impl Rehearsed {
         Ok(Self { steps })
     }
 
-    /// Refuses a plan with migrations that were not rehearsed.
+    /// Refuses a plan with migrations that were not rehearsed. Of a tool that keeps its ledger to itself it is not known
+    /// which are pending: those that were rehearsed are taken for all of them, and none is not enough.
     ///
     /// # Errors
     /// Kind gate, naming them.
-    pub(super) fn require_all(&self, plan: &Plan) -> Result<(), Failure> {
+    pub(super) fn require_all(&self, plan: &Plan, console: &Console) -> Result<(), Failure> {
         let mut missing = Vec::new();
         for schema in &plan.schemas {
-            for pending in schema.pending() {
-                let name = (schema.name.clone(), pending.name.clone());
-                if !self.steps.contains_key(&name) {
-                    missing.push(format!("`{}` of schema `{}`", name.1, name.0));
+            let unrehearsed: Vec<&Standing> = schema
+                .pending()
+                .filter(|one| {
+                    !self
+                        .steps
+                        .contains_key(&(schema.name.clone(), one.name.clone()))
+                })
+                .collect();
+            let is_untracked = schema.pending().all(|one| one.state == State::Untracked);
+            if is_untracked && unrehearsed.len() < schema.pending().count() {
+                if !unrehearsed.is_empty() {
+                    console.info(format!(
+                        "schema `{}`: {} of its files were not rehearsed, and its tool alone knows whether they have run",
+                        schema.name,
+                        unrehearsed.len()
+                    ));
                 }
+                continue;
             }
+            let named = unrehearsed.iter();
+            missing.extend(named.map(|one| format!("`{}` of schema `{}`", one.name, schema.name)));
         }
         if missing.is_empty() {
             return Ok(());

@@ -26,12 +26,19 @@ impl Stage {
         let folder = tempfile::tempdir()?;
         let source = schema_of(&schema.path);
         let files = if source.is_file() {
-            vec![source.clone()]
+            vec![name_of(&source)]
         } else {
             prisma_files(&source)?
         };
+        let root = if source.is_file() {
+            source.parent().unwrap_or(Path::new("."))
+        } else {
+            &source
+        };
         for file in files {
-            std::fs::copy(&file, folder.path().join(name_of(&file)))?;
+            let target = folder.path().join(&file);
+            std::fs::create_dir_all(target.parent().unwrap_or(folder.path()))?;
+            std::fs::copy(root.join(&file), target)?;
         }
         for migration in migrations {
             let target = folder.path().join("migrations").join(&migration.name);
@@ -75,16 +82,22 @@ pub(super) fn words(
     words
 }
 
-/// The files of a schema of several, those in folders below included.
+/// The files of a schema of several, those in folders below included, as seen from its folder. Links are not followed;
+/// packages bring schemas of their own, which are not the application's.
 fn prisma_files(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
-    for entry in std::fs::read_dir(folder)? {
-        let path = entry?.path();
-        if path
-            .extension()
-            .is_some_and(|extension| extension == "prisma")
-        {
-            files.push(path);
+    let mut folders = vec![PathBuf::new()];
+    while let Some(below) = folders.pop() {
+        for entry in std::fs::read_dir(folder.join(&below))? {
+            let entry = entry?;
+            let path = below.join(entry.file_name());
+            if entry.file_type()?.is_dir() {
+                if entry.file_name() != "node_modules" {
+                    folders.push(path);
+                }
+            } else if path.extension().is_some_and(|end| end == "prisma") {
+                files.push(path);
+            }
         }
     }
     Ok(files)
@@ -151,5 +164,24 @@ mod tests {
         assert_eq!(read("schema.prisma"), "datasource");
         assert_eq!(read("migrations/1_a/migration.sql"), "SELECT 1;");
         assert_eq!(read("migrations/migration_lock.toml"), "lock");
+    }
+
+    #[test]
+    fn a_schema_of_several_files_is_staged_with_those_in_folders_below() {
+        let folder = tempfile::tempdir().unwrap();
+        let prisma = folder.path().join("prisma");
+        std::fs::create_dir_all(prisma.join("models/shop")).unwrap();
+        std::fs::write(prisma.join("main.prisma"), "datasource").unwrap();
+        std::fs::write(prisma.join("models/shop/item.prisma"), "model").unwrap();
+        std::fs::write(prisma.join("models/notes.txt"), "notes").unwrap();
+        std::fs::create_dir_all(prisma.join("node_modules/client")).unwrap();
+        std::fs::write(prisma.join("node_modules/client/its.prisma"), "theirs").unwrap();
+        let schema = Schema::alone(&prisma, Tool::Prisma);
+        let stage = Stage::of(&schema, &[]).unwrap().unwrap();
+        let read = |name: &str| std::fs::read_to_string(stage.folder.path().join(name)).ok();
+        assert_eq!(read("main.prisma").as_deref(), Some("datasource"));
+        assert_eq!(read("models/shop/item.prisma").as_deref(), Some("model"));
+        assert_eq!(read("models/notes.txt"), None);
+        assert_eq!(read("node_modules/client/its.prisma"), None);
     }
 }
