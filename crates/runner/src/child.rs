@@ -470,17 +470,23 @@ mod tests {
 
     #[tokio::test]
     async fn a_child_over_its_time_is_ended_with_all_it_started() {
-        let child = Child::script("sleep 300 & echo $!; wait", Duration::from_millis(300));
+        // Long enough for a busy machine to start a shell.
+        let child = Child::script("sleep 300 & echo $!; wait", Duration::from_secs(2));
         let (ended, output) = child
             .capture(&environment(), &Cancel::default())
             .await
             .unwrap();
         assert!(matches!(ended.result, ChildResult::TimedOut(_)));
-        let state = std::fs::read_to_string(format!("/proc/{}/stat", output.trim()));
-        assert!(
-            state.is_err() || state.unwrap().contains(") Z "),
-            "the grandchild still runs"
-        );
+        let grandchild: u32 = output.trim().parse().unwrap();
+        let state = || std::fs::read_to_string(format!("/proc/{grandchild}/stat"));
+        let deadline = std::time::Instant::now() + Duration::from_secs(10);
+        while state().is_ok_and(|state| !state.contains(") Z ")) {
+            assert!(
+                std::time::Instant::now() < deadline,
+                "the grandchild still runs"
+            );
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     #[tokio::test]
