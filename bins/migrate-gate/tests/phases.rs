@@ -7,6 +7,7 @@ mod copies;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use copies::Shop;
 use switchyard_harness::{Ended, Step};
@@ -29,6 +30,8 @@ impl Traffic {
         let thread = std::thread::spawn(move || {
             while !ours.load(Ordering::Relaxed) {
                 session.run(statement);
+                // What is observed needs a core of its own as well.
+                std::thread::sleep(Duration::from_millis(2));
             }
         });
         Self {
