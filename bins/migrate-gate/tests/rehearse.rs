@@ -69,6 +69,12 @@ fn the_copy_that_proved_a_backup_is_rehearsed_on_and_taken_away() {
     let left = "SELECT count(*) FROM pg_database WHERE datname LIKE 'switchyard%'";
     assert_eq!(admin.read(left), "0");
     refused(&rehearse("other=switchyard_x"), 2, "names no copy of");
+    // Somebody's own database would be changed, and dropped afterwards.
+    admin.run("CREATE DATABASE precious OWNER copier;");
+    let precious = format!("{}=precious", shop.production.name());
+    refused(&rehearse(&precious), 2, "is no copy that a backup has kept");
+    let there = "SELECT count(*) FROM pg_database WHERE datname = 'precious'";
+    assert_eq!(admin.read(there), "1");
 }
 
 #[test]

@@ -38,7 +38,7 @@ use proof::{Proof, Proving};
 pub(crate) use reference::BackupReference;
 use report::{BackupReport, Report};
 pub(crate) use restore::{Restored, Restoring, origin_of, run as restore};
-pub(crate) use scratch::Scratch;
+pub(crate) use scratch::{Scratch, ScratchError};
 use store::Store;
 pub(crate) use verify::run as verify;
 

@@ -126,14 +126,7 @@ impl Proving<'_> {
                 };
                 return Ok(unverifiable.into());
             }
-            Err(cause @ ScratchError::Exists { .. }) => {
-                let hint = cause.hint();
-                return Err(Failure::input(cause).maybe_hint(hint));
-            }
-            Err(cause @ ScratchError::Postgres(_)) => {
-                let hint = cause.hint();
-                return Err(Failure::remote(cause).maybe_hint(hint));
-            }
+            Err(cause) => return Err(cause.failure()),
         };
         let proof = tokio::select! {
             proof = self.compare(&scratch, dump, manifest, schema) => proof,

@@ -42,6 +42,9 @@ pub(crate) enum ScratchError {
     /// There is one of that name, which is somebody's.
     #[error("database `{name}` exists already on {server}")]
     Exists { name: String, server: String },
+    /// What was named as a kept copy does not say that it is one.
+    #[error("database `{name}` on {server} is no copy that a backup has kept")]
+    NotKept { name: String, server: String },
     /// The server failed.
     #[error(transparent)]
     Postgres(#[from] PostgresError),
@@ -57,7 +60,21 @@ impl ScratchError {
             Self::Exists { .. } => Some(
                 "nothing of yours is written over: give another `scratch-database`, or drop that one".to_owned(),
             ),
+            Self::NotKept { .. } => Some(
+                "nothing was changed; give the output `copies` of a `backup` with `keep-copy: true`: a copy is taken away after its rehearsal".to_owned(),
+            ),
             Self::Postgres(cause) => cause.hint(),
+        }
+    }
+
+    /// As the failure of a step.
+    pub(crate) fn failure(self) -> Failure {
+        let hint = self.hint();
+        match self {
+            Self::NoRight { .. } | Self::Exists { .. } | Self::NotKept { .. } => {
+                Failure::input(self).maybe_hint(hint)
+            }
+            Self::Postgres(cause) => Failure::remote(cause).maybe_hint(hint),
         }
     }
 }
@@ -117,8 +134,28 @@ impl Scratch {
     }
 
     /// The copy that an earlier step kept. `admin` leads to any other database of its server.
-    pub(crate) async fn kept(admin: &ConnectionUrl, name: &str) -> Result<Self, PostgresError> {
+    ///
+    /// # Errors
+    /// [`ScratchError::NotKept`] for a database whose comment does not say so: it may be anybody's.
+    pub(crate) async fn kept(admin: &ConnectionUrl, name: &str) -> Result<Self, ScratchError> {
         let session = open(admin).await?;
+        let what = "look whether the copy is one that was kept";
+        let sql = "
+            SELECT coalesce(pg_catalog.shobj_description(oid, 'pg_database'), '') AS comment
+            FROM pg_catalog.pg_database WHERE datname = $1";
+        let rows = session.rows(what, sql, &[&name]).await?;
+        let comment = rows
+            .first()
+            .map(|row| session.column::<String>(what, row, "comment"));
+        if !comment
+            .transpose()?
+            .is_some_and(|comment| comment.starts_with(MARK))
+        {
+            return Err(ScratchError::NotKept {
+                name: name.to_owned(),
+                server: admin.server(),
+            });
+        }
         Ok(Self {
             admin: admin.clone(),
             url: admin.with_database(name),

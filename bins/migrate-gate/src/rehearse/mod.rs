@@ -18,9 +18,9 @@ mod tables;
 mod target;
 
 use switchyard_postgres::{PostgresError, SchemaDescription, Session};
-use switchyard_runner::{Console, Context, Failure, Kind};
+use switchyard_runner::{Context, Failure, Kind};
 
-use crate::backup::Scratch;
+use crate::backup::{Scratch, ScratchError};
 use crate::database;
 use crate::project::{self, Migration};
 use crate::trusted;
@@ -46,6 +46,7 @@ pub(crate) async fn run(args: RehearseArgs, context: &mut Context) -> Result<(),
     let targets = target::targets(&args.scratch, &args.database, schemas, &context.console)?;
     let statements = args.queries.as_deref().map(proof::read_file).transpose()?;
     let files = Files::of(&args, context)?;
+    let kept = kept(&targets).await?;
     let cancel = context.cancel.clone();
     let rehearsal = tokio::select! {
         rehearsal = all(&args, &targets, statements.as_deref(), context) => rehearsal,
@@ -55,26 +56,25 @@ pub(crate) async fn run(args: RehearseArgs, context: &mut Context) -> Result<(),
                 .hint("restore it anew before the next rehearsal"))
         }
     };
-    for target in &targets {
-        take_away(target, &context.console).await;
+    // Each is of use for one rehearsal. What cannot be taken away is swept by a later backup.
+    for copy in kept {
+        if let Err(cause) = copy.drop().await {
+            context.console.warning("migrate-gate", cause);
+        }
     }
     conclude(&args, &rehearsal?, &files, context)
 }
 
-/// Takes a copy away that was kept for this rehearsal: it is of use for one. What is left is swept by a later backup.
-async fn take_away(target: &Target, console: &Console) {
-    let Some(beside) = &target.kept_beside else {
-        return;
-    };
-    let taken = async {
-        Scratch::kept(beside, target.copy.database())
-            .await?
-            .drop()
-            .await
-    };
-    if let Err(cause) = taken.await {
-        console.warning("migrate-gate", cause);
+/// The copies that were kept for this rehearsal, each looked at before anything is let loose on it.
+async fn kept(targets: &[Target]) -> Result<Vec<Scratch>, Failure> {
+    let mut kept = Vec::new();
+    for target in targets {
+        if let Some(beside) = &target.kept_beside {
+            let copy = Scratch::kept(beside, target.copy.database()).await;
+            kept.push(copy.map_err(ScratchError::failure)?);
+        }
     }
+    Ok(kept)
 }
 
 async fn all(
