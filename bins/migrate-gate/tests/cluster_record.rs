@@ -20,7 +20,7 @@ const BEFORE: &str = "20251231000000_before";
 const FIRST: &str = "20260101000000_first";
 const SECOND: &str = "20260102000000_second";
 const PRISMA: &str = "node node_modules/prisma/build/index.js";
-const WAITING: &str = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name = 'switchyard migrate-gate run'";
+const WAITING: &str = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' AND application_name = 'switchyard migrate-gate run'";
 
 /// The deployment of a run; the harness pretends to be run 1001.
 fn id(namespace: &TestNamespace, run: &str) -> DeploymentId {

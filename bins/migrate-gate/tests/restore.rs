@@ -401,9 +401,11 @@ fn a_signal_in_the_exchange_does_not_cut_it_off() {
     let mut holder = postgres.session();
     let _ = holder.run(&format!("BEGIN; COMMENT ON DATABASE {name} IS 'held';"));
     let step = shop.restore(&backup).start();
-    let waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'ALTER DATABASE%RENAME%'
-                 AND application_name LIKE 'switchyard%'";
-    until("the exchange waits", || postgres.read(waits) == "1");
+    let waits = format!(
+        "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE 'ALTER DATABASE%{name}%RENAME%'
+         AND application_name LIKE 'switchyard%'"
+    );
+    until("the exchange waits", || postgres.read(&waits) == "1");
     signal(step.id(), "-TERM");
     let _ = holder.run("ROLLBACK;");
     let ended = step.finish();

@@ -395,12 +395,12 @@ fn a_killed_run_is_gone_on_with_by_the_next() {
     let with_journal = || run(&project, &database).input("journal", &journal);
     let mut step = with_journal().input("lock-timeout", "20s").start();
     until("the migration waits", || {
-        database.read("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name = 'switchyard migrate-gate run'") == "1"
+        database.read("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' AND application_name = 'switchyard migrate-gate run'") == "1"
     });
     step.child().kill().unwrap();
     let _ = step.finish();
     // The tool goes on by itself: the next run waits for it, and it is ended here as a dying machine ends it.
-    database.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'switchyard migrate-gate run'");
+    database.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'switchyard migrate-gate run'");
     let _ = holder.run("COMMIT;");
     until("the failed row is there", || {
         database.read("SELECT count(*) FROM _prisma_migrations WHERE finished_at IS NULL") == "1"
@@ -592,7 +592,7 @@ fn a_cancelled_run_ends_its_tool_and_says_what_is_left() {
     project.migration(FIRST, "SELECT pg_sleep(60);\n");
     let step = run(&project, &database).start();
     until("the migration runs", || {
-        database.read("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'switchyard migrate-gate run' AND query LIKE '%pg_sleep%'") == "1"
+        database.read("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'switchyard migrate-gate run' AND query LIKE '%pg_sleep%'") == "1"
     });
     let id = nix::unistd::Pid::from_raw(step.id().try_into().unwrap());
     nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGTERM).unwrap();
@@ -601,7 +601,7 @@ fn a_cancelled_run_ends_its_tool_and_says_what_is_left() {
     assert!(ended.summary.contains("first"), "{}", ended.summary);
     expect_said(&ended, &["run this step again"]);
     until("the tool's session is gone", || {
-        database.read("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'switchyard migrate-gate run'") == "0"
+        database.read("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'switchyard migrate-gate run'") == "0"
     });
 }
 
@@ -860,7 +860,7 @@ fn a_server_that_dies_under_a_migration_is_told_and_the_next_run_goes_on() {
     let with_journal = || run(&project, &database).input("journal", &journal);
     let step = with_journal().input("lock-timeout", "60s").start();
     until("the migration waits", || {
-        database.read("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name = 'switchyard migrate-gate run'") == "1"
+        database.read("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' AND application_name = 'switchyard migrate-gate run'") == "1"
     });
     server.crash();
     let ended = step.finish();
