@@ -17,8 +17,8 @@ use crate::validate::Impossible;
 
 pub use parts::{
     Attempt, BackupRef, ConfirmedReplicas, DeploymentResult, Evidence, EvidenceLevel, Kind,
-    PhaseEntry, Run, SideState, Sides, Stage, Target, Verdict, Verification, WeightsEntry,
-    WorkloadState,
+    PhaseEntry, Promotion, Run, SideState, Sides, Stage, Target, Verdict, Verification,
+    WeightsEntry, WorkloadState,
 };
 
 /// Version of the record schemas that this program writes and reads.
@@ -81,6 +81,9 @@ pub struct DeploymentRecord {
     /// What was done to databases; see [`DeploymentRecord::add_migration`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub migrations: Vec<MigrationEntry>,
+    /// What became of the main workload behind its canary; nothing before its update began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub promotion: Option<Promotion>,
     /// Confirmed shares over time.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub weights: Vec<WeightsEntry>,

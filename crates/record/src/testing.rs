@@ -70,6 +70,7 @@ pub(crate) fn record_of(id: &DeploymentId, chain: Chain) -> DeploymentRecord {
         }],
         journal: Vec::new(),
         migrations: Vec::new(),
+        promotion: None,
         weights: Vec::new(),
         evidence: Vec::new(),
         backup_ref: None,

@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use crate::application::ApplicationRecord;
 use crate::deployment::{DeploymentRecord, Kind, SCHEMA, Verdict};
-use crate::phase::{Advance, Phase, advance};
+use crate::phase::{Advance, Chain, Phase, advance};
 
 /// Something in a record that cannot have come about.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -94,6 +94,11 @@ pub(crate) fn deployment(record: &DeploymentRecord) -> Result<(), Impossible> {
         record.result.as_ref().map(|result| result.verdict) == Verdict::of(record.phase),
         "result",
         || format!("does not agree with phase `{}`", record.phase),
+    )?;
+    ensure(
+        record.promotion.is_none() || record.chain == Chain::Canary,
+        "promotion",
+        || format!("is set, but a deployment ({}) has no canary", record.chain),
     )?;
     phases(record)?;
     stages(record)?;

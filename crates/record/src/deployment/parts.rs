@@ -149,6 +149,21 @@ pub struct Stage {
     pub hold_until: Option<Timestamp>,
 }
 
+/// What a canary deployment has done to the main workload. Only rises.
+///
+/// From `begun` on the main workload may run the new version: traffic is not sent to it as if it were the
+/// old one before it is `undone`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Promotion {
+    /// Its update was begun and may have been written.
+    Begun,
+    /// It runs the new version and is ready.
+    Done,
+    /// It runs the version before again and is ready.
+    Undone,
+}
+
 /// When a phase was entered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

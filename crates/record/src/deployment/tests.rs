@@ -242,3 +242,13 @@ proptest! {
         prop_assert_eq!(serde_json::from_str::<DeploymentRecord>(&text).unwrap(), record);
     }
 }
+
+#[test]
+fn only_a_canary_has_a_main_workload_to_promote() {
+    for chain in [Chain::InPlace, Chain::Slots, Chain::Canary] {
+        let mut record = record(chain);
+        record.promotion = Some(Promotion::Begun);
+        let is_canary = chain == Chain::Canary;
+        assert_eq!(record.validate().is_ok(), is_canary, "{chain}");
+    }
+}

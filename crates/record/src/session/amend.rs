@@ -69,6 +69,7 @@ fn check_amendment(before: &DeploymentRecord, after: &DeploymentRecord) -> Resul
         ("journal", before.journal == after.journal),
         ("migrations", before.migrations == after.migrations),
         ("result", before.result == after.result),
+        ("promotion", before.promotion <= after.promotion),
         (
             "sides.from",
             is_kept(before.sides.from.as_ref(), after.sides.from.as_ref()),

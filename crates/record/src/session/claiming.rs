@@ -208,6 +208,7 @@ impl Session {
             }],
             journal: Vec::new(),
             migrations: Vec::new(),
+            promotion: None,
             weights: Vec::new(),
             evidence: Vec::new(),
             backup_ref: None,
