@@ -14,11 +14,11 @@ use switchyard_record::Phase;
 use switchyard_runner::child::{Child, ChildResult, Ended};
 use switchyard_runner::{Cancel, Context, Failure, Kind, Signal, values};
 
-use crate::connection::failure;
 use crate::inputs::ForwardInputs;
-use crate::preflight::{Needs, require_access};
 use crate::report::Report;
 use crate::rollout::cancelled;
+use switchyard_health::access::{Needs, require_access};
+use switchyard_health::connection::failure;
 
 const TITLE: &str = "health-wait forward";
 /// Time to get all port-forwards open.

@@ -8,8 +8,8 @@ use switchyard_cluster::workloads::{SelectorError, WorkloadRef, parse_selector};
 use switchyard_http::{DisplaySafeUrl, HeaderName, HeaderValue};
 use switchyard_runner::{DeploymentArgs, List, values};
 
-use crate::checks::Checks;
 use crate::forward::ForwardSpec;
+use switchyard_health::checks::Checks;
 
 /// Waits until a version is healthy, runs tests against it, and watches it while it takes traffic
 #[derive(Debug, Parser)]

@@ -1,18 +1,14 @@
 //! `health-wait`: waits until a new version is healthy, runs tests against it, and watches it.
 //!
-//! It owns health checks over HTTP and the verdict of a watch. It refuses to know traffic providers
+//! It owns waiting and the verdict of a watch. It refuses to know traffic providers
 //! and how objects are applied, and it changes nothing but the deployment record.
 
-mod checks;
-mod connection;
-mod diagnosis;
 mod forward;
 mod inputs;
-mod preflight;
 mod report;
 mod rollout;
 mod soak;
-mod version;
+mod warm_up;
 
 use switchyard_runner::{Action, Context, Failure, Output};
 

@@ -9,8 +9,8 @@ use switchyard_cluster::rollout::{RolloutWait, Status};
 use switchyard_runner::summary::cell;
 use switchyard_runner::{Context, Failure, Kind};
 
-use crate::checks::CheckReport;
-use crate::diagnosis::Diagnosis;
+use switchyard_health::checks::CheckReport;
+use switchyard_health::diagnosis::Diagnosis;
 
 /// Where a workload stood at the end.
 #[derive(Clone, Debug, Serialize)]

@@ -11,10 +11,10 @@ use switchyard_deployment::{Connection, Recorder, connect};
 use switchyard_record::Phase;
 use switchyard_runner::{Context, Failure, Kind};
 
-use crate::connection::http_client;
 use crate::inputs::{RolloutInputs, WorkloadInputs};
-use crate::preflight::{Needs, require_access};
 use crate::report::Report;
+use switchyard_health::access::{Needs, require_access};
+use switchyard_health::connection::http_client;
 
 use self::step::Step;
 pub(crate) use self::step::interrupted;
@@ -42,7 +42,7 @@ async fn execute(
     refuse_nonsense(inputs)?;
     let deadline = Deadline::after(inputs.timeout);
     let connection = connect(&inputs.deployment, &context.environment).await?;
-    let http = http_client(context, inputs.timeout)?;
+    let http = http_client("switchyard-health-wait", context, inputs.timeout)?;
     let mut recorder = tokio::select! {
         recorder = prepare(inputs, &connection, context, deadline) => recorder?,
         signal = context.cancel.cancelled() => return Err(cancelled(signal)),

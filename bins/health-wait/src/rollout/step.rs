@@ -9,12 +9,13 @@ use switchyard_http::Client;
 use switchyard_runner::{Console, Failure, Kind, values};
 
 use super::{names_workloads, target};
-use crate::checks::{CheckReport, Checker, warm_up};
-use crate::connection::failure;
-use crate::diagnosis::diagnose;
 use crate::inputs::RolloutInputs;
 use crate::report::Report;
-use crate::version::VersionRule;
+use crate::warm_up::warm_up;
+use switchyard_health::checks::{CheckReport, Checker};
+use switchyard_health::connection::failure;
+use switchyard_health::diagnosis::diagnose;
+use switchyard_health::version::VersionRule;
 
 /// How often a wait in which nothing changes says that it goes on.
 const HEARTBEAT: Duration = Duration::from_secs(30);

@@ -1,7 +1,6 @@
 //! `watch`: looks at pods, restarts and answers for a while and ends at the first breach.
 //! It refuses to roll anything back; its exit code says what is wrong.
 
-mod pods;
 mod sampler;
 mod tally;
 mod watch;
@@ -17,12 +16,12 @@ use switchyard_runner::{Context, Failure, Kind, values};
 use self::sampler::Sampler;
 use self::tally::Tally;
 use self::watch::Watch;
-use crate::connection::http_client;
 use crate::inputs::WatchInputs;
-use crate::preflight::{Needs, require_access};
 use crate::report::Report;
 use crate::rollout::{cancelled, names_workloads};
-use crate::version::VersionRule;
+use switchyard_health::access::{Needs, require_access};
+use switchyard_health::connection::http_client;
+use switchyard_health::version::VersionRule;
 
 const TITLE: &str = "health-wait watch";
 /// Time to read the workloads and to ask for permissions.
@@ -48,7 +47,7 @@ async fn execute(
 ) -> Result<(), Failure> {
     refuse_nonsense(inputs)?;
     let connection = connect(&inputs.deployment, &context.environment).await?;
-    let http = http_client(context, inputs.request_timeout)?;
+    let http = http_client("switchyard-health-wait", context, inputs.request_timeout)?;
     let mut recorder = tokio::select! {
         recorder = prepare(inputs, &connection, context) => recorder?,
         signal = context.cancel.cancelled() => return Err(cancelled(signal)),

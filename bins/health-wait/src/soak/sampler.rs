@@ -9,9 +9,9 @@ use switchyard_http::{Client, Repeat, Request, StatusCode, header};
 use tokio::time::Instant;
 
 use super::tally::Sample;
-use crate::checks::{Answer, Check, Checks, judge, probe, probe_pod, probe_url};
 use crate::inputs::WatchInputs;
-use crate::version::VersionRule;
+use switchyard_health::checks::{Answer, Check, Checks, judge, probe, probe_pod, probe_url};
+use switchyard_health::version::VersionRule;
 
 /// Requests under way at the same time.
 const CONCURRENCY: usize = 8;

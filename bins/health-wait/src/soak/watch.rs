@@ -7,15 +7,15 @@ use switchyard_cluster::rollout::{RolloutWait, WaitEvent};
 use switchyard_cluster::{Cluster, Deadline};
 use switchyard_runner::{Console, Failure, Kind, values};
 
-use super::pods::{SizeOf, lost_pods, nothing_to_watch};
 use super::sampler::Sampler;
 use super::tally::{Limits, Tally};
 use super::{BEGIN_LIMIT, samples};
-use crate::connection::failure;
-use crate::diagnosis::diagnose;
 use crate::inputs::WatchInputs;
 use crate::report::Report;
 use crate::rollout::{interrupted, names_workloads, target};
+use switchyard_health::connection::failure;
+use switchyard_health::diagnosis::diagnose;
+use switchyard_health::pods::{SizeOf, lost_pods, nothing_to_watch};
 
 /// A watch under way.
 pub(super) struct Watch<'run> {

@@ -26,21 +26,21 @@ const WARNING_PAUSE: Duration = Duration::from_millis(250);
 
 /// What was found about one object.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Diagnosis {
+pub struct Diagnosis {
     /// The object, such as `pod/web-1`.
-    pub(crate) object: String,
+    pub object: String,
     /// Its last events, one line each.
-    pub(crate) events: Vec<String>,
+    pub events: Vec<String>,
     /// Which log the lines come from.
-    pub(crate) log_title: String,
+    pub log_title: String,
     /// Its last log lines.
-    pub(crate) log: Vec<String>,
+    pub log: Vec<String>,
 }
 
 /// Looks into the workloads that are not done, and into the one that is `blamed` by its pods, whose own status may
 /// follow them only in a moment: the pod that is to blame, else one that is not ready, else the objects that should
 /// have made pods.
-pub(crate) async fn diagnose(
+pub async fn diagnose(
     cluster: &Cluster,
     wait: &RolloutWait,
     blamed: Option<&str>,
@@ -181,7 +181,7 @@ fn clock(at: Timestamp) -> String {
 
 impl Diagnosis {
     /// Shows it in the log, fenced.
-    pub(crate) fn print(&self, console: &Console) {
+    pub fn print(&self, console: &Console) {
         if !self.events.is_empty() {
             console.untrusted(
                 format_args!("{}: last events", self.object),
@@ -194,7 +194,7 @@ impl Diagnosis {
     }
 
     /// Shows it in the summary, fenced.
-    pub(crate) fn markdown(&self) -> String {
+    pub fn markdown(&self) -> String {
         let mut text = String::new();
         for (title, lines) in [
             (format!("{}: last events", self.object), &self.events),

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 /// A set of statuses: `200`, `[200, 204]`, `2xx`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct StatusSet(Vec<Range>);
+pub struct StatusSet(Vec<Range>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Range {
@@ -28,7 +28,7 @@ impl StatusSet {
     ///
     /// # Errors
     /// Words for what is no status.
-    pub(crate) fn read(written: Value) -> Result<Self, String> {
+    pub fn read(written: Value) -> Result<Self, String> {
         let one = std::slice::from_ref(&written);
         let items = written.as_array().map_or(one, Vec::as_slice);
         if items.is_empty() {
@@ -39,7 +39,7 @@ impl StatusSet {
     }
 
     /// Whether `status` is good.
-    pub(crate) fn contains(&self, status: u16) -> bool {
+    pub fn contains(&self, status: u16) -> bool {
         let mut ranges = self.0.iter();
         ranges.any(|range| (range.first..=range.last).contains(&status))
     }

@@ -21,36 +21,36 @@ const CONCURRENCY: usize = 8;
 
 /// What came of one check.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct CheckReport {
+pub struct CheckReport {
     /// Its name.
-    pub(crate) name: String,
+    pub name: String,
     /// Whether it passed.
-    pub(crate) passed: bool,
+    pub passed: bool,
     /// What was seen, or why it failed.
-    pub(crate) detail: String,
+    pub detail: String,
     /// Requests sent.
-    pub(crate) attempts: u32,
+    pub attempts: u32,
     /// Pods that passed, for checks that look at pods.
-    pub(crate) pods: Vec<String>,
+    pub pods: Vec<String>,
     /// How long it took.
-    pub(crate) elapsed_ms: u128,
+    pub elapsed_ms: u128,
 }
 
 /// What a check needs to be carried out.
 #[derive(Clone, Copy)]
-pub(crate) struct Checker<'step> {
+pub struct Checker<'step> {
     /// The cluster.
-    pub(crate) cluster: &'step Cluster,
+    pub cluster: &'step Cluster,
     /// The client for URLs.
-    pub(crate) http: &'step Client,
+    pub http: &'step Client,
     /// Where progress is told.
-    pub(crate) console: &'step Console,
+    pub console: &'step Console,
     /// Which version must answer.
-    pub(crate) version: &'step VersionRule,
+    pub version: &'step VersionRule,
     /// Whether each pod must pass unless a check says otherwise.
-    pub(crate) each_pod: bool,
+    pub each_pod: bool,
     /// When to give up.
-    pub(crate) deadline: Deadline,
+    pub deadline: Deadline,
 }
 
 /// What one place (a URL, a pod) made of a check.
@@ -63,7 +63,7 @@ struct Place {
 
 impl Checker<'_> {
     /// Carries out one check.
-    pub(crate) async fn run(&self, check: &Check) -> CheckReport {
+    pub async fn run(&self, check: &Check) -> CheckReport {
         let started = Instant::now();
         let is_per_pod = check.each_pod.unwrap_or(self.each_pod);
         let places = match check.target.in_cluster() {
@@ -190,7 +190,7 @@ fn describe(answer: &Answer, version: &VersionRule) -> String {
 ///
 /// # Errors
 /// Words for why there is no answer.
-pub(crate) async fn probe(
+pub async fn probe(
     cluster: &Cluster,
     http: &Client,
     check: &Check,
@@ -222,7 +222,7 @@ pub(crate) async fn probe(
 ///
 /// # Errors
 /// Words for why there is no answer.
-pub(crate) async fn probe_url(
+pub async fn probe_url(
     http: &Client,
     request: &switchyard_http::Request,
 ) -> Result<Answer, String> {
@@ -241,11 +241,7 @@ pub(crate) async fn probe_url(
 ///
 /// # Errors
 /// Words for why there is no answer.
-pub(crate) async fn probe_pod(
-    cluster: &Cluster,
-    check: &Check,
-    pod: &PodPort,
-) -> Result<Answer, String> {
+pub async fn probe_pod(cluster: &Cluster, check: &Check, pod: &PodPort) -> Result<Answer, String> {
     let Some((target, path)) = check.target.in_cluster() else {
         return Err("the check has no target in the cluster".to_owned());
     };
@@ -253,7 +249,7 @@ pub(crate) async fn probe_pod(
         .method(check.method.clone())
         .uri(path)
         .header(header::HOST, host_of(target))
-        .header(header::USER_AGENT, "switchyard-health-wait")
+        .header(header::USER_AGENT, "switchyard")
         .header(header::CONNECTION, "close");
     for (name, value) in &check.headers {
         request = request.header(name.clone(), value.clone());

@@ -15,20 +15,20 @@ use crate::connection::failure;
 
 /// What a step is going to use.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Needs<'step> {
+pub struct Needs<'step> {
     /// Workloads that are watched.
-    pub(crate) workloads: &'step [WorkloadRef],
+    pub workloads: &'step [WorkloadRef],
     /// Whether workloads are watched by selector.
-    pub(crate) by_selector: bool,
+    pub by_selector: bool,
     /// Targets that are reached through the API server.
-    pub(crate) targets: Vec<&'step ForwardTarget>,
+    pub targets: Vec<&'step ForwardTarget>,
 }
 
 /// Refuses a step that would fail half-way for want of a permission.
 ///
 /// # Errors
 /// All gaps in one failure, with the rules that would close them.
-pub(crate) async fn require_access(
+pub async fn require_access(
     cluster: &Cluster,
     needs: &Needs<'_>,
     deadline: Deadline,

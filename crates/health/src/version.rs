@@ -5,22 +5,22 @@ use switchyard_http::{HeaderMap, HeaderName};
 
 /// How versions are told apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct VersionRule {
+pub struct VersionRule {
     /// The response header that carries the version.
-    pub(crate) header: HeaderName,
+    pub header: HeaderName,
     /// The version that must answer; any will do when absent.
-    pub(crate) expected: Option<String>,
+    pub expected: Option<String>,
 }
 
 impl VersionRule {
     /// The version that an answer carries. Untrusted text, cut to a length worth showing.
-    pub(crate) fn of(&self, headers: &HeaderMap) -> Option<String> {
+    pub fn of(&self, headers: &HeaderMap) -> Option<String> {
         let value = headers.get(&self.header)?.to_str().ok()?.trim();
         (!value.is_empty()).then(|| value.chars().take(64).collect())
     }
 
     /// Why an answer with this version is not the expected one's.
-    pub(crate) fn mismatch(&self, version: Option<&str>) -> Option<String> {
+    pub fn mismatch(&self, version: Option<&str>) -> Option<String> {
         let expected = self.expected.as_deref()?;
         match version {
             Some(version) if version == expected => None,

@@ -14,22 +14,22 @@ const SHOWN: usize = 120;
 
 /// An answer as it arrived.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Answer {
+pub struct Answer {
     /// HTTP status.
-    pub(crate) status: u16,
+    pub status: u16,
     /// Headers.
-    pub(crate) headers: HeaderMap,
+    pub headers: HeaderMap,
     /// Body, cut off nowhere.
-    pub(crate) body: Bytes,
+    pub body: Bytes,
     /// Time until it was complete.
-    pub(crate) elapsed: Duration,
+    pub elapsed: Duration,
 }
 
 /// Judges an answer; the error is the first reason why it is not good.
 ///
 /// # Errors
 /// One sentence.
-pub(crate) fn judge(check: &Check, rule: &VersionRule, answer: &Answer) -> Result<(), String> {
+pub fn judge(check: &Check, rule: &VersionRule, answer: &Answer) -> Result<(), String> {
     if !check.status.contains(answer.status) {
         return Err(format!(
             "status {}, expected {}{}",

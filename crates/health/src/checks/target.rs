@@ -9,7 +9,7 @@ use switchyard_http::DisplaySafeUrl;
 
 /// The target of a check.
 #[derive(Clone, Debug)]
-pub(crate) enum CheckTarget {
+pub enum CheckTarget {
     /// Reached from here, as users reach it.
     Url(DisplaySafeUrl),
     /// Reached through the API server.
@@ -23,7 +23,7 @@ pub(crate) enum CheckTarget {
 
 impl CheckTarget {
     /// Object, port and path, unless it is a URL.
-    pub(crate) fn in_cluster(&self) -> Option<(&ForwardTarget, &str)> {
+    pub fn in_cluster(&self) -> Option<(&ForwardTarget, &str)> {
         match self {
             Self::Url(_) => None,
             Self::InCluster { target, path } => Some((target, path)),

@@ -5,7 +5,6 @@ mod judge;
 mod run;
 mod status;
 mod target;
-mod warm_up;
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -16,64 +15,69 @@ use serde::Deserialize;
 use serde_json::Value;
 use switchyard_runner::values;
 
-pub(crate) use judge::{Answer, judge};
-pub(crate) use run::{CheckReport, Checker, probe, probe_pod, probe_url};
-pub(crate) use status::StatusSet;
-pub(crate) use target::CheckTarget;
-pub(crate) use warm_up::warm_up;
+pub use judge::{Answer, judge};
+pub use run::{CheckReport, Checker, probe, probe_pod, probe_url};
+pub use status::StatusSet;
+pub use target::CheckTarget;
 
 /// The checks of a step, in order.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Checks(Vec<Check>);
+pub struct Checks(Vec<Check>);
 
 impl Checks {
     /// The checks in the order given.
-    pub(crate) fn iter(&self) -> std::slice::Iter<'_, Check> {
+    pub fn iter(&self) -> std::slice::Iter<'_, Check> {
         self.0.iter()
     }
 
+    /// These checks, whose names are known to differ.
+    #[must_use]
+    pub fn of(checks: Vec<Check>) -> Self {
+        Self(checks)
+    }
+
     /// Whether there are none.
-    pub(crate) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// Whether any goes through the API server.
-    pub(crate) fn reach_into_the_cluster(&self) -> bool {
+    pub fn reach_into_the_cluster(&self) -> bool {
         self.iter().any(|check| check.target.in_cluster().is_some())
     }
 }
 
 /// One check.
 #[derive(Clone, Debug)]
-pub(crate) struct Check {
+pub struct Check {
     /// Name, unique among the checks.
-    pub(crate) name: String,
+    pub name: String,
     /// Where the request goes.
-    pub(crate) target: CheckTarget,
+    pub target: CheckTarget,
     /// Method, `GET` unless given.
-    pub(crate) method: Method,
+    pub method: Method,
     /// Headers; values are marked as sensitive, since they may be.
-    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+    pub headers: Vec<(HeaderName, HeaderValue)>,
     /// Statuses that are good.
-    pub(crate) status: StatusSet,
+    pub status: StatusSet,
     /// Paths into a JSON body with the values they must have.
-    pub(crate) json: Vec<(String, Value)>,
+    pub json: Vec<(String, Value)>,
     /// Text that must occur in the body.
-    pub(crate) body: Option<String>,
+    pub body: Option<String>,
     /// Most time for one request.
-    pub(crate) max_time: Duration,
+    pub max_time: Duration,
     /// Header with the version, when not the step's own.
-    pub(crate) version_header: Option<HeaderName>,
+    pub version_header: Option<HeaderName>,
     /// Version that must answer, when not the step's own.
-    pub(crate) version: Option<String>,
+    pub version: Option<String>,
     /// Good answers in a row that make the check pass.
-    pub(crate) successes: u32,
+    pub successes: u32,
     /// Requests that are sent at most.
-    pub(crate) attempts: u32,
+    pub attempts: u32,
     /// Time between two requests.
-    pub(crate) interval: Duration,
+    pub interval: Duration,
     /// Whether each ready pod must pass, when not as the step says.
-    pub(crate) each_pod: Option<bool>,
+    pub each_pod: Option<bool>,
 }
 
 /// A check as it is written.
@@ -119,7 +123,11 @@ fn first_line(cause: &impl std::fmt::Display) -> String {
     text.lines().next().unwrap_or_default().to_owned()
 }
 
-fn read(item: Value) -> Result<Check, String> {
+/// Reads one item of a list of checks.
+///
+/// # Errors
+/// Words for what is wrong with it.
+pub fn read(item: Value) -> Result<Check, String> {
     // A list item may be just a target.
     let item = if item.is_string() {
         serde_json::json!({ "target": item })

@@ -8,12 +8,12 @@ use switchyard_deployment::cluster_failure;
 use switchyard_http::{Client, ClientSettings, ProxySettings};
 use switchyard_runner::{Context, Failure};
 
-/// The client for URLs outside the API server. One attempt a request: every check counts its own.
+/// The client for URLs outside the API server, as `product`. One attempt a request: every check counts its own.
 ///
 /// # Errors
 /// The machine has no root certificates or a proxy variable is no proxy.
-pub(crate) fn http_client(context: &Context, limit: Duration) -> Result<Client, Failure> {
-    let mut settings = ClientSettings::new("switchyard-health-wait", env!("CARGO_PKG_VERSION"));
+pub fn http_client(product: &str, context: &Context, limit: Duration) -> Result<Client, Failure> {
+    let mut settings = ClientSettings::new(product, env!("CARGO_PKG_VERSION"));
     settings.attempt_timeout = limit;
     settings.total_timeout = limit;
     settings.body_limit = switchyard_cluster::port_forward::BODY_LIMIT;
@@ -23,7 +23,7 @@ pub(crate) fn http_client(context: &Context, limit: Duration) -> Result<Client, 
 }
 
 /// The failure that an error of the cluster leads to. What is not there was named by an input.
-pub(crate) fn failure(error: Error) -> Failure {
+pub fn failure(error: Error) -> Failure {
     if error.is_not_found() {
         let hint = error.hint();
         return Failure::input(error).maybe_hint(hint);

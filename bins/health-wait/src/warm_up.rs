@@ -7,8 +7,7 @@ use futures::{StreamExt, stream};
 use switchyard_cluster::port_forward::PodPort;
 use switchyard_cluster::{Cluster, Deadline};
 
-use super::run::probe_pod;
-use super::{Check, Checks};
+use switchyard_health::checks::{Check, Checks, probe_pod};
 
 /// Pods warmed up at the same time.
 const CONCURRENCY: usize = 8;

@@ -5,17 +5,17 @@ use switchyard_cluster::workloads::WorkloadRef;
 
 /// A workload and its pods at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct SizeOf {
+pub struct SizeOf {
     /// The workload.
-    pub(crate) workload: WorkloadRef,
+    pub workload: WorkloadRef,
     /// Its pods.
-    pub(crate) size: Size,
+    pub size: Size,
 }
 
 /// The first workload that has fewer ready pods than it should: as many as it wanted when the
 /// watch began, or as it wants now where an autoscaler has since taken some away. Pods that are
 /// coming up on top are nobody's loss.
-pub(crate) fn lost_pods(before: &[SizeOf], now: &[SizeOf]) -> Option<(WorkloadRef, String)> {
+pub fn lost_pods(before: &[SizeOf], now: &[SizeOf]) -> Option<(WorkloadRef, String)> {
     before.iter().find_map(|start| {
         let current = now.iter().find(|one| one.workload == start.workload);
         let Some(current) = current else {
@@ -31,10 +31,7 @@ pub(crate) fn lost_pods(before: &[SizeOf], now: &[SizeOf]) -> Option<(WorkloadRe
 
 /// Why the workloads are nothing to watch: one that was named has no pods, or none of those that
 /// a selector found has any. Beside others with pods a found one may well be at zero.
-pub(crate) fn nothing_to_watch(
-    start: &[SizeOf],
-    named: &[WorkloadRef],
-) -> Option<(WorkloadRef, String)> {
+pub fn nothing_to_watch(start: &[SizeOf], named: &[WorkloadRef]) -> Option<(WorkloadRef, String)> {
     let is_empty = |one: &&SizeOf| one.size.wanted == 0;
     let mut of_named = start.iter().filter(|one| named.contains(&one.workload));
     let all_are_empty = start.iter().all(|one| is_empty(&one));
