@@ -29,12 +29,12 @@ pub(crate) async fn conclude(
 ) -> Result<(), Failure> {
     let fail = |error| record_failure(error, context.cancel.requested());
     let record = session.record().map_err(fail)?.clone();
-    let Some(new) = record.sides.to.as_ref().map(|side| side.side) else {
+    let Some(new) = record.side_at_end() else {
         return Err(Failure::message(Kind::Bug, "the record names no new side"));
     };
     // A record that names no route, or one that cannot be read, proves nothing.
     for target in targets_back(&[], &[&record])? {
-        let live = shares(&connection.cluster, &target).await?;
+        let live = shares(&connection.cluster, &target, Some(&record)).await?;
         if live.get(&new) != Some(&100) || live.len() > 1 {
             let seen: Vec<String> = live
                 .iter()

@@ -64,6 +64,33 @@ pub(crate) async fn require(cluster: &Cluster, side: &SideState) -> Result<(), F
     Ok(())
 }
 
+/// Sees that the canary still stands, which is to carry all of the traffic while its main workload
+/// is undone. It may have been taken to 0: it is brought to size.
+///
+/// # Errors
+/// A gate failure naming the workload that is gone; a remote one when it cannot be read.
+pub(crate) async fn require_present(cluster: &Cluster, canary: &SideState) -> Result<(), Failure> {
+    for workload in &canary.workloads {
+        let name = &workload.workload.name;
+        let live = match WorkloadKind::parse(&workload.workload.kind) {
+            Some(WorkloadKind::Deployment) => deployment(cluster, name).await?,
+            Some(WorkloadKind::StatefulSet) => stateful_set(cluster, name).await?,
+            Some(WorkloadKind::DaemonSet | WorkloadKind::Job) | None => continue,
+        };
+        if live.is_none() {
+            return Err(Failure::message(
+                Kind::Gate,
+                format!(
+                    "{} is gone, and the main workload runs the new version: nothing can carry the traffic while it is undone; traffic stays where it is",
+                    workload.workload
+                ),
+            )
+            .hint("bring the version before back in place with `rollout restore`, or deploy it anew"));
+        }
+    }
+    Ok(())
+}
+
 async fn deployment(cluster: &Cluster, name: &str) -> Result<Option<Live>, Failure> {
     let objects = cluster.objects::<Deployment>();
     let found = objects.find(name, Deadline::after(READ_LIMIT)).await;

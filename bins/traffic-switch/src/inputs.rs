@@ -97,6 +97,9 @@ pub(crate) struct SwitchInputs {
     #[arg(long)]
     pub(crate) targets: List<Target>,
     /// Side that is to get the traffic, or `auto` for the one that the record names
+    ///
+    /// In a canary deployment `canary` gets its shares, one step after the other, and `stable` takes
+    /// over from it once `rollout promote` has updated the main workload.
     #[arg(long, default_value = "auto")]
     pub(crate) to: ToSide,
     /// Percentage of the traffic that the new side is to get
@@ -198,10 +201,11 @@ impl FromStr for ToSide {
         match text {
             "auto" => Ok(Self::Auto),
             other => match other.parse::<Side>() {
-                Ok(side @ (Side::Slot(_) | Side::Unslotted)) => Ok(Self::Side(side)),
-                Ok(Side::Stable | Side::Canary) | Err(_) => {
-                    Err("allowed are `auto`, `blue`, `green` and `unslotted`".to_owned())
-                }
+                Ok(side) => Ok(Self::Side(side)),
+                Err(_) => Err(
+                    "allowed are `auto`, `blue`, `green`, `stable`, `canary` and `unslotted`"
+                        .to_owned(),
+                ),
             },
         }
     }

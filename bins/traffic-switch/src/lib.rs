@@ -8,6 +8,7 @@ mod access;
 mod conclude;
 mod held;
 mod inputs;
+mod leg;
 mod outcome;
 mod plan;
 mod rescue;
@@ -36,7 +37,7 @@ impl Action for TrafficSwitch {
         },
         Output {
             name: "active",
-            description: "Side with the traffic now: `blue`, `green` or `unslotted`",
+            description: "Side with the traffic now: `blue`, `green`, `stable`, `canary` or `unslotted`",
         },
         Output {
             name: "previous",
@@ -80,7 +81,7 @@ impl Action for TrafficSwitch {
         },
         Output {
             name: "result",
-            description: "`switched`, `holding`, `planned`, `rolled-back`, `abandoned`, `concluded`, `nothing-to-do` or `failed`",
+            description: "`switched`, `holding`, `planned`, `rolled-back`, `through-canary`, `abandoned`, `concluded`, `nothing-to-do` or `failed`",
         },
     ];
 

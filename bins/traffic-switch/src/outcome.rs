@@ -12,6 +12,9 @@ use switchyard_traffic::quiet::Quiet;
 
 use crate::run::TITLE;
 
+/// What comes next when the main workload of a canary has been updated and must not stay so.
+pub(crate) const UNDO_FIRST: &str = "run `rollout undo`: it brings the main workload back to the version before; then `traffic-switch rollback` (or `rescue`) sends the traffic there";
+
 /// What a run is told by.
 pub(crate) struct Told<'run> {
     pub(crate) heading: String,
@@ -71,6 +74,7 @@ fn result_word(ending: &Ending, success: &'static str) -> &'static str {
     match ending {
         Ending::Done => success,
         Ending::Reverted(_) => "rolled-back",
+        Ending::ThroughCanary(_) => "through-canary",
         Ending::Refused(_)
         | Ending::Stuck { .. }
         | Ending::NeedsPerson(_)
@@ -87,6 +91,20 @@ fn judge(context: &Context, ending: &Ending) -> Result<(), Failure> {
         Ending::Reverted(trouble) => {
             Err(failure(trouble, "traffic is back where it was").title("traffic went back"))
         }
+        Ending::ThroughCanary(None) => {
+            context.console.warning(TITLE, format!("all traffic is on the canary, which runs the new version; the main workload has none and may be undone: {UNDO_FIRST}"));
+            Ok(())
+        }
+        Ending::ThroughCanary(Some(trouble)) => Err(Failure::message(
+            kind_of(trouble),
+            format!(
+                "{}; all traffic is on the canary, and the main workload has none",
+                trouble.reason
+            ),
+        )
+        .title("traffic is on the canary")
+        .maybe_hint(trouble.hint.clone())
+        .hint(UNDO_FIRST)),
         Ending::Replaced(trouble) => Err(failure(trouble, "stopped without writing anything more")),
         Ending::NeedsPerson(trouble) => {
             Err(failure(trouble, "a person has to decide").title("needs a person"))

@@ -6,12 +6,13 @@ use switchyard_deployment::{Connection, record_failure};
 use switchyard_record::{DeploymentId, DeploymentRecord, Store};
 use switchyard_runner::{Context, Failure, Kind};
 use switchyard_traffic::engine::{Front, load_fronts, priors};
-use switchyard_traffic::machine::{Aim, Itinerary, Machine, Task, stages_left};
+use switchyard_traffic::machine::{Aim, Itinerary, Machine, Task};
 use switchyard_traffic::provider::{Goal, Marks};
 use switchyard_traffic::share::Steps;
 
 use crate::inputs::SwitchInputs;
-use crate::sides::{self, READ_LIMIT};
+use crate::leg::{Leg, leg, refuse_binary, stages_of};
+use crate::sides::{self, READ_LIMIT, Sides};
 use crate::switch::front_failure;
 use crate::tracked;
 
@@ -23,14 +24,22 @@ pub(crate) async fn show(
     context: &Context,
 ) -> Result<(), Failure> {
     let record = active(connection, id, context).await?;
-    let taking = sides::taking(inputs.to, record.as_ref())?;
-    let giving = sides::giving(
-        &connection.cluster,
-        &inputs.targets,
-        taking,
-        record.as_ref(),
-    )
-    .await?;
+    let course = match leg(inputs.to, steps, record.as_ref())? {
+        Leg::Go(course) => course,
+        Leg::Passed(why) => {
+            context.console.info(format!("nothing to do: {why}"));
+            context.outputs.set("deployment-id", id)?;
+            context.outputs.set("changed", false)?;
+            return context.outputs.set("result", "planned");
+        }
+    };
+    refuse_binary(course, &inputs.targets)?;
+    let parts = Sides {
+        to: inputs.to,
+        course,
+        record: record.as_ref(),
+    };
+    let (taking, giving) = parts.find(&connection.cluster, &inputs.targets).await?;
     let pair = sides::pair(taking, giving);
     let from = giving.map_or_else(|| "no other side".to_owned(), |side| side.to_string());
     let known = record
@@ -49,11 +58,11 @@ pub(crate) async fn show(
     tracked::refuse(&fronts)?;
     let itinerary = Itinerary {
         targets: fronts.len(),
-        stages: stages_left(steps.as_slice(), None),
-        reached: None,
+        stages: stages_of(course, steps, record.as_ref()),
+        reached: Some(steps.last()),
         has_old_side: giving.is_some(),
         has_moved: false,
-        is_rollback: false,
+        course,
     };
     let machine = Machine::forward(&itinerary);
     let text = render(&fronts, machine.tasks(), id)?;
@@ -182,6 +191,7 @@ fn line_of(task: &Task) -> String {
         | Task::FrontDoor(_)
         | Task::Hold
         | Task::Quiet
+        | Task::RequireQuiet
         | Task::ScaleDown => format!("check  {}", describe(task)),
     }
 }
@@ -203,7 +213,7 @@ fn describe(task: &Task) -> String {
             format!("front door answers with {share} of the new version, none lost")
         }
         Task::Hold => "hold, watching endpoints".to_owned(),
-        Task::Quiet => "old side is quiet".to_owned(),
+        Task::Quiet | Task::RequireQuiet => "old side is quiet".to_owned(),
         Task::ScaleDown => "scale the idle side to 0, if asked".to_owned(),
     }
 }

@@ -202,8 +202,15 @@ fn show_plan(
     };
     // A rollback is finished: its new side is the one that had the traffic before.
     let is_rollback = undone.kind == DeploymentKind::Rollback;
+    let is_through_canary = undone.has_promoted();
     let (what, giving, taking) = if is_rollback {
         ("finish rollback", &undone.sides.from, &undone.sides.to)
+    } else if is_through_canary {
+        (
+            "undo, through the canary, deployment",
+            &undone.sides.from,
+            &undone.sides.to,
+        )
     } else {
         ("undo deployment", &undone.sides.to, &undone.sides.from)
     };
@@ -227,7 +234,7 @@ fn show_plan(
         let reference = front_reference(target, id.namespace());
         let prior = known
             .get(&reference)
-            .filter(|_| !is_rollback)
+            .filter(|_| !is_rollback && !is_through_canary)
             .map(switchyard_traffic::routing::Routing::describe);
         let aim = prior.unwrap_or_else(|| format!("all to {}", side(taking)));
         lines.push(format!("write  {target}: {aim}"));

@@ -6,13 +6,13 @@ use std::time::Duration;
 use switchyard_cluster::{Cluster, Deadline};
 use switchyard_deployment::actor;
 use switchyard_http::{Client, ClientSettings, ProxySettings};
-use switchyard_record::{DeploymentRecord, Session};
+use switchyard_record::{DeploymentRecord, Session, Side};
 use switchyard_runner::{Context, Failure};
 use switchyard_traffic::engine::{
     Engine, Front, Note, Notes, Parts, Report, Settings, SidePair, scene_of,
 };
 use switchyard_traffic::evidence::Level;
-use switchyard_traffic::machine::Machine;
+use switchyard_traffic::machine::{Course, Machine};
 use switchyard_traffic::probe::{ProbePlan, Prober};
 use switchyard_traffic::proxies::{KubeProxies, Proxies, ProxySource};
 
@@ -75,6 +75,7 @@ pub(crate) fn prober(context: &Context, proof: &ProofInputs) -> Result<Option<Pr
 /// What the side that is to get traffic answers with, and the one that has it.
 pub(crate) fn versions(
     record: &DeploymentRecord,
+    course: Course,
     expected: Option<&String>,
 ) -> SidePair<Option<String>> {
     let of_side = |side: &Option<switchyard_record::SideState>| {
@@ -84,12 +85,20 @@ pub(crate) fn versions(
         .previous
         .as_ref()
         .and_then(|previous| previous.version.clone());
+    let new = expected
+        .cloned()
+        .or_else(|| of_side(&record.sides.to))
+        .or_else(|| record.version.clone());
+    let old = match course {
+        Course::Takeover | Course::Canary | Course::Rollback => {
+            of_side(&record.sides.from).or(previous)
+        }
+        // The canary and the main workload run the same.
+        Course::Promotion => new.clone(),
+    };
     SidePair {
-        taking: expected
-            .cloned()
-            .or_else(|| of_side(&record.sides.to))
-            .or_else(|| record.version.clone()),
-        giving: of_side(&record.sides.from).or(previous),
+        taking: new,
+        giving: old,
     }
 }
 
@@ -107,6 +116,7 @@ pub(crate) fn required(proof: &ProofInputs, versions: &SidePair<Option<String>>)
 /// Everything that an engine is made of, but the session.
 pub(crate) struct Preparation<'run> {
     pub(crate) cluster: &'run Cluster,
+    pub(crate) sides: SidePair<Side>,
     pub(crate) fronts: Vec<Front>,
     pub(crate) proof: &'run ProofInputs,
     pub(crate) prober: Option<&'run Prober>,
@@ -128,6 +138,7 @@ pub(crate) async fn drive(
         cluster: preparation.cluster.clone(),
         scene: scene_of(preparation.cluster, &preparation.fronts),
         session,
+        sides: preparation.sides,
         fronts: preparation.fronts,
         proxies: proxies(context, preparation.cluster, preparation.proof)?,
         prober: preparation.prober,

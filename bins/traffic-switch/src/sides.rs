@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use clap::ValueEnum as _;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -16,6 +17,7 @@ use switchyard_record::{
 };
 use switchyard_runner::{Context, Failure, Kind};
 use switchyard_traffic::engine::{Front, SidePair, kind_of, roles_of};
+use switchyard_traffic::machine::Course;
 use switchyard_traffic::provider::ProviderKind;
 use switchyard_traffic::roles::Target;
 use switchyard_traffic::routing::Routing;
@@ -43,6 +45,35 @@ pub(crate) fn taking(to: ToSide, record: Option<&DeploymentRecord>) -> Result<Si
         (ToSide::Auto, Some(recorded)) => Ok(recorded),
         (ToSide::Auto, None) => Err(Failure::message(Kind::Gate, "the record names no new side")
             .hint("run `rollout apply` with `slot: auto` first, or say which side with `to`")),
+    }
+}
+
+/// What tells the sides of a switch.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sides<'run> {
+    pub(crate) to: ToSide,
+    pub(crate) course: Course,
+    pub(crate) record: Option<&'run DeploymentRecord>,
+}
+
+impl Sides<'_> {
+    /// Who takes, and who gives where somebody else has traffic.
+    ///
+    /// # Errors
+    /// The record and the input do not agree, or the targets cannot be read.
+    pub(crate) async fn find(
+        &self,
+        cluster: &Cluster,
+        targets: &[Target],
+    ) -> Result<(Side, Option<Side>), Failure> {
+        match self.course {
+            Course::Promotion => Ok((Side::Stable, Some(Side::Canary))),
+            Course::Takeover | Course::Canary | Course::Rollback => {
+                let taking = taking(self.to, self.record)?;
+                let giving = giving(cluster, targets, taking, self.record).await?;
+                Ok((taking, giving))
+            }
+        }
     }
 }
 
@@ -108,10 +139,7 @@ fn live_side(
     taking: Side,
 ) -> Result<Option<Side>, Failure> {
     let provider = target.provider.provider();
-    for side in [Side::BLUE, Side::GREEN, Side::Unslotted] {
-        if side == taking {
-            continue;
-        }
+    for side in others_of(taking) {
         let pair = SidePair {
             taking,
             giving: side,
@@ -166,7 +194,21 @@ pub(crate) fn refuse_open_selectors(
 fn other_of(side: Side) -> Side {
     match side {
         Side::Slot(slot) => Side::Slot(slot.other()),
-        Side::Stable | Side::Canary | Side::Unslotted => Side::Slot(Slot::Blue),
+        Side::Canary => Side::Stable,
+        Side::Stable => Side::Canary,
+        Side::Unslotted => Side::Slot(Slot::Blue),
+    }
+}
+
+/// The sides that may have the traffic when this one is to get it.
+fn others_of(taking: Side) -> Vec<Side> {
+    match taking {
+        Side::Canary => vec![Side::Stable],
+        Side::Stable => vec![Side::Canary],
+        Side::Slot(_) | Side::Unslotted => {
+            let all = [Side::BLUE, Side::GREEN, Side::Unslotted];
+            all.into_iter().filter(|side| *side != taking).collect()
+        }
     }
 }
 
@@ -444,13 +486,8 @@ pub(crate) fn targets_back(
 }
 
 fn recorded_target(target: &switchyard_record::Target) -> Option<Target> {
-    let provider = [
-        ProviderKind::Service,
-        ProviderKind::Traefik,
-        ProviderKind::Gateway,
-    ]
-    .into_iter()
-    .find(|kind| kind.provider().resource().kind == target.object.kind)?;
+    let mut providers = ProviderKind::value_variants().iter().copied();
+    let provider = providers.find(|kind| kind.provider().resource().kind == target.object.kind)?;
     let routing = target
         .prior
         .values()

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 use switchyard_cluster::{Cluster, Deadline};
 use switchyard_deployment::{cluster_failure, connect, record_failure};
-use switchyard_record::{ApplicationRecord, Side, Store};
+use switchyard_record::{ApplicationRecord, Chain, DeploymentRecord, Promotion, Side, Store};
 use switchyard_runner::{Context, Failure, Kind};
 use switchyard_traffic::engine::{SidePair, kind_of, roles_of};
 use switchyard_traffic::provider::fence_of;
@@ -32,6 +32,7 @@ pub(crate) async fn run(inputs: StatusInputs, context: &mut Context) -> Result<(
     let store = Store::new(cluster.client(), cluster.namespace());
     let fail = |error| record_failure(error, None);
     let mut targets = inputs.targets.to_vec();
+    let mut latest_record = None;
     let mut lines = Vec::new();
     if let Some(name) = &application {
         match store.application(name).await.map_err(fail)? {
@@ -49,12 +50,14 @@ pub(crate) async fn run(inputs: StatusInputs, context: &mut Context) -> Result<(
                         .as_ref()
                         .and_then(|live| live.deployment.as_ref())
                 });
-                if let (true, Some(id)) = (targets.is_empty(), latest) {
-                    let record = store.deployment(id).await.map_err(fail)?;
-                    targets = record
-                        .map(|stored| recorded_targets(&stored.record))
-                        .unwrap_or_default();
+                if let Some(id) = latest {
+                    let stored = store.deployment(id).await.map_err(fail)?;
+                    latest_record = stored.map(|stored| stored.record);
                 }
+                if let (true, Some(record)) = (targets.is_empty(), &latest_record) {
+                    targets = recorded_targets(record);
+                }
+                lines.extend(latest_record.iter().filter_map(progress_line));
             }
             None => lines.push(format!("application {name}: no record")),
         }
@@ -62,7 +65,7 @@ pub(crate) async fn run(inputs: StatusInputs, context: &mut Context) -> Result<(
     let mut all = Map::new();
     let mut shares: Vec<BTreeMap<Side, u8>> = Vec::new();
     for target in &targets {
-        let (line, of_target) = one(cluster, target).await?;
+        let (line, of_target) = one(cluster, target, latest_record.as_ref()).await?;
         lines.push(line);
         let weights: Map<String, Value> = of_target
             .iter()
@@ -122,6 +125,23 @@ fn record_lines(record: &ApplicationRecord) -> Vec<String> {
     lines
 }
 
+/// How far a deployment that has not ended has come.
+fn progress_line(record: &DeploymentRecord) -> Option<String> {
+    if record.phase.is_terminal() {
+        return None;
+    }
+    let promotion = match record.promotion {
+        None => "",
+        Some(Promotion::Begun) => ", update of the main workload begun",
+        Some(Promotion::Done) => ", main workload updated",
+        Some(Promotion::Undone) => ", main workload undone",
+    };
+    Some(format!(
+        "phase: {} of a deployment ({}){promotion}",
+        record.phase, record.chain
+    ))
+}
+
 /// Percent by side that a target sends now.
 ///
 /// # Errors
@@ -129,11 +149,16 @@ fn record_lines(record: &ApplicationRecord) -> Vec<String> {
 pub(crate) async fn shares(
     cluster: &Cluster,
     target: &Target,
+    record: Option<&DeploymentRecord>,
 ) -> Result<BTreeMap<Side, u8>, Failure> {
-    one(cluster, target).await.map(|(_, shares)| shares)
+    one(cluster, target, record).await.map(|(_, shares)| shares)
 }
 
-async fn one(cluster: &Cluster, target: &Target) -> Result<(String, BTreeMap<Side, u8>), Failure> {
+async fn one(
+    cluster: &Cluster,
+    target: &Target,
+    record: Option<&DeploymentRecord>,
+) -> Result<(String, BTreeMap<Side, u8>), Failure> {
     let objects = cluster.dynamic_objects(&kind_of(target.provider));
     let live = objects
         .get(&target.name, Deadline::after(READ_LIMIT))
@@ -150,7 +175,8 @@ async fn one(cluster: &Cluster, target: &Target) -> Result<(String, BTreeMap<Sid
         let hint = refusal.hint();
         Failure::gate(refusal).hint(hint)
     })?;
-    let shares = shares_of(target, &owned.routing);
+    let sides = sides_of(target, &owned.routing, record);
+    let shares = shares_of(target, &owned.routing, sides);
     let fence = match fence_of(&object) {
         0 => String::new(),
         fence => format!(", fence {fence}"),
@@ -161,10 +187,32 @@ async fn one(cluster: &Cluster, target: &Target) -> Result<(String, BTreeMap<Sid
     ))
 }
 
+/// The sides that a target's Services are called by: the plain one is the main workload's where
+/// there is a canary, or where the latest deployment had one.
+fn sides_of(
+    target: &Target,
+    routing: &Routing,
+    record: Option<&DeploymentRecord>,
+) -> &'static [Side] {
+    let lists_canary = match routing {
+        Routing::Selector { .. } => false,
+        Routing::Backends { places } => {
+            let canary = target.backend(Side::Canary);
+            places.values().any(|place| place.contains_key(&canary))
+        }
+    };
+    let had_canary = record.is_some_and(|record| record.chain == Chain::Canary);
+    if lists_canary || had_canary {
+        &[Side::Stable, Side::Canary, Side::BLUE, Side::GREEN]
+    } else {
+        &[Side::BLUE, Side::GREEN, Side::Unslotted]
+    }
+}
+
 /// Percent by side, on the place where each has least.
-fn shares_of(target: &Target, routing: &Routing) -> BTreeMap<Side, u8> {
+fn shares_of(target: &Target, routing: &Routing, sides: &[Side]) -> BTreeMap<Side, u8> {
     let mut shares = BTreeMap::new();
-    for side in [Side::BLUE, Side::GREEN, Side::Unslotted] {
+    for side in sides.iter().copied() {
         let percent = match routing {
             Routing::Selector { keys } => selector_share(keys, side),
             Routing::Backends { places } => {

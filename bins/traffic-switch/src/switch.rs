@@ -8,22 +8,24 @@ use switchyard_deployment::{
     Connection, cluster_failure, connect, deployment_id, open_session, record_failure,
 };
 use switchyard_record::{
-    Chain, ClaimRequest, DeploymentRecord, Freshness, Intent, Kind as DeploymentKind, Opening,
-    Phase, Session, Stage,
+    ClaimRequest, DeploymentRecord, Freshness, Intent, Kind as DeploymentKind, Opening, Phase,
+    Session, Side, Stage,
 };
 use switchyard_runner::{Context, Failure, Kind};
 use switchyard_traffic::engine::{Foreign, Front, FrontError, load_fronts, priors, take_up};
-use switchyard_traffic::machine::{Ending, Itinerary, Machine, StagePlan, stages_left};
+use switchyard_traffic::machine::{Course, Ending, Itinerary, Machine, StagePlan};
 use switchyard_traffic::provider::Capability;
 use switchyard_traffic::roles::Target;
 use switchyard_traffic::share::{Percent, Steps};
 
 use crate::access::{self, Writing};
 use crate::inputs::{SwitchInputs, ToSide};
-use crate::outcome::{Told, failure, tell};
+use crate::leg::{Leg, chain_of, leg, refuse_binary, stages_of};
+use crate::outcome::{Told, UNDO_FIRST, failure, tell};
 use crate::plan;
 use crate::run::{Preparation, drive, prober, settings, versions};
-use crate::sides::{self, READ_LIMIT};
+use crate::sides::{self, READ_LIMIT, Sides};
+use crate::take_back::nothing_to_do;
 use crate::tracked;
 
 pub(crate) async fn run(inputs: SwitchInputs, context: &mut Context) -> Result<(), Failure> {
@@ -140,11 +142,20 @@ async fn go(
         .map_err(fail)?;
     let record = session.record().map_err(fail)?.clone();
     refuse_going_back(&record)?;
-    let taking = sides::taking(inputs.to, Some(&record))?;
-    let giving = sides::giving(&connection.cluster, &inputs.targets, taking, Some(&record)).await?;
+    let course = match leg(inputs.to, steps, Some(&record))? {
+        Leg::Go(course) => course,
+        Leg::Passed(why) => return nothing_to_do(context, &record.id, started, &why),
+    };
+    refuse_binary(course, &inputs.targets)?;
+    let parts = Sides {
+        to: inputs.to,
+        course,
+        record: Some(&record),
+    };
+    let (taking, giving) = parts.find(&connection.cluster, &inputs.targets).await?;
     let pair = sides::pair(taking, giving);
     refuse_other_targets(&record, &inputs.targets)?;
-    let stages = stages_left(steps.as_slice(), stands_at(&record));
+    let stages = stages_of(course, steps, Some(&record));
     if stages.is_empty() {
         refuse_other_end(&record, &inputs.targets, steps.last())?;
     }
@@ -166,14 +177,16 @@ async fn go(
     if stages.is_empty() && foreign.is_empty() {
         refuse_unreached(&fronts, steps.last())?;
     }
-    let standing = sides::Standing {
-        taking,
-        giving,
-        has_moved: record.may_have_moved_traffic(),
-    };
-    sides::keep(context, &connection.cluster, session, &fronts, &standing).await?;
+    if course != Course::Promotion {
+        let standing = sides::Standing {
+            taking,
+            giving,
+            has_moved: record.may_have_moved_traffic(),
+        };
+        sides::keep(context, &connection.cluster, session, &fronts, &standing).await?;
+        keep_stages(session, &stages).await.map_err(fail)?;
+    }
     let record = session.record().map_err(fail)?.clone();
-    keep_stages(session, &stages).await.map_err(fail)?;
     session
         .reserve(fronts.len() * (3 * stages.len() + 3) + 10)
         .map_err(fail)?;
@@ -183,22 +196,20 @@ async fn go(
         reached: Some(steps.last()),
         has_old_side: giving.is_some(),
         has_moved: record.may_have_moved_traffic(),
-        is_rollback: false,
+        course,
         stages,
     };
     let mut machine = machine(&itinerary, foreign)?;
     let prober = prober(context, &inputs.proof)?;
-    let mut settings = settings(
-        context,
-        &inputs.proof,
-        versions(&record, inputs.proof.expect_version.as_ref()),
-        "switch",
-    );
+    let versions = versions(&record, course, inputs.proof.expect_version.as_ref());
+    let mut settings = settings(context, &inputs.proof, versions, "switch");
     settings.min_ready = inputs.min_ready;
     settings.hold = inputs.hold;
-    settings.retires_new_side = inputs.after.scale_new_down;
+    // The canary carries everything again should the main workload fail to take over.
+    settings.retires_new_side = inputs.after.scale_new_down && course != Course::Promotion;
     let preparation = Preparation {
         cluster: &connection.cluster,
+        sides: pair,
         fronts,
         proof: &inputs.proof,
         prober: prober.as_ref(),
@@ -236,9 +247,10 @@ fn heading(fronts: &[Front], steps: &Steps, is_done: bool) -> String {
 
 fn claim_of(inputs: &SwitchInputs, context: &Context) -> ClaimRequest {
     let intent = match inputs.to {
-        ToSide::Auto => Intent::Continue,
-        ToSide::Side(_) => {
-            let mut opening = Opening::new(DeploymentKind::Deploy, Chain::Slots);
+        // The main workload takes over at the end of what has begun before.
+        ToSide::Auto | ToSide::Side(Side::Stable) => Intent::Continue,
+        ToSide::Side(side @ (Side::Slot(_) | Side::Canary | Side::Unslotted)) => {
+            let mut opening = Opening::new(DeploymentKind::Deploy, chain_of(Some(side)));
             opening.version = inputs.proof.expect_version.clone();
             Intent::Deploy(opening)
         }
@@ -268,7 +280,11 @@ fn refuse_going_back(record: &DeploymentRecord) -> Result<(), Failure> {
             record.id, record.phase
         ),
     )
-    .hint("let `traffic-switch rescue` finish that, then start a new run"))
+    .hint(if record.has_promoted() {
+        UNDO_FIRST
+    } else {
+        "let `traffic-switch rescue` finish that, then start a new run"
+    }))
 }
 
 /// A target that was switched before and is left out now would stay where it is, while the record
@@ -348,7 +364,7 @@ fn refuse_unreached(fronts: &[Front], asked: Percent) -> Result<(), Failure> {
 }
 
 /// The stage that the record stands at, once it has begun to switch.
-fn stands_at(record: &DeploymentRecord) -> Option<(StagePlan, Phase)> {
+pub(crate) fn stands_at(record: &DeploymentRecord) -> Option<(StagePlan, Phase)> {
     let index = if let Phase::Switching(index) | Phase::Holding(index) = record.phase {
         index
     } else if record.phase.is_before_switch(record.chain) {
@@ -405,6 +421,7 @@ pub(crate) fn machine(itinerary: &Itinerary, foreign: Vec<Foreign>) -> Result<Ma
     }
     Ok(Machine::back_except(
         itinerary.targets,
+        itinerary.course.refuge(),
         targets,
         first.trouble,
     ))
@@ -420,6 +437,8 @@ pub(crate) fn front_failure(error: FrontError) -> Failure {
 
 #[cfg(test)]
 mod tests {
+    use switchyard_traffic::machine::stages_left;
+
     use super::*;
 
     fn targets(list: &[&str]) -> Vec<Target> {

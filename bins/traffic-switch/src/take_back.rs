@@ -8,10 +8,11 @@ use switchyard_deployment::{Connection, record_failure};
 use switchyard_record::{Chain, DeploymentId, Phase, Session, WayBack};
 use switchyard_runner::{Context, Failure, Kind};
 use switchyard_traffic::engine::{SidePair, load_fronts, priors, take_up};
-use switchyard_traffic::machine::Machine;
+use switchyard_traffic::machine::{Course, Machine, Refuge};
 use switchyard_traffic::roles::Target;
 
 use crate::abandon::abandon;
+use crate::held;
 use crate::inputs::{AfterInputs, ProofInputs};
 use crate::outcome::{Told, failure, tell};
 use crate::run::{Preparation, drive, prober, settings, versions};
@@ -111,9 +112,20 @@ async fn revert(
         )
         .hint("deploy a good version with `new-deployment: true`, or take the application away"));
     };
-    let pair = SidePair {
-        taking: to.side,
-        giving: from.side,
+    // The main workload may run the new version by now: then it is the canary that is safe.
+    let (refuge, pair) = if record.has_promoted() {
+        held::require_present(&connection.cluster, to).await?;
+        let pair = SidePair {
+            taking: from.side,
+            giving: to.side,
+        };
+        (Refuge::Canary, pair)
+    } else {
+        let pair = SidePair {
+            taking: to.side,
+            giving: from.side,
+        };
+        (Refuge::Before, pair)
     };
     let targets = targets_back(order.targets, &[&record])?;
     let known = priors(&record.targets);
@@ -130,15 +142,20 @@ async fn revert(
         .await
         .map_err(|trouble| failure(&trouble, "traffic was not moved"))?;
     let mut machine = match foreign.first() {
-        None => Machine::back(fronts.len()),
+        None => Machine::back(fronts.len(), refuge),
         Some(first) => {
             let targets = foreign.iter().map(|one| one.target).collect();
-            Machine::back_except(fronts.len(), targets, first.trouble.clone())
+            Machine::back_except(fronts.len(), refuge, targets, first.trouble.clone())
         }
     };
     let prober = prober(context, order.proof)?;
     // The record's version is that of the new side; what comes back is the old one.
-    let mut settings = settings(context, order.proof, versions(&record, None), order.step);
+    let course = match refuge {
+        Refuge::Before => Course::Takeover,
+        Refuge::Canary => Course::Promotion,
+    };
+    let versions = versions(&record, course, None);
+    let mut settings = settings(context, order.proof, versions, order.step);
     if order.proof.expect_version.is_some() {
         settings
             .versions
@@ -149,6 +166,7 @@ async fn revert(
     settings.retires_new_side = order.after.scale_new_down;
     let preparation = Preparation {
         cluster: &connection.cluster,
+        sides: pair,
         fronts,
         proof: order.proof,
         prober: prober.as_ref(),
@@ -157,7 +175,10 @@ async fn revert(
     };
     let (report, fronts) = drive(context, session, preparation, &mut machine).await?;
     let told = Told {
-        heading: format!("Traffic: back to {}", from.side),
+        heading: match refuge {
+            Refuge::Before => format!("Traffic: back to {}", from.side),
+            Refuge::Canary => format!("Traffic: on {} until {} is undone", to.side, from.side),
+        },
         deployment: session.id().to_string(),
         fronts: &fronts,
         report: &report,

@@ -8,7 +8,7 @@ use switchyard_record::{
 };
 use switchyard_runner::{Context, Failure, Kind};
 use switchyard_traffic::engine::{SidePair, foreign_to, load_fronts, priors, take_up};
-use switchyard_traffic::machine::{Ending, Itinerary, StagePlan};
+use switchyard_traffic::machine::{Course, Ending, Itinerary, StagePlan};
 use switchyard_traffic::share::Percent;
 
 use crate::held;
@@ -89,17 +89,19 @@ fn both_sides(reverted: &DeploymentRecord) -> Result<(&SideState, &SideState), F
         )
         .hint("deploy a good version, or use `rollout restore` with a backup"));
     };
-    if reverted.chain == Chain::InPlace {
-        return Err(Failure::message(
-            Kind::Gate,
-            format!(
-                "deployment `{}` was made in place, so there is no other side to go back to",
-                reverted.id
-            ),
-        )
-        .hint("use `rollout restore`: it brings the previous revision back"));
-    }
-    Ok((new, old))
+    let why = match reverted.chain {
+        Chain::Slots => return Ok((new, old)),
+        Chain::InPlace => "was made in place",
+        Chain::Canary => "has ended with its canary taken away",
+    };
+    Err(Failure::message(
+        Kind::Gate,
+        format!(
+            "deployment `{}` {why}, so there is no other side to go back to",
+            reverted.id
+        ),
+    )
+    .hint("use `rollout restore`: it brings the previous revision back"))
 }
 
 /// Undoes an ended deployment by one of our own. When nothing of it has moved traffic, its claim
@@ -210,14 +212,18 @@ async fn undo(
         reached: Some(Percent::ALL),
         has_old_side: true,
         has_moved: record.may_have_moved_traffic(),
-        is_rollback: true,
+        course: Course::Rollback,
     };
     let mut machine = machine(&itinerary, foreign)?;
     let prober = prober(context, order.proof)?;
     let mut settings = settings(
         context,
         order.proof,
-        versions(&record, order.proof.expect_version.as_ref()),
+        versions(
+            &record,
+            Course::Rollback,
+            order.proof.expect_version.as_ref(),
+        ),
         order.step,
     );
     settings.reason = Some(order.reason.to_owned());
@@ -226,6 +232,7 @@ async fn undo(
     settings.min_ready = size_of(&old);
     let preparation = Preparation {
         cluster: &connection.cluster,
+        sides: pair,
         fronts,
         proof: order.proof,
         prober: prober.as_ref(),

@@ -26,7 +26,6 @@ fn every_nonsense_names_its_input_and_what_is_allowed() {
         ("targets", "traefik/Web", "no object name"),
         ("targets", "traefik/web:a:99999", "1 to 65535"),
         ("to", "teal", "`blue`"),
-        ("to", "canary", "`blue`"),
         ("weight", "120", "between 0 and 100"),
         ("weight", "ten", "between 0 and 100"),
         ("steps", "10,x", "between 0 and 100"),

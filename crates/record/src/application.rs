@@ -267,7 +267,7 @@ impl ApplicationRecord {
 fn version_of(record: &DeploymentRecord) -> Option<LiveVersion> {
     let to = record.sides.to.as_ref()?;
     Some(LiveVersion {
-        side: to.side,
+        side: record.side_at_end()?,
         version: to.version.clone().or_else(|| record.version.clone()),
         digests: record.digests.clone(),
         deployment: Some(record.id.clone()),

@@ -13,6 +13,7 @@ use crate::identity::DeploymentId;
 use crate::journal::{JournalEntry, PlannedMutation, Settlement, one_line};
 use crate::migration::{self, MigrationEntry, MigrationEvent};
 use crate::phase::{Advance, Chain, Phase, PhaseRefused, advance};
+use crate::side::Side;
 use crate::validate::Impossible;
 
 pub use parts::{
@@ -193,6 +194,27 @@ impl DeploymentRecord {
         let has_written_in_place = self.chain == Chain::InPlace
             && self.journal.iter().any(JournalEntry::may_have_been_applied);
         has_switched || has_written_in_place
+    }
+
+    /// The side that has the traffic once this has succeeded: a canary hands it back to the main
+    /// workload.
+    #[must_use]
+    pub fn side_at_end(&self) -> Option<Side> {
+        let to = self.sides.to.as_ref()?;
+        Some(match self.chain {
+            Chain::InPlace | Chain::Slots => to.side,
+            Chain::Canary => Side::Stable,
+        })
+    }
+
+    /// Whether the main workload may run the new version behind its canary, so that no traffic
+    /// may be sent to it as if it were the old one.
+    #[must_use]
+    pub fn has_promoted(&self) -> bool {
+        match self.promotion {
+            Some(Promotion::Begun | Promotion::Done) => true,
+            Some(Promotion::Undone) | None => false,
+        }
     }
 
     /// Entries whose outcome has to be found out from the live objects.

@@ -22,7 +22,7 @@ use jiff::Timestamp;
 use switchyard_cluster::{Cluster, Deadline};
 use switchyard_record::{
     ConfirmedReplicas, DeploymentResult, ErrorClass, Evidence, EvidenceLevel, Phase, RecordError,
-    Session, Verdict,
+    Session, Side, Verdict,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -177,6 +177,8 @@ pub struct Engine<'run> {
     pub(crate) notes: Notes,
     pub(crate) cancel: CancellationToken,
     pub(crate) direction: Direction,
+    /// Who takes and who gives now.
+    pub(crate) sides: SidePair<Side>,
     pub(crate) overall: Option<Deadline>,
     pub(crate) state: State,
 }
@@ -211,7 +213,9 @@ pub struct Parts<'run> {
     pub cluster: Cluster,
     /// The claimed deployment.
     pub session: &'run mut Session,
-    /// The targets, with the roles of the way forward.
+    /// Who takes and who gives on the way forward.
+    pub sides: SidePair<Side>,
+    /// The targets, with these roles.
     pub fronts: Vec<Front>,
     /// The sides' pods and endpoints, followed.
     pub scene: Scene,
@@ -243,6 +247,7 @@ impl<'run> Engine<'run> {
             notes: parts.notes,
             cancel: parts.cancel,
             direction: Direction::Forward,
+            sides: parts.sides,
             overall: parts.overall,
             state: State {
                 has_changed: false,
@@ -315,6 +320,7 @@ impl<'run> Engine<'run> {
         for front in &mut self.fronts {
             front.turn_round();
         }
+        self.sides.turn_round();
         self.settings.versions.turn_round();
         self.state.short_since = None;
     }
@@ -332,6 +338,7 @@ impl<'run> Engine<'run> {
             Task::FrontDoor(share) => self.front_door(*share).await,
             Task::Hold => self.hold().await,
             Task::Quiet => self.quiet().await,
+            Task::RequireQuiet => self.require_quiet().await,
             Task::ScaleDown => self.scale_down().await,
         };
         match done {

@@ -75,6 +75,8 @@ pub enum Task {
     Hold,
     /// Wait until the side that lost its traffic has nothing in flight.
     Quiet,
+    /// As above, and fail when requests to it still end: what comes next would cut them off.
+    RequireQuiet,
     /// Take the side that lost its traffic to 0, when asked to.
     ScaleDown,
 }
@@ -86,6 +88,40 @@ pub struct StagePlan {
     pub index: u16,
     /// The share of the new side.
     pub share: Percent,
+}
+
+/// What a move of traffic is part of, which decides how it begins and ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Course {
+    /// A side takes over, and is watched from then on.
+    Takeover,
+    /// A canary takes shares. All of it is one of them: the main workload is updated then, idle.
+    Canary,
+    /// The updated main workload takes over from its canary.
+    Promotion,
+    /// An ended deployment is undone: the side that is to get traffic has to be brought to size
+    /// first, and the other one may be taken to 0 at the end.
+    Rollback,
+}
+
+impl Course {
+    /// Where traffic goes when this fails.
+    pub fn refuge(self) -> Refuge {
+        match self {
+            Self::Takeover | Self::Canary | Self::Rollback => Refuge::Before,
+            Self::Promotion => Refuge::Canary,
+        }
+    }
+}
+
+/// Where traffic is safe when a deployment must not go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refuge {
+    /// Where it was before: that ends the deployment.
+    Before,
+    /// On the canary, while the main workload is brought back to the version before: the
+    /// deployment stays on its way back.
+    Canary,
 }
 
 /// What is to be done in all.
@@ -102,9 +138,8 @@ pub struct Itinerary {
     pub has_old_side: bool,
     /// Whether an earlier process of this deployment has already moved traffic.
     pub has_moved: bool,
-    /// Whether this undoes an ended deployment: the side that is to get traffic has to be brought
-    /// to size first, and the other one may be taken to 0 at the end.
-    pub is_rollback: bool,
+    /// What it is part of.
+    pub course: Course,
 }
 
 /// What came of the last task.
@@ -167,6 +202,9 @@ pub enum Ending {
     Refused(Trouble),
     /// It failed after traffic had moved, and traffic is back.
     Reverted(Trouble),
+    /// All traffic is on the canary, and the main workload may be undone behind it. With what
+    /// failed, unless it was ordered.
+    ThroughCanary(Option<Trouble>),
     /// It failed, and so did the way back.
     Stuck {
         /// Why the way back was taken; `None` when it was ordered.
@@ -194,6 +232,7 @@ pub struct Machine {
     cursor: Option<usize>,
     has_moved: bool,
     has_old_side: bool,
+    refuge: Refuge,
     cause: Option<Trouble>,
     foreign: Vec<usize>,
 }
@@ -208,32 +247,39 @@ impl Machine {
             cursor: None,
             has_moved: itinerary.has_moved,
             has_old_side: itinerary.has_old_side,
+            refuge: itinerary.course.refuge(),
             cause: None,
             foreign: Vec::new(),
         }
     }
 
     /// The way back, as ordered.
-    pub fn back(targets: usize) -> Self {
+    pub fn back(targets: usize, refuge: Refuge) -> Self {
         Self {
             targets,
             direction: Direction::Back,
-            tasks: back_tasks(targets, &[]),
+            tasks: back_tasks(targets, &[], refuge),
             cursor: None,
             has_moved: true,
             has_old_side: true,
+            refuge,
             cause: None,
             foreign: Vec::new(),
         }
     }
 
     /// The way back of all targets but those that somebody else has written, because of that.
-    pub fn back_except(targets: usize, foreign: Vec<usize>, cause: Trouble) -> Self {
+    pub fn back_except(
+        targets: usize,
+        refuge: Refuge,
+        foreign: Vec<usize>,
+        cause: Trouble,
+    ) -> Self {
         Self {
-            tasks: back_tasks(targets, &foreign),
+            tasks: back_tasks(targets, &foreign, refuge),
             cause: Some(cause),
             foreign,
-            ..Self::back(targets)
+            ..Self::back(targets, refuge)
         }
     }
 
@@ -244,7 +290,7 @@ impl Machine {
             has_old_side: false,
             cause: Some(cause),
             foreign,
-            ..Self::back(targets)
+            ..Self::back(targets, Refuge::Before)
         }
     }
 
@@ -288,12 +334,13 @@ impl Machine {
     }
 
     fn ending(&self) -> Ending {
-        match &self.cause {
-            None => Ending::Done,
-            Some(cause) if self.foreign.is_empty() && self.has_old_side => {
-                Ending::Reverted(cause.clone())
+        match (&self.cause, self.direction, self.refuge) {
+            (Some(cause), _, _) if !self.foreign.is_empty() || !self.has_old_side => {
+                Ending::NeedsPerson(cause.clone())
             }
-            Some(cause) => Ending::NeedsPerson(cause.clone()),
+            (cause, Direction::Back, Refuge::Canary) => Ending::ThroughCanary(cause.clone()),
+            (Some(cause), _, _) => Ending::Reverted(cause.clone()),
+            (None, _, _) => Ending::Done,
         }
     }
 
@@ -326,7 +373,7 @@ impl Machine {
     fn turn_back(&mut self, cause: Trouble, foreign: Vec<usize>) -> Next {
         if self.has_old_side {
             self.direction = Direction::Back;
-            self.tasks = back_tasks(self.targets, &foreign);
+            self.tasks = back_tasks(self.targets, &foreign, self.refuge);
             self.foreign = foreign;
             self.cause = Some(cause);
         } else {
@@ -358,31 +405,30 @@ fn without_way_back(cause: Trouble) -> Trouble {
 }
 
 fn forward_tasks(itinerary: &Itinerary) -> Vec<Task> {
+    let course = itinerary.course;
     let mut tasks = Vec::new();
     if let (true, Some(share)) = (itinerary.stages.is_empty(), itinerary.reached) {
         tasks.extend([Task::Confirm(Aim::Settle(share)), Task::FrontDoor(share)]);
-        if itinerary.is_rollback {
+        if course == Course::Rollback {
             tasks.extend([Task::Quiet, Task::ScaleDown]);
         }
     }
     let last = itinerary.stages.len().saturating_sub(1);
     for (position, stage) in itinerary.stages.iter().enumerate() {
-        if position == 0 && itinerary.is_rollback {
+        if position == 0 && matches!(course, Course::Rollback | Course::Promotion) {
             tasks.push(Task::ScaleUp);
         }
         tasks.push(Task::Capacity(stage.share));
-        tasks.push(Task::Enter(Phase::Switching(stage.index)));
+        if course != Course::Promotion {
+            tasks.push(Task::Enter(Phase::Switching(stage.index)));
+        }
         tasks.extend(write_all(itinerary.targets, Aim::Prepare, &[]));
         tasks.extend(write_all(itinerary.targets, Aim::Share(stage.share), &[]));
         tasks.push(Task::FrontDoor(stage.share));
         match (position == last, stage.share) {
             (true, Percent::ALL) => {
-                tasks.push(Task::Quiet);
-                tasks.extend(write_all(itinerary.targets, Aim::Settle(stage.share), &[]));
-                tasks.push(Task::Enter(Phase::Soaking));
-                if itinerary.is_rollback {
-                    tasks.push(Task::ScaleDown);
-                }
+                let settled = write_all(itinerary.targets, Aim::Settle(stage.share), &[]);
+                tasks.extend(arrival(course, *stage, settled));
             }
             (true | false, _) => {
                 tasks.extend([Task::Enter(Phase::Holding(stage.index)), Task::Hold])
@@ -392,26 +438,51 @@ fn forward_tasks(itinerary: &Itinerary) -> Vec<Task> {
     tasks
 }
 
-fn back_tasks(targets: usize, foreign: &[usize]) -> Vec<Task> {
+/// What follows once the taking side has all of the traffic.
+fn arrival(course: Course, stage: StagePlan, settled: Vec<Task>) -> Vec<Task> {
+    let (quiet, end) = match course {
+        Course::Takeover => (Task::Quiet, vec![Task::Enter(Phase::Soaking)]),
+        // Its pods end while they are updated, so nothing may be in flight to them.
+        Course::Canary => (
+            Task::RequireQuiet,
+            vec![Task::Enter(Phase::Holding(stage.index)), Task::Hold],
+        ),
+        // Floors of autoscalers that were raised on the way.
+        Course::Promotion | Course::Rollback => (
+            Task::Quiet,
+            vec![Task::Enter(Phase::Soaking), Task::ScaleDown],
+        ),
+    };
+    [vec![quiet], settled, end].concat()
+}
+
+fn back_tasks(targets: usize, foreign: &[usize], refuge: Refuge) -> Vec<Task> {
     if targets > 0 && foreign.len() == targets {
         // Nothing is left that we may write.
         return vec![Task::Enter(Phase::NeedsPerson)];
     }
+    let (move_all, settle) = match refuge {
+        Refuge::Before => (Aim::Return, Aim::Restore),
+        Refuge::Canary => (Aim::Share(Percent::ALL), Aim::Settle(Percent::ALL)),
+    };
     let mut tasks = vec![
         Task::Enter(Phase::Reverting),
         Task::ScaleUp,
         Task::Capacity(Percent::ALL),
     ];
     tasks.extend(write_all(targets, Aim::Prepare, foreign));
-    tasks.extend(write_all(targets, Aim::Return, foreign));
+    tasks.extend(write_all(targets, move_all, foreign));
     tasks.push(Task::FrontDoor(Percent::ALL));
     tasks.push(Task::Quiet);
-    tasks.extend(write_all(targets, Aim::Restore, foreign));
-    if foreign.is_empty() {
-        tasks.extend([Task::ScaleDown, Task::Enter(Phase::RolledBack)]);
-    } else {
+    tasks.extend(write_all(targets, settle, foreign));
+    match (foreign.is_empty(), refuge) {
+        (true, Refuge::Before) => {
+            tasks.extend([Task::ScaleDown, Task::Enter(Phase::RolledBack)]);
+        }
+        // The main workload is undone next, so its side is no end.
+        (true, Refuge::Canary) => {}
         // Somebody else's routing may still use the new side, so its pods stay.
-        tasks.push(Task::Enter(Phase::NeedsPerson));
+        (false, _) => tasks.push(Task::Enter(Phase::NeedsPerson)),
     }
     tasks
 }
@@ -486,7 +557,7 @@ mod tests {
             reached: None,
             has_old_side: true,
             has_moved: false,
-            is_rollback: false,
+            course: Course::Takeover,
         }
     }
 
@@ -549,6 +620,128 @@ mod tests {
         assert_eq!(holds, 2);
         assert!(done.contains(&Task::Enter(Phase::Holding(2))));
         assert!(!done.contains(&Task::Enter(Phase::Soaking)));
+    }
+
+    fn with(course: Course, shares: &[u32]) -> Itinerary {
+        Itinerary {
+            course,
+            has_moved: course == Course::Promotion,
+            ..itinerary(1, shares)
+        }
+    }
+
+    #[test]
+    fn a_canary_with_all_of_the_traffic_holds_until_its_main_workload_is_quiet_and_updated() {
+        let (done, ending) = run(
+            &mut Machine::forward(&with(Course::Canary, &[50, 100])),
+            None,
+        );
+        assert_eq!(ending, Ending::Done);
+        let end = [
+            Task::RequireQuiet,
+            Task::Write {
+                target: 0,
+                aim: Aim::Settle(Percent::ALL),
+            },
+            Task::Confirm(Aim::Settle(Percent::ALL)),
+            Task::Enter(Phase::Holding(2)),
+            Task::Hold,
+        ];
+        assert!(done.ends_with(&end), "{done:?}");
+        assert!(!done.contains(&Task::Enter(Phase::Soaking)));
+        // Whatever it fails on, the version before is still there to go back to.
+        for failed in 2..done.len() {
+            let mut machine = Machine::forward(&with(Course::Canary, &[50, 100]));
+            let (_, ending) = run(&mut machine, Some((failed, TroubleKind::Gate)));
+            assert!(
+                matches!(ending, Ending::Reverted(_)),
+                "{failed}: {ending:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_main_workload_takes_over_in_the_full_order_and_is_watched_then() {
+        let (done, ending) = run(
+            &mut Machine::forward(&with(Course::Promotion, &[100])),
+            None,
+        );
+        let all = Percent::ALL;
+        let write = |aim| Task::Write { target: 0, aim };
+        assert_eq!(ending, Ending::Done);
+        assert_eq!(
+            done,
+            [
+                Task::ScaleUp,
+                Task::Capacity(all),
+                write(Aim::Prepare),
+                Task::Confirm(Aim::Prepare),
+                write(Aim::Share(all)),
+                Task::Confirm(Aim::Share(all)),
+                Task::FrontDoor(all),
+                Task::Quiet,
+                write(Aim::Settle(all)),
+                Task::Confirm(Aim::Settle(all)),
+                Task::Enter(Phase::Soaking),
+                Task::ScaleDown,
+            ]
+        );
+    }
+
+    #[test]
+    fn a_takeover_that_fails_brings_everything_to_the_canary_and_ends_nothing() {
+        let (forward, _) = run(
+            &mut Machine::forward(&with(Course::Promotion, &[100])),
+            None,
+        );
+        for failed in 0..forward.len() {
+            let mut machine = Machine::forward(&with(Course::Promotion, &[100]));
+            let (done, ending) = run(&mut machine, Some((failed, TroubleKind::Remote)));
+            assert!(
+                matches!(ending, Ending::ThroughCanary(Some(_))),
+                "{ending:?}"
+            );
+            assert!(!done.contains(&Task::Enter(Phase::RolledBack)), "{failed}");
+            let restores = |task: &Task| {
+                matches!(
+                    task,
+                    Task::Write {
+                        aim: Aim::Return | Aim::Restore,
+                        ..
+                    }
+                )
+            };
+            assert!(!done.iter().any(restores), "{failed}: {done:?}");
+        }
+        let again = Itinerary {
+            stages: Vec::new(),
+            reached: Some(Percent::ALL),
+            ..with(Course::Promotion, &[])
+        };
+        let failed = Some((0, TroubleKind::Gate));
+        let (_, ending) = run(&mut Machine::forward(&again), failed);
+        assert!(
+            matches!(ending, Ending::ThroughCanary(Some(_))),
+            "{ending:?}"
+        );
+    }
+
+    #[test]
+    fn an_ordered_way_back_through_the_canary_ends_on_it_with_the_main_workload_quiet() {
+        let (done, ending) = run(&mut Machine::back(1, Refuge::Canary), None);
+        assert_eq!(ending, Ending::ThroughCanary(None));
+        assert_eq!(done[0], Task::Enter(Phase::Reverting));
+        assert_eq!(done[1], Task::ScaleUp);
+        let place = |task: &Task| done.iter().position(|done| done == task);
+        assert!(place(&Task::Confirm(Aim::Share(Percent::ALL))) < place(&Task::Quiet));
+        assert!(!done.contains(&Task::ScaleDown));
+        let failed = Some((4, TroubleKind::Gate));
+        let (_, ending) = run(&mut Machine::back(1, Refuge::Canary), failed);
+        assert!(matches!(ending, Ending::Stuck { .. }), "{ending:?}");
+        let foreign = Some((4, TroubleKind::Foreign { target: 0 }));
+        let (done, ending) = run(&mut Machine::back(2, Refuge::Canary), foreign);
+        assert_eq!(done.last(), Some(&Task::Enter(Phase::NeedsPerson)));
+        assert!(matches!(ending, Ending::NeedsPerson(_)), "{ending:?}");
     }
 
     #[test]
@@ -642,7 +835,7 @@ mod tests {
 
     #[test]
     fn a_foreign_edit_on_the_way_back_stops_that_target_only() {
-        let mut machine = Machine::back(2);
+        let mut machine = Machine::back(2, Refuge::Before);
         let (done, ending) = run(&mut machine, Some((3, TroubleKind::Foreign { target: 0 })));
         assert!(done.contains(&Task::Write {
             target: 1,
@@ -730,6 +923,9 @@ mod tests {
             targets in 1_usize..4,
             shares in prop::sample::subsequence(vec![1_u32, 10, 25, 50, 75, 100], 1..6),
             fail_at in prop::option::of((0_usize..80, 0_usize..4)),
+            course in prop::sample::select(vec![
+                Course::Takeover, Course::Canary, Course::Promotion, Course::Rollback,
+            ]),
         ) {
             let kinds = |choice: usize| match choice {
                 0 => TroubleKind::Gate,
@@ -737,7 +933,8 @@ mod tests {
                 2 => TroubleKind::Foreign { target: 0 },
                 _ => TroubleKind::Replaced,
             };
-            let mut machine = Machine::forward(&itinerary(targets, &shares));
+            let planned = Itinerary { course, ..itinerary(targets, &shares) };
+            let mut machine = Machine::forward(&planned);
             let (done, _) = run(&mut machine, fail_at.map(|(index, choice)| (index, kinds(choice))));
             let failed = fail_at.map(|(index, _)| index);
             for (index, task) in done.iter().enumerate() {
@@ -748,13 +945,13 @@ mod tests {
                         prop_assert!(prepared.is_some_and(|at| Some(at) != failed));
                     }
                     Task::Write { aim: Aim::Settle(_) | Aim::Restore, .. } | Task::ScaleDown => {
-                        prop_assert!(before.contains(&Task::Quiet));
+                        prop_assert!(before.contains(&Task::Quiet) || before.contains(&Task::RequireQuiet));
                     }
                     Task::Write { aim: Aim::Prepare, .. } => {
                         prop_assert!(before.iter().any(|task| matches!(task, Task::Capacity(_))));
                     }
                     Task::Enter(_) | Task::ScaleUp | Task::Capacity(_) | Task::Confirm(_)
-                    | Task::FrontDoor(_) | Task::Hold | Task::Quiet => {}
+                    | Task::FrontDoor(_) | Task::Hold | Task::Quiet | Task::RequireQuiet => {}
                 }
             }
         }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::testing::{at, claimed_by, entered, id, record, record_of};
-use crate::{Chain, DeploymentResult};
+use crate::{Chain, DeploymentResult, SideState};
 
 fn finish(record: &mut DeploymentRecord, verdict: Verdict, seconds: i64) {
     let result = DeploymentResult {
@@ -43,6 +43,22 @@ fn what_is_live_follows_the_traffic_and_what_is_good_follows_success() {
     assert_eq!(application.active, None);
     assert_eq!(application.index[0].verdict, Some(Verdict::Succeeded));
     application.validate().unwrap();
+}
+
+#[test]
+fn a_canary_hands_its_traffic_back_to_the_main_workload_which_is_what_is_live() {
+    let mut deployment = record(Chain::Canary);
+    let side = |side| Some(SideState::new(side));
+    deployment.sides.from = side(Side::Stable);
+    deployment.sides.to = side(Side::Canary);
+    let mut application = claimed_by(&deployment);
+    for (phase, second) in [(Phase::Switching(1), 1), (Phase::Promoting, 2)] {
+        entered(&mut deployment, phase, second);
+        assert!(!application.follow(&deployment));
+    }
+    entered(&mut deployment, Phase::Soaking, 3);
+    assert!(application.follow(&deployment));
+    assert_eq!(application.live.as_ref().unwrap().side, Side::Stable);
 }
 
 #[test]

@@ -252,3 +252,19 @@ fn only_a_canary_has_a_main_workload_to_promote() {
         assert_eq!(record.validate().is_ok(), is_canary, "{chain}");
     }
 }
+
+#[test]
+fn a_main_workload_counts_as_updated_from_the_first_write_until_it_is_undone() {
+    let mut canary = record(Chain::Canary);
+    let seen = [
+        None,
+        Some(Promotion::Begun),
+        Some(Promotion::Done),
+        Some(Promotion::Undone),
+    ]
+    .map(|promotion| {
+        canary.promotion = promotion;
+        canary.has_promoted()
+    });
+    assert_eq!(seen, [false, true, true, false]);
+}

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use switchyard_cluster::endpoints::Warning;
+use switchyard_record::Chain;
 
+use super::scaling::recorded_size;
 use super::{Engine, Front, Stop};
 use crate::capacity::{Baseline, Demand, pods_needed};
 use crate::machine::Direction;
@@ -18,8 +20,9 @@ impl Engine<'_> {
         let snapshot = self.scene.now();
         for index in self.own() {
             let pods = self.fronts[index].views.giving.pods(&snapshot).all;
+            let found = self.found_with(&self.fronts[index])?;
             let front = &mut self.fronts[index];
-            front.baseline = front.baseline.max(pods);
+            front.baseline = front.baseline.max(pods).max(found);
         }
         self.say_warnings(&snapshot);
         let wanted = match self.direction {
@@ -44,6 +47,23 @@ impl Engine<'_> {
             self.progress(problem);
             self.tick().await?;
         }
+    }
+
+    /// Pods that the giving side of a canary deployment was found with. An autoscaler may have
+    /// taken some of them away since, for it has carried less and less.
+    fn found_with(&self, front: &Front) -> Result<u32, Stop> {
+        let record = self.session.record()?;
+        if record.chain != Chain::Canary {
+            return Ok(0);
+        }
+        let giving = &front.roles.giving;
+        let recorded = record.sides.from.iter().chain(&record.sides.to);
+        let own = recorded.filter(|side| side.side == giving.side);
+        let sizes = own
+            .flat_map(|side| &side.workloads)
+            .filter(|workload| workload.workload.name == giving.service)
+            .map(recorded_size);
+        Ok(sizes.max().unwrap_or(0))
     }
 
     /// Ready pods that a side needs for a share on this target.

@@ -164,7 +164,7 @@ pub fn roles_of(
     let mut own_services: BTreeSet<String> = Slot::ALL
         .iter()
         .map(|slot| target.backend(Side::Slot(*slot)))
-        .chain([target.backend(Side::Unslotted)])
+        .chain([Side::Unslotted, Side::Canary].map(|side| target.backend(side)))
         .collect();
     own_services.extend([target.backend(sides.taking), target.backend(sides.giving)]);
     Roles {

@@ -129,6 +129,22 @@ impl Engine<'_> {
         }
     }
 
+    /// As [`Engine::quiet`], where what comes next would cut requests off.
+    pub(crate) async fn require_quiet(&mut self) -> Result<(), Stop> {
+        self.quiet().await?;
+        let quiet = self.state.quiet.as_ref();
+        if quiet.is_some_and(Quiet::allows_scaling_down) {
+            return Ok(());
+        }
+        Err(Stop::gate(
+            format!(
+                "requests to side `{}` still end although no traffic is sent to it: its update would cut them off",
+                self.sides.giving
+            ),
+            Some("say with `longest-request` how long a request may take"),
+        ))
+    }
+
     /// URLs of API and metrics are given in the same order and may differ in their host; pods are
     /// known by name.
     fn put_together<A, B>(

@@ -8,7 +8,7 @@ use switchyard_cluster::workloads::WorkloadRef;
 use switchyard_cluster::{Cluster, Deadline};
 use switchyard_record::{
     JournalEntry, LiveTarget, ObjectRef, Outcome, PlannedMutation, Projection, Raised, Session,
-    Settlement, SideState, WorkloadState, outcomes,
+    Settlement, Side, SideState, WorkloadState, outcomes,
 };
 
 use super::{Engine, Stop, with_causes};
@@ -86,30 +86,25 @@ impl Engine<'_> {
     fn sizes_wanted(&self) -> Result<Vec<(WorkloadState, i32)>, Stop> {
         let taking = self.side_state(Turn::Taking)?;
         let workloads = taking.map(|side| side.workloads).unwrap_or_default();
-        let wanted = |workload: &WorkloadState| {
-            let replicas = workload
-                .replicas
-                .unwrap_or(1)
-                .max(workload.hpa_min.unwrap_or(0));
-            i32::try_from(replicas).unwrap_or(i32::MAX)
-        };
+        let giving = self.side_state(Turn::Giving)?;
         Ok(workloads
             .into_iter()
-            .map(|workload| (workload.clone(), wanted(&workload)))
+            .map(|workload| {
+                let wanted = full_size(&workload, giving.as_ref());
+                (workload, i32::try_from(wanted).unwrap_or(i32::MAX))
+            })
             .filter(|(_, size)| *size > 0)
             .collect())
     }
 
     fn side_state(&self, turn: Turn) -> Result<Option<SideState>, Stop> {
         let sides = &self.session.record()?.sides;
-        Ok(match (turn, self.direction) {
-            (Turn::Taking, Direction::Forward) | (Turn::Giving, Direction::Back) => {
-                sides.to.clone()
-            }
-            (Turn::Giving, Direction::Forward) | (Turn::Taking, Direction::Back) => {
-                sides.from.clone()
-            }
-        })
+        let side = match turn {
+            Turn::Taking => self.sides.taking,
+            Turn::Giving => self.sides.giving,
+        };
+        let mut recorded = sides.from.iter().chain(&sides.to);
+        Ok(recorded.find(|known| known.side == side).cloned())
     }
 
     async fn size_of(&self, workload: &WorkloadRef) -> Result<ScaleState, Stop> {
@@ -309,6 +304,28 @@ fn is_final(entry: &JournalEntry, outcome: Outcome, fence: u64) -> bool {
     outcome != Outcome::NotApplied || entry.fence < fence
 }
 
+/// The pods that a workload is to have where all of the traffic goes to its side. Pure.
+///
+/// A canary was found with the few pods of its first share: all of it needs as many as the main
+/// workload had, which it is named after.
+fn full_size(workload: &WorkloadState, giving: Option<&SideState>) -> u32 {
+    let main = giving.filter(|giving| giving.side == Side::Stable);
+    let counterpart = main.and_then(|main| {
+        let mut workloads = main.workloads.iter();
+        workloads.find(|main| {
+            main.workload.kind == workload.workload.kind
+                && Side::Canary.object_name(&main.workload.name) == workload.workload.name
+        })
+    });
+    recorded_size(workload).max(counterpart.map_or(0, recorded_size))
+}
+
+/// The pods that a workload was found with.
+pub(crate) fn recorded_size(workload: &WorkloadState) -> u32 {
+    let replicas = workload.replicas.unwrap_or(1);
+    replicas.max(workload.hpa_min.unwrap_or(0))
+}
+
 /// An autoscaler's ceiling may have been lowered since the size was written down; more than it
 /// allows cannot be had.
 fn within_ceiling(wanted: i32, state: &ScaleState) -> i32 {
@@ -360,6 +377,41 @@ pub(crate) fn workload_ref(object: &ObjectRef) -> Option<WorkloadRef> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn side(side: Side, name: &str, replicas: u32, hpa_min: Option<u32>) -> SideState {
+        let workload = WorkloadState {
+            workload: ObjectRef::namespaced("apps/v1", "Deployment", "shop", name),
+            uid: None,
+            revision: None,
+            replicas: Some(replicas),
+            hpa_min,
+        };
+        SideState {
+            workloads: vec![workload],
+            ..SideState::new(side)
+        }
+    }
+
+    #[test]
+    fn a_canary_that_is_to_take_everything_gets_the_size_of_the_main_workload() {
+        let canary = side(Side::Canary, "web-canary", 1, None);
+        let canary = &canary.workloads[0];
+        let main = side(Side::Stable, "web", 3, Some(4));
+        assert_eq!(full_size(canary, Some(&main)), 4);
+        let other = side(Side::Stable, "api", 9, None);
+        assert_eq!(full_size(canary, Some(&other)), 1);
+        assert_eq!(full_size(canary, None), 1);
+    }
+
+    #[test]
+    fn the_side_that_was_there_before_gets_the_size_that_it_had() {
+        let main = side(Side::Stable, "web", 3, None);
+        let canary = side(Side::Canary, "web-canary", 7, None);
+        assert_eq!(full_size(&main.workloads[0], Some(&canary)), 3);
+        let blue = side(Side::BLUE, "web-blue", 2, Some(3));
+        let green = side(Side::GREEN, "web-green", 5, None);
+        assert_eq!(full_size(&blue.workloads[0], Some(&green)), 3);
+    }
 
     #[test]
     fn a_size_of_ours_without_an_answer_is_not_called_unwritten_while_it_can_still_arrive() {
