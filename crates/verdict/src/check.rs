@@ -95,8 +95,8 @@ pub enum Unit {
     Plain,
     /// A time.
     Seconds,
-    /// A share of a hundred.
-    Percent,
+    /// A share, 0 to 1, shown as a percentage.
+    Share,
 }
 
 impl Unit {
@@ -106,7 +106,7 @@ impl Unit {
             Self::Plain => round(value),
             Self::Seconds if value.abs() < 10.0 => format!("{} ms", round(value * 1000.0)),
             Self::Seconds => format!("{} s", round(value)),
-            Self::Percent => format!("{} %", round(value)),
+            Self::Share => percent(value),
         }
     }
 }
@@ -182,6 +182,18 @@ pub enum Rule {
         /// Requests before anything is judged.
         min_requests: u64,
     },
+}
+
+impl Rule {
+    /// Whether it is about times, in seconds.
+    #[must_use]
+    pub fn is_in_seconds(&self) -> bool {
+        match self {
+            Self::Latency { .. } => true,
+            Self::Value { unit, .. } => *unit == Unit::Seconds,
+            Self::Health | Self::Rate { .. } => false,
+        }
+    }
 }
 
 /// What one look measured.
@@ -314,6 +326,19 @@ impl Check {
     #[must_use]
     pub fn last(&self) -> Option<&Judgement> {
         self.last.as_ref()
+    }
+
+    /// Whether it fails at this moment: some breaches are mended.
+    #[must_use]
+    pub fn is_failing(&self) -> bool {
+        let last = self.last.as_ref();
+        last.is_some_and(|judgement| judgement.verdict == Verdict::Fail)
+    }
+
+    /// What it asks.
+    #[must_use]
+    pub fn rule(&self) -> &Rule {
+        &self.rule
     }
 
     /// Takes what a look measured.

@@ -22,7 +22,7 @@ mod numbers;
 pub mod ranks;
 pub mod rates;
 
-pub use check::{Check, Conclusion, Judgement, Measurement, Policies, Rule, Verdict};
+pub use check::{Check, Conclusion, Judgement, Measurement, Policies, Policy, Rule, Verdict};
 pub use decision::{Action, Concern, Decision, Failing, Ordered, Thresholds, decide};
 pub use evidence::{Evidence, RELEASE_ALPHA, test_alpha};
 pub use rates::Count;

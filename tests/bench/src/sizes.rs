@@ -6,10 +6,11 @@ use crate::Bench;
 use crate::table::Figure;
 
 /// Each binary, and the mebibytes that it may have.
-const BINARIES: [(&str, f64); 6] = [
+const BINARIES: [(&str, f64); 7] = [
     ("rollout", 7.0),
     ("health-wait", 7.0),
     ("traffic-switch", 7.0),
+    ("release-watch", 7.0),
     ("notify", 7.0),
     ("oidc-login", 5.0),
     ("migrate-gate", 10.0),

@@ -16,7 +16,7 @@ use serde_json::Value;
 use switchyard_runner::values;
 
 pub use judge::{Answer, judge};
-pub use run::{CheckReport, Checker, probe, probe_pod, probe_url};
+pub use run::{CheckReport, Checker, probe, probe_outside, probe_pod, probe_url};
 pub use status::StatusSet;
 pub use target::CheckTarget;
 

@@ -197,17 +197,9 @@ pub async fn probe(
     attempt: u32,
     deadline: Deadline,
 ) -> Result<Answer, String> {
-    let (target, _) = match &check.target {
-        CheckTarget::Url(url) => {
-            let mut request = switchyard_http::Request::new(check.method.clone(), url.clone())
-                .repeat(Repeat::Never)
-                .within(check.max_time);
-            for (name, value) in &check.headers {
-                request = request.header(name.clone(), value.clone());
-            }
-            return probe_url(http, &request).await;
-        }
-        CheckTarget::InCluster { target, path } => (target, path),
+    let target = match &check.target {
+        CheckTarget::Url(_) => return probe_outside(http, check).await,
+        CheckTarget::InCluster { target, .. } => target,
     };
     let pods = cluster.pod_ports(target, deadline.at_most(Duration::from_secs(15)));
     let pods = pods.await.map_err(|error| error.to_string())?;
@@ -216,6 +208,23 @@ pub async fn probe(
         Some(pod) => probe_pod(cluster, check, pod).await,
         None => Err("no pod is ready".to_owned()),
     }
+}
+
+/// Sends one request of a check to its URL, where it has one.
+///
+/// # Errors
+/// Words for why there is no answer.
+pub async fn probe_outside(http: &Client, check: &Check) -> Result<Answer, String> {
+    let CheckTarget::Url(url) = &check.target else {
+        return Err("the check has no URL".to_owned());
+    };
+    let mut request = switchyard_http::Request::new(check.method.clone(), url.clone())
+        .repeat(Repeat::Never)
+        .within(check.max_time);
+    for (name, value) in &check.headers {
+        request = request.header(name.clone(), value.clone());
+    }
+    probe_url(http, &request).await
 }
 
 /// Sends a request to a URL and takes its time.

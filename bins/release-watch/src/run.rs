@@ -1,0 +1,262 @@
+//! One run of the program: connections, the record, the watch, and what is told of it.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use switchyard_cluster::Deadline;
+use switchyard_deployment::{Connection, Recorder, connect};
+use switchyard_health::access::{Needs, require_access};
+use switchyard_health::connection::http_client;
+use switchyard_health::version::VersionRule;
+use switchyard_http::{Client, ClientSettings, ProxySettings};
+use switchyard_prometheus::{Credentials, Prometheus};
+use switchyard_record::{Evidence, EvidenceLevel, Verification};
+use switchyard_runner::{Context, Failure, Kind, Signal};
+use switchyard_verdict::{Verdict, test_alpha};
+use zeroize::Zeroizing;
+
+use crate::ask::Asker;
+use crate::chart;
+use crate::inputs::ReleaseWatch;
+use crate::plan::{Planned, Source, measuring_limit, plan, target, watches_pods};
+use crate::pods::{BEGIN_LIMIT, Pods};
+use crate::report::Report;
+use crate::running::{Means, Running};
+use crate::samples::Samples;
+use crate::watch::{Outcome, Watch};
+
+const PRODUCT: &str = "switchyard-release-watch";
+
+/// Runs the program.
+///
+/// # Errors
+/// The verdict, and whatever keeps it from being reached.
+pub(crate) async fn run(inputs: ReleaseWatch, context: &Context) -> Result<(), Failure> {
+    let started = Instant::now();
+    let mut report = Report::default();
+    match execute(&inputs, context, &mut report).await {
+        Ok(outcome) => report.conclude(&outcome, started, context),
+        Err(failure) => Err(report.conclude_failed(failure, started, context)),
+    }
+}
+
+async fn execute(
+    inputs: &ReleaseWatch,
+    context: &Context,
+    report: &mut Report,
+) -> Result<Outcome, Failure> {
+    // The inputs are judged before anything is reached; the namespace of a kubeconfig's context comes later.
+    let namespace = inputs.deployment.namespace.clone();
+    plan(inputs, namespace.as_deref().unwrap_or("default"))?;
+    let connection = if needs_cluster(inputs) {
+        Some(connect(&inputs.deployment, &context.environment).await?)
+    } else {
+        None
+    };
+    let named = connection
+        .as_ref()
+        .map(|one| one.cluster.namespace().to_owned());
+    let planned = plan(inputs, named.or(namespace).as_deref().unwrap_or("default"))?;
+    let http = http_client(PRODUCT, context, inputs.request_timeout)?;
+    let asker = asker(inputs, context)?;
+    let mut samples = Samples::create(&folder(inputs, context))?;
+    report.evidence = Some(samples.path());
+    let (mut recorder, pods) = match &connection {
+        Some(connection) => tokio::select! {
+            begun = begin(inputs, &planned, connection, context) => begun?,
+            signal = context.cancel.cancelled() => return Err(cancelled(signal)),
+        },
+        None => (Recorder::none(), None),
+    };
+    let version = VersionRule {
+        header: inputs.version_header.clone(),
+        expected: inputs.expect_version.clone(),
+    };
+    let means = Means {
+        cluster: connection.as_ref().map(|connection| &connection.cluster),
+        http: &http,
+        asker: asker.as_ref(),
+        version: &version,
+        limit: measuring_limit(inputs),
+    };
+    let mut watch = Watch::new(
+        inputs,
+        &context.console,
+        means,
+        (running(planned), pods),
+        &mut samples,
+    );
+    let stop = recorder.ordered_to_stop();
+    let ended = tokio::select! {
+        ended = watch.run() => ended,
+        order = stop => Err(order),
+        signal = context.cancel.cancelled() => Err(cancelled(signal)),
+    };
+    report.take_checks(&watch.running);
+    if let (Ok(outcome), Some(pods)) = (&ended, &watch.pods)
+        && outcome.because_of.as_deref() == Some(crate::plan::PODS)
+    {
+        report.diagnoses = pods.diagnoses().await;
+    }
+    let probed = watch.probed();
+    let ended = match ended {
+        Ok(outcome) => {
+            let written = write_down(&mut recorder, &outcome, probed, context).await;
+            written.map(|()| outcome)
+        }
+        Err(failure) => Err(failure),
+    };
+    recorder.close().await;
+    draw(&samples, report, context);
+    ended
+}
+
+fn needs_cluster(inputs: &ReleaseWatch) -> bool {
+    let in_cluster = |one: &crate::written::Written| match &one.ask {
+        crate::written::Ask::Http(check) => check.target.in_cluster().is_some(),
+        crate::written::Ask::Value { .. } | crate::written::Ask::Counts { .. } => false,
+    };
+    watches_pods(inputs)
+        || inputs.deployment.application.is_some()
+        || inputs.deployment.deployment_id.is_some()
+        || inputs.checks.0.iter().any(in_cluster)
+}
+
+/// Each test gets its part of what a release may be wrongly rolled back for.
+fn running(planned: Vec<Planned>) -> Vec<Running> {
+    let rules: Vec<_> = planned.iter().map(|one| one.rule.clone()).collect();
+    let running = planned.into_iter().map(|one| {
+        let alpha = test_alpha(&one.rule, &rules);
+        Running::new(one, alpha)
+    });
+    running.collect()
+}
+
+async fn begin(
+    inputs: &ReleaseWatch,
+    planned: &[Planned],
+    connection: &Connection,
+    context: &Context,
+) -> Result<(Recorder, Option<Pods>), Failure> {
+    let target = target(inputs);
+    let targets = planned.iter().filter_map(|one| match &one.source {
+        Source::Http(check) => Some(check.target.in_cluster()?.0),
+        Source::Pods | Source::FrontDoor(_) | Source::Value { .. } | Source::Counts { .. } => None,
+    });
+    let needs = Needs {
+        workloads: &target.workloads,
+        by_selector: target.selector.is_some(),
+        targets: targets.collect(),
+    };
+    require_access(&connection.cluster, &needs, Deadline::after(BEGIN_LIMIT)).await?;
+    let mut recorder = Recorder::open(&inputs.deployment, connection, context).await?;
+    let begun = async {
+        recorder.soak(context).await?;
+        if !watches_pods(inputs) {
+            return Ok(None);
+        }
+        let pods = Pods::begin(&connection.cluster, target.clone(), inputs.log_lines).await?;
+        Ok(Some(pods))
+    };
+    match begun.await {
+        Ok(pods) => Ok((recorder, pods)),
+        Err(failure) => {
+            recorder.close().await;
+            Err(failure)
+        }
+    }
+}
+
+fn asker(inputs: &ReleaseWatch, context: &Context) -> Result<Option<Asker>, Failure> {
+    let Some(url) = &inputs.prometheus_url else {
+        return Ok(None);
+    };
+    let mut settings = ClientSettings::new(PRODUCT, env!("CARGO_PKG_VERSION"));
+    settings.attempt_timeout = inputs.query_timeout;
+    settings.total_timeout = inputs.query_timeout;
+    settings.first_pause = Duration::from_millis(250);
+    settings.extra_ca.clone_from(&inputs.extra_ca);
+    let environment = &context.environment;
+    settings.proxy = ProxySettings::from_lookup(|name| environment.get(name).map(str::to_owned));
+    let client = Client::new(&settings).map_err(Failure::input)?;
+    let secret = |text: &str| Zeroizing::new(text.to_owned());
+    let credentials = match (
+        &inputs.prometheus_token,
+        &inputs.prometheus_user,
+        &inputs.prometheus_password,
+    ) {
+        (Some(token), _, _) => Credentials::Bearer(secret(token.expose())),
+        (None, Some(user), Some(password)) => Credentials::Basic {
+            user: user.clone(),
+            password: secret(password.expose()),
+        },
+        (None, _, _) => Credentials::None,
+    };
+    Ok(Some(Asker {
+        prometheus: Prometheus::new(client, &url.0, credentials, inputs.query_timeout),
+        max_age: inputs.max_age,
+    }))
+}
+
+/// A folder of this watch's own: a job may watch several times.
+fn folder(inputs: &ReleaseWatch, context: &Context) -> PathBuf {
+    if let Some(folder) = &inputs.folder {
+        return folder.clone();
+    }
+    let temporary = context.environment.get("RUNNER_TEMP");
+    let parent = temporary.map_or_else(std::env::temp_dir, PathBuf::from);
+    let now = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S%3f");
+    parent.join(format!("release-watch-{now}"))
+}
+
+fn cancelled(signal: Signal) -> Failure {
+    let text = format!("{} while watching; nothing was changed", signal.name());
+    Failure::message(Kind::Cancelled(signal), text)
+}
+
+async fn write_down(
+    recorder: &mut Recorder,
+    outcome: &Outcome,
+    (probes, lost): (u64, u64),
+    context: &Context,
+) -> Result<(), Failure> {
+    let verification = match outcome.verdict {
+        Verdict::Pass => Verification::Verified,
+        Verdict::Fail => Verification::Pending,
+        Verdict::NoData | Verdict::Error => Verification::Unverifiable,
+    };
+    let evidence = |at| Evidence {
+        at,
+        step: "watch".to_owned(),
+        verification,
+        level: (probes > 0).then_some(EvidenceLevel::FrontDoor),
+        probes,
+        lost,
+        bound: bound(probes, lost),
+        replicas: None,
+    };
+    recorder.evidence(evidence, context).await
+}
+
+/// An upper bound of the share of lost requests at 95 % confidence, when none was lost: 3/N.
+fn bound(probes: u64, lost: u64) -> Option<f64> {
+    #[expect(clippy::cast_precision_loss, reason = "counts of a watch are small")]
+    let probes = probes as f64;
+    (lost == 0 && probes > 0.0).then(|| (3.0 / probes).min(1.0))
+}
+
+/// A chart that cannot be drawn is warned of: it decides nothing.
+fn draw(samples: &Samples, report: &mut Report, context: &Context) {
+    if samples.points().is_empty() {
+        return;
+    }
+    let path = samples.folder().join("chart.svg");
+    match std::fs::write(&path, chart::svg(samples.points())) {
+        Ok(()) => report.chart = Some(path),
+        Err(cause) => {
+            let text = format!("the chart could not be written: {cause}");
+            context.console.warning(crate::report::TITLE, text);
+        }
+    }
+    report.mermaid = Some(chart::mermaid(samples.points()));
+}

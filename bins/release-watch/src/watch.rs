@@ -1,0 +1,467 @@
+//! The watching itself: look after look, and at once when the cluster's own watch reports something. What it ends with
+//! is data; outputs and records are written elsewhere.
+
+use std::time::{Duration, Instant};
+
+use futures::{StreamExt, stream};
+use jiff::Timestamp;
+use switchyard_runner::{Console, Failure, values};
+use switchyard_verdict::{
+    Action, Conclusion, Decision, Judgement, Measurement, Ordered, Thresholds, Verdict, decide,
+};
+
+use crate::front_door::{Probes, probe};
+use crate::inputs::ReleaseWatch;
+use crate::plan::{Source, measuring_limit};
+use crate::pods::Pods;
+use crate::running::{Means, Raw, Running, measure};
+use crate::samples::{Moment, Samples};
+
+/// Checks measured at the same time.
+const CONCURRENCY: usize = 8;
+
+/// A watch under way.
+pub(crate) struct Watch<'run> {
+    pub(crate) inputs: &'run ReleaseWatch,
+    pub(crate) console: &'run Console,
+    pub(crate) means: Means<'run>,
+    pub(crate) pods: Option<Pods>,
+    pub(crate) running: Vec<Running>,
+    pub(crate) samples: &'run mut Samples,
+    ordered: Ordered,
+    started: Instant,
+    look: u32,
+    probes: u64,
+    lost: u64,
+}
+
+/// How a watch ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    pub(crate) verdict: Verdict,
+    pub(crate) action: Action,
+    pub(crate) reason: String,
+    /// The check that decided it.
+    pub(crate) because_of: Option<String>,
+}
+
+impl<'run> Watch<'run> {
+    /// A watch that has not begun.
+    pub(crate) fn new(
+        inputs: &'run ReleaseWatch,
+        console: &'run Console,
+        means: Means<'run>,
+        (running, pods): (Vec<Running>, Option<Pods>),
+        samples: &'run mut Samples,
+    ) -> Self {
+        Self {
+            inputs,
+            console,
+            means,
+            pods,
+            running,
+            samples,
+            ordered: Ordered::default(),
+            started: Instant::now(),
+            look: 0,
+            probes: 0,
+            lost: 0,
+        }
+    }
+
+    /// Probes sent to the front door, and those without a good answer.
+    pub(crate) fn probed(&self) -> (u64, u64) {
+        (self.probes, self.lost)
+    }
+
+    /// Watches to the end, or to the first thing that must not go on.
+    ///
+    /// # Errors
+    /// What keeps it from watching at all.
+    pub(crate) async fn run(&mut self) -> Result<Outcome, Failure> {
+        self.started = Instant::now();
+        self.open().await?;
+        loop {
+            if let Some(outcome) = self.decided() {
+                return Ok(outcome);
+            }
+            let left = self.inputs.duration.saturating_sub(self.started.elapsed());
+            if left.is_zero() {
+                return Ok(self.concluded());
+            }
+            self.look += 1;
+            self.look_for(self.inputs.interval.min(left)).await?;
+        }
+    }
+
+    /// Before the first interval: health is judged, and counters say where they begin. Numbers of a window would tell of
+    /// the time before the watch.
+    async fn open(&mut self) -> Result<(), Failure> {
+        let moment = self.moment(Duration::ZERO);
+        let opens = |source: &Source| match source {
+            Source::Pods | Source::Http(_) | Source::Counts { .. } => true,
+            Source::FrontDoor(_) | Source::Value { .. } => false,
+        };
+        self.measure(moment, &Probes::default(), opens).await
+    }
+
+    async fn look_for(&mut self, span: Duration) -> Result<(), Failure> {
+        let began = Instant::now();
+        let ends = tokio::time::Instant::now() + span;
+        let (http, inputs) = (self.means.http, self.inputs);
+        let interval = async {
+            let probes = probe(http, inputs, span).await;
+            tokio::time::sleep_until(ends).await;
+            probes
+        };
+        let is_guarded = self
+            .running
+            .iter()
+            .any(|one| matches!(one.planned.source, Source::Pods) && !one.check.is_failing());
+        let probes = match &mut self.pods {
+            Some(pods) if is_guarded => tokio::select! {
+                probes = interval => Some(probes),
+                reported = pods.until_unhealthy(self.console) => {
+                    reported?;
+                    None
+                }
+            },
+            Some(_) | None => Some(interval.await),
+        };
+        let moment = self.moment(began.elapsed());
+        match probes {
+            Some(probes) => {
+                self.measure(moment, &probes, |_| true).await?;
+            }
+            None => {
+                let is_pods = |source: &Source| matches!(source, Source::Pods);
+                self.measure(moment, &Probes::default(), is_pods).await?;
+                if self.running.iter().all(|one| one.failing().is_none()) {
+                    // A breach that does not count yet: the rest of the interval is slept, not probed.
+                    tokio::time::sleep_until(ends).await;
+                }
+            }
+        }
+        self.tell(&moment);
+        Ok(())
+    }
+
+    fn moment(&self, span: Duration) -> Moment {
+        Moment {
+            at: Timestamp::now(),
+            look: self.look,
+            elapsed: self.started.elapsed().as_secs_f64(),
+            span: span.as_secs_f64().max(0.001),
+        }
+    }
+
+    /// Measures the checks that are `wanted` and judges them.
+    async fn measure(
+        &mut self,
+        moment: Moment,
+        probes: &Probes,
+        wanted: impl Fn(&Source) -> bool,
+    ) -> Result<(), Failure> {
+        let means = self.means;
+        let limit = measuring_limit(self.inputs);
+        let asked = self.running.iter().map(|one| {
+            let source = &one.planned.source;
+            let is_wanted = wanted(source);
+            let (pods, inputs) = (self.pods.as_ref(), self.inputs);
+            async move {
+                if !is_wanted {
+                    return None;
+                }
+                match source {
+                    Source::Pods => Some(Raw::Measured(match pods {
+                        Some(pods) => pods.measured(inputs.interval),
+                        None => Measurement::NoData("no workload is watched".to_owned()),
+                    })),
+                    Source::FrontDoor(view) => {
+                        let canary = inputs.expect_version.as_deref();
+                        let baseline = inputs.baseline_version.as_deref();
+                        Some(Raw::Measured(probes.measured(*view, canary, baseline)))
+                    }
+                    Source::Http(_) | Source::Value { .. } | Source::Counts { .. } => {
+                        let measured = tokio::time::timeout(limit, measure(means, source)).await;
+                        measured.unwrap_or_else(|_| {
+                            let text = format!("no answer within {}", values::show_duration(limit));
+                            Some(Raw::Measured(Measurement::Error(text)))
+                        })
+                    }
+                }
+            }
+        });
+        let asked: Vec<_> = asked.collect();
+        let raws: Vec<Option<Raw>> = stream::iter(asked).buffered(CONCURRENCY).collect().await;
+        for (one, raw) in self.running.iter_mut().zip(raws) {
+            let Some((measurement, judgement)) = raw.and_then(|raw| one.take(raw)) else {
+                continue;
+            };
+            let charts = is_charted(one);
+            let written = self.samples.judged(
+                moment,
+                (&one.planned.name, charts),
+                &measurement,
+                &judgement,
+            );
+            written.map_err(unwritten)?;
+        }
+        self.count(moment, probes)?;
+        self.samples.flush().map_err(unwritten)
+    }
+
+    fn count(&mut self, moment: Moment, probes: &Probes) -> Result<(), Failure> {
+        self.samples.probed(moment, probes).map_err(unwritten)?;
+        let lost = probes.0.iter().filter(|probe| probe.problem.is_some());
+        self.lost += lost.count() as u64;
+        self.probes += probes.0.len() as u64;
+        if let Some(problem) = probes.last_problem() {
+            self.console
+                .progress(format_args!("the last probe that failed: {problem}"));
+        }
+        Ok(())
+    }
+
+    /// What has to be done now, and whether it ends the watch.
+    fn decided(&mut self) -> Option<Outcome> {
+        let failing: Vec<_> = self.running.iter().filter_map(Running::failing).collect();
+        let thresholds: Thresholds = self.inputs.thresholds.into();
+        let decision = decide(thresholds, &failing);
+        let action = self.ordered.next(&decision, self.look, MOST_SCALE_UPS);
+        if action.says_no() {
+            return Some(self.ended_by(&decision));
+        }
+        if action != Action::None {
+            let line = self.line_of(decision.because_of.as_deref());
+            self.console
+                .warning(&format!("release-watch: {action}"), line);
+        }
+        self.cannot_judge()
+    }
+
+    fn ended_by(&self, decision: &Decision) -> Outcome {
+        Outcome {
+            verdict: Verdict::Fail,
+            action: decision.action,
+            reason: self.line_of(decision.because_of.as_deref()),
+            because_of: decision.because_of.clone(),
+        }
+    }
+
+    fn line_of(&self, name: Option<&str>) -> String {
+        let check = self.running.iter();
+        let mut check = check.filter(|one| Some(one.planned.name.as_str()) == name);
+        let last = check.next().and_then(|one| one.check.last());
+        let line = last.map_or("", |judgement| judgement.line.as_str());
+        format!("{}: {line}", name.unwrap_or_default())
+    }
+
+    /// A check that only errs says nothing, however long one waits.
+    fn cannot_judge(&self) -> Option<Outcome> {
+        let most = self.inputs.max_errors;
+        let lost = self.running.iter().find(|one| {
+            let counts = one.planned.policies.error != switchyard_verdict::Policy::Ignore;
+            counts && one.check.errors_in_a_row() >= most
+        })?;
+        let name = lost.planned.name.clone();
+        Some(Outcome {
+            verdict: Verdict::Error,
+            action: Action::None,
+            reason: format!("{} ({most} times in a row)", self.line_of(Some(&name))),
+            because_of: Some(name),
+        })
+    }
+
+    /// The end of the time: what all looks together say.
+    fn concluded(&self) -> Outcome {
+        let conclusions = self.running.iter().map(|one| {
+            let name = one.planned.name.as_str();
+            (name, one.check.conclusion())
+        });
+        let decision = self.ordered.last();
+        concluded(conclusions.collect(), &decision, self.inputs.duration)
+    }
+
+    fn tell(&self, moment: &Moment) {
+        let elapsed = moment.elapsed as u64;
+        let counts = [
+            Verdict::Pass,
+            Verdict::Fail,
+            Verdict::NoData,
+            Verdict::Error,
+        ]
+        .map(|verdict| {
+            let of_it = self.running.iter().filter_map(|one| one.check.last());
+            let count = of_it.filter(|one| one.verdict == verdict).count();
+            (count > 0).then(|| format!("{count} {verdict}"))
+        });
+        let counts: Vec<_> = counts.into_iter().flatten().collect();
+        self.console.progress(format_args!(
+            "{:02}:{:02}  {}",
+            elapsed / 60,
+            elapsed % 60,
+            counts.join(" · ")
+        ));
+        for one in &self.running {
+            if let Some(last) = one.check.last() {
+                self.console.progress(format_args!(
+                    "  {:<7} {}: {}",
+                    last.verdict, one.planned.name, last.line
+                ));
+            }
+        }
+    }
+}
+
+/// Orders for more pods that a watch gives.
+const MOST_SCALE_UPS: u32 = 3;
+
+/// Latencies of presets and of the user belong into the chart; other numbers have no common axis.
+fn is_charted(one: &Running) -> bool {
+    match &one.planned.source {
+        Source::Counts { .. } => true,
+        Source::Value { .. } => one.check.rule().is_in_seconds(),
+        Source::Pods | Source::Http(_) | Source::FrontDoor(_) => false,
+    }
+}
+
+fn unwritten(cause: std::io::Error) -> Failure {
+    let text = format!("the samples cannot be written: {cause}");
+    Failure::message(switchyard_runner::Kind::Input, text)
+        .hint("see that the disk has room, or give another `folder`")
+}
+
+/// From what the checks say to what the watch says. No data is never a pass, and a watch that judged nothing has none.
+fn concluded(
+    conclusions: Vec<(&str, Conclusion)>,
+    decision: &Decision,
+    duration: Duration,
+) -> Outcome {
+    let find = |verdict: Verdict| {
+        conclusions.iter().find_map(|(name, one)| match one {
+            Conclusion::Judged(Judgement { verdict: of, line }) if *of == verdict => {
+                Some(((*name).to_owned(), line.clone()))
+            }
+            Conclusion::Judged(_) | Conclusion::Ignored(_) => None,
+        })
+    };
+    let because = |verdict, action, (name, line): (String, String)| Outcome {
+        verdict,
+        action,
+        reason: format!("{name}: {line}"),
+        because_of: Some(name),
+    };
+    if let Some(errs) = find(Verdict::Error) {
+        return because(Verdict::Error, Action::None, errs);
+    }
+    if let Some(unseen) = find(Verdict::NoData) {
+        return because(Verdict::NoData, Action::Rollback, unseen);
+    }
+    let passed = conclusions.iter().filter(|(_, one)| match one {
+        Conclusion::Judged(judgement) => judgement.verdict == Verdict::Pass,
+        Conclusion::Ignored(_) => false,
+    });
+    let passed = passed.count();
+    if passed == 0 && decision.action == Action::None {
+        return Outcome {
+            verdict: Verdict::NoData,
+            action: Action::Rollback,
+            reason: "no check could be judged".to_owned(),
+            because_of: None,
+        };
+    }
+    let watched = values::show_duration(duration);
+    let all = conclusions.len();
+    let mut reason = format!("watched for {watched}: {passed} of {all} checks passed");
+    if let Some(name) = &decision.because_of {
+        reason.push_str(&format!("; {} because of {name}", decision.action));
+    }
+    Outcome {
+        verdict: Verdict::Pass,
+        action: decision.action,
+        reason,
+        because_of: decision.because_of.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(verdict: Verdict) -> Conclusion {
+        Conclusion::Judged(Judgement {
+            verdict,
+            line: format!("it is {verdict}"),
+        })
+    }
+
+    fn outcome(conclusions: Vec<(&str, Conclusion)>) -> Outcome {
+        concluded(conclusions, &Decision::default(), Duration::from_secs(60))
+    }
+
+    #[test]
+    fn all_that_count_must_have_passed() {
+        let passed = outcome(vec![
+            ("a", judged(Verdict::Pass)),
+            (
+                "b",
+                Conclusion::Ignored(Judgement {
+                    verdict: Verdict::NoData,
+                    line: String::new(),
+                }),
+            ),
+        ]);
+        assert_eq!(
+            (passed.verdict, passed.action),
+            (Verdict::Pass, Action::None)
+        );
+        assert_eq!(passed.reason, "watched for 1m: 1 of 2 checks passed");
+    }
+
+    #[test]
+    fn no_data_fails_and_an_error_cannot_be_judged() {
+        let unseen = outcome(vec![
+            ("a", judged(Verdict::Pass)),
+            ("b", judged(Verdict::NoData)),
+        ]);
+        assert_eq!(
+            (unseen.verdict, unseen.action),
+            (Verdict::NoData, Action::Rollback)
+        );
+        assert_eq!(unseen.because_of.unwrap(), "b");
+        let lost = outcome(vec![
+            ("b", judged(Verdict::NoData)),
+            ("c", judged(Verdict::Error)),
+        ]);
+        assert_eq!((lost.verdict, lost.action), (Verdict::Error, Action::None));
+    }
+
+    #[test]
+    fn a_watch_that_judged_nothing_has_no_data() {
+        let ignored = Conclusion::Ignored(Judgement {
+            verdict: Verdict::NoData,
+            line: String::new(),
+        });
+        let nothing = outcome(vec![("a", ignored)]);
+        assert_eq!(nothing.verdict, Verdict::NoData);
+    }
+
+    #[test]
+    fn what_was_ordered_and_lets_it_stay_is_told() {
+        let told = Decision {
+            action: Action::Alert,
+            because_of: Some("p95".to_owned()),
+        };
+        let outcome = concluded(
+            vec![("p95", judged(Verdict::Fail)), ("a", judged(Verdict::Pass))],
+            &told,
+            Duration::from_secs(60),
+        );
+        assert_eq!(
+            (outcome.verdict, outcome.action),
+            (Verdict::Pass, Action::Alert)
+        );
+        assert!(outcome.reason.ends_with("; alert because of p95"));
+    }
+}

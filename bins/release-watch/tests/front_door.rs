@@ -1,0 +1,137 @@
+//! Watches of a front door and of URLs on loopback, without a cluster and without Prometheus.
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use support::{App, step};
+use switchyard_harness::{expect_code, expect_said, until};
+
+#[test]
+fn a_good_front_door_passes_with_a_count() {
+    let app = App::start("v2");
+    let ended = step()
+        .input("verify-url", app.url())
+        .input("verify-rate", "50")
+        .run();
+    expect_code(&ended, 0);
+    expect_said(&ended, &["front-door errors: 0 of", "front-door p95: p95"]);
+}
+
+#[test]
+fn a_front_door_that_fails_rolls_back_at_the_look() {
+    let app = App::start("v2");
+    app.behave(r#"{"error_rate": 0.2}"#);
+    let began = Instant::now();
+    let ended = step()
+        .input("verify-url", app.url())
+        .input("verify-rate", "100")
+        .input("duration", "60s")
+        .run();
+    expect_code(&ended, 1);
+    assert_eq!(ended.outputs["action"], "rollback");
+    expect_said(&ended, &["front-door errors", "status 500"]);
+    assert!(
+        began.elapsed() < Duration::from_secs(30),
+        "it ended at the breach"
+    );
+}
+
+#[test]
+fn a_front_door_that_is_away_fails_and_says_so() {
+    let app = App::start("v2");
+    let url = app.url();
+    drop(app);
+    let ended = step()
+        .input("verify-url", url)
+        .input("verify-rate", "50")
+        .input("duration", "60s")
+        .run();
+    expect_code(&ended, 1);
+    expect_said(
+        &ended,
+        &["100 of 100 (100 %) requests failed", "cannot connect"],
+    );
+}
+
+#[test]
+fn a_slow_front_door_is_found_by_its_percentile() {
+    let app = App::start("v2");
+    app.behave(r#"{"latency_ms": 700}"#);
+    let ended = step()
+        .input("verify-url", app.url())
+        .input("verify-rate", "50")
+        .input("duration", "60s")
+        .run();
+    expect_code(&ended, 1);
+    assert!(
+        ended.outputs["reason"].starts_with("front-door p95: p95 7"),
+        "{:?}",
+        ended.outputs
+    );
+}
+
+#[test]
+fn a_health_check_that_fails_rolls_back_at_once_whatever_the_interval() {
+    let app = App::start("v2");
+    app.behave(r#"{"ready": false}"#);
+    let began = Instant::now();
+    let ended = step()
+        .input("checks", format!("[{}api/health/ready]", app.url()))
+        .input("interval", "60s")
+        .input("duration", "10m")
+        .run();
+    expect_code(&ended, 1);
+    expect_said(&ended, &["status 503, expected 200"]);
+    assert!(began.elapsed() < Duration::from_secs(50));
+}
+
+#[test]
+fn a_version_that_nobody_sees_is_no_data() {
+    let app = App::start("v1");
+    let ended = step()
+        .input("verify-url", app.url())
+        .input("verify-rate", "50")
+        .input("expect-version", "v2")
+        .input("duration", "4s")
+        .run();
+    expect_code(&ended, 1);
+    assert_eq!(ended.outputs["verdict"], "no-data");
+    assert!(
+        ended.outputs["reason"].contains("by version"),
+        "{:?}",
+        ended.outputs
+    );
+}
+
+#[test]
+fn the_runbook_alerts_where_only_latency_suffers() {
+    let app = App::start("v2");
+    app.behave(r#"{"latency_ms": 700}"#);
+    let ended = step()
+        .input("verify-url", app.url())
+        .input("verify-rate", "50")
+        .input("thresholds", "runbook")
+        .run();
+    expect_code(&ended, 0);
+    assert_eq!(ended.outputs["verdict"], "pass");
+    assert_eq!(ended.outputs["action"], "alert");
+    expect_said(
+        &ended,
+        &["::warning title=release-watch%3A alert::front-door p95"],
+    );
+}
+
+#[test]
+fn a_cancelled_watch_ends_in_order() {
+    let app = App::start("v2");
+    let started = step()
+        .input("verify-url", app.url())
+        .input("duration", "10m")
+        .start();
+    until("the first probe", || app.has_served());
+    let id = nix::unistd::Pid::from_raw(i32::try_from(started.id()).unwrap());
+    nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGTERM).unwrap();
+    let ended = started.finish();
+    expect_code(&ended, 143);
+}
