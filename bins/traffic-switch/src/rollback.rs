@@ -24,7 +24,7 @@ use crate::inputs::{ProofInputs, RollbackInputs};
 use crate::sides::{READ_LIMIT, recorded_targets};
 use crate::switch::check_targets;
 use crate::take_back::{Order, nothing_to_do, take_back};
-use crate::undo::{opening_of, undo_ended};
+use crate::undo::{opening_of, require_undoable, undo_ended};
 use crate::undoing::{self, Asked, Undoing, not_among};
 
 pub(crate) async fn run(inputs: RollbackInputs, context: &mut Context) -> Result<(), Failure> {
@@ -52,6 +52,9 @@ pub(crate) async fn run(inputs: RollbackInputs, context: &mut Context) -> Result
     };
     require_access(&connection, &id, &targets, &inputs.proof, writing).await?;
     if inputs.plan {
+        if !undone.was_active {
+            require_undoable(&connection, &undone.record).await?;
+        }
         return show_plan(context, &undone.record, &targets, &id);
     }
     undone.reviewed = targets;

@@ -557,6 +557,15 @@ mod tests {
     }
 
     #[test]
+    fn a_canary_and_its_main_workload_are_each_others_only_other_side() {
+        for (side, other) in [(Side::Canary, Side::Stable), (Side::Stable, Side::Canary)] {
+            assert_eq!(other_of(side), other);
+            assert_eq!(others_of(side), [other]);
+        }
+        assert_eq!(others_of(Side::GREEN), [Side::BLUE, Side::Unslotted]);
+    }
+
+    #[test]
     fn the_way_back_writes_all_that_was_recorded_whatever_was_asked_for() {
         let moved = record(&["tested", "switching(1)"], &["web", "api"]);
         let names = |given: &[&str]| {
@@ -631,6 +640,10 @@ mod tests {
         let backends = |name: &str| json!({"kind": "backends", "places": {"services": {name: {"weight": 1, "port": 80}}}});
         assert_eq!(
             recorded("TraefikService", &backends("web-blue")).as_deref(),
+            Some("traefik/front:web")
+        );
+        assert_eq!(
+            recorded("TraefikService", &backends("web-canary")).as_deref(),
             Some("traefik/front:web")
         );
         assert_eq!(

@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 use switchyard_cluster::{Cluster, Deadline};
 use switchyard_deployment::{cluster_failure, connect, record_failure};
-use switchyard_record::{ApplicationRecord, Chain, DeploymentRecord, Promotion, Side, Store};
+use switchyard_record::{
+    ApplicationRecord, Chain, DeploymentId, DeploymentRecord, Promotion, Side, Store,
+};
 use switchyard_runner::{Context, Failure, Kind};
 use switchyard_traffic::engine::{SidePair, kind_of, roles_of};
 use switchyard_traffic::provider::fence_of;
@@ -38,18 +40,7 @@ pub(crate) async fn run(inputs: StatusInputs, context: &mut Context) -> Result<(
         match store.application(name).await.map_err(fail)? {
             Some(stored) => {
                 lines.extend(record_lines(&stored.record));
-                let latest = stored
-                    .record
-                    .active
-                    .as_ref()
-                    .map(|active| &active.deployment);
-                let latest = latest.or_else(|| {
-                    stored
-                        .record
-                        .live
-                        .as_ref()
-                        .and_then(|live| live.deployment.as_ref())
-                });
+                let latest = latest_of(&stored.record);
                 if let Some(id) = latest {
                     let stored = store.deployment(id).await.map_err(fail)?;
                     latest_record = stored.map(|stored| stored.record);
@@ -90,6 +81,16 @@ pub(crate) async fn run(inputs: StatusInputs, context: &mut Context) -> Result<(
     )?;
     context.outputs.set("weights", weights)?;
     context.outputs.set("changed", false)
+}
+
+/// The deployment that tells most of what is to be seen.
+fn latest_of(record: &ApplicationRecord) -> Option<&DeploymentId> {
+    let active = record.active.as_ref().map(|active| &active.deployment);
+    let live = record.live.as_ref();
+    let last = record.index.last().filter(|entry| !entry.is_pruned);
+    active
+        .or_else(|| live.and_then(|live| live.deployment.as_ref()))
+        .or_else(|| last.map(|entry| &entry.deployment))
 }
 
 fn record_lines(record: &ApplicationRecord) -> Vec<String> {
@@ -241,4 +242,61 @@ fn selector_share(keys: &BTreeMap<String, String>, side: Side) -> u8 {
         Side::Stable | Side::Canary => false,
     };
     if is_selected { 100 } else { 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn seen(services: &Value, record: Option<&DeploymentRecord>) -> String {
+        let routing =
+            Routing::from_value(&json!({"kind": "backends", "places": {"services": services}}));
+        let routing = routing.unwrap();
+        let target: Target = "traefik/front:web".parse().unwrap();
+        let shares = shares_of(&target, &routing, sides_of(&target, &routing, record));
+        let words = shares
+            .iter()
+            .map(|(side, percent)| format!("{side} {percent}"));
+        words.collect::<Vec<_>>().join(", ")
+    }
+
+    fn weight(weight: u32) -> Value {
+        json!({"weight": weight, "port": 80})
+    }
+
+    #[test]
+    fn the_plain_service_is_the_main_workloads_where_there_is_a_canary() {
+        let alone = json!({"web": weight(100)});
+        assert_eq!(seen(&alone, None), "unslotted 100");
+        let both = json!({"web": weight(90), "web-canary": weight(10)});
+        assert_eq!(seen(&both, None), "stable 90, canary 10");
+        let slots = json!({"web-blue": weight(1), "web-green": weight(0)});
+        assert_eq!(seen(&slots, None), "blue 100");
+    }
+
+    #[test]
+    fn the_record_tells_that_there_was_a_canary_when_none_is_listed_any_more() {
+        let id = DeploymentId::new(switchyard_record::DeploymentIdParts {
+            repository: "example/shop".to_owned(),
+            run_id: "1".to_owned(),
+            environment: "production".to_owned(),
+            cluster: "main".to_owned(),
+            namespace: "shop".to_owned(),
+            application: "web".to_owned(),
+        });
+        let record: DeploymentRecord = serde_json::from_value(json!({
+            "schema": 1, "id": id.unwrap(), "kind": "deploy", "chain": "canary",
+            "run": {"repository": "example/shop", "run_id": "1", "attempts": []},
+            "actor": "dana", "phase": "soaking", "phases": [], "promotion": "done",
+        }))
+        .unwrap();
+        let alone = json!({"web": weight(100)});
+        assert_eq!(seen(&alone, Some(&record)), "stable 100");
+        assert_eq!(
+            progress_line(&record).unwrap(),
+            "phase: soaking of a deployment (canary), main workload updated"
+        );
+    }
 }

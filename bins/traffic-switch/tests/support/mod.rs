@@ -3,6 +3,8 @@
 
 #![allow(dead_code)] // Each test file uses its own part.
 
+pub(crate) mod canary;
+
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
