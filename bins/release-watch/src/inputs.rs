@@ -74,6 +74,22 @@ pub struct ReleaseWatch {
     /// Which action follows from a check that fails
     #[arg(long, value_enum, default_value = "canary")]
     pub(crate) thresholds: ThresholdChoice,
+    /// Command to run when more pods are needed, as a bash script; without it, that is only told
+    ///
+    /// It finds the check's name in `CHECK` and what was measured in `REASON`, and is given `hook-timeout`.
+    #[arg(long)]
+    pub(crate) scale_up_run: Option<String>,
+    /// How often more pods are asked for at most
+    #[arg(long, default_value = "3", value_parser = clap::value_parser!(u32).range(1..=20))]
+    pub(crate) max_scale_ups: u32,
+    /// Command to run instead of taking traffic back when a queue is too long, as a bash script
+    ///
+    /// It runs once. Where it fails, or the check fails again afterwards, the step ends and says `circuit-break`.
+    #[arg(long)]
+    pub(crate) circuit_break_run: Option<String>,
+    /// Most time for a command of yours
+    #[arg(long, default_value = "5m", value_parser = limit)]
+    pub(crate) hook_timeout: Duration,
     /// Share of requests that may fail, such as `1%`
     #[arg(long, default_value = "1%")]
     pub(crate) max_error_rate: Share,

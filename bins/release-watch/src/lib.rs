@@ -2,7 +2,7 @@
 //!
 //! It owns what is measured and when, and what is told of it; the verdict is `switchyard-verdict`'s. It refuses to
 //! know traffic providers and how objects are applied, and it changes nothing but the deployment record: what follows
-//! from a verdict is an output, or a hook of the user's.
+//! from a verdict is an output, or a command of the user's.
 
 mod ask;
 mod chart;

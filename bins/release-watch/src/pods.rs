@@ -1,7 +1,9 @@
 //! The watched pods: a watch that reports at once, and what a look sees of them.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use switchyard_cluster::rollout::{RolloutTarget, RolloutWait, WaitEvent};
 use switchyard_cluster::{Cluster, Deadline};
 use switchyard_health::connection::failure;
@@ -13,6 +15,9 @@ use switchyard_verdict::Measurement;
 /// Time to read the workloads, and for one step of the watch.
 pub(crate) const BEGIN_LIMIT: Duration = Duration::from_secs(60);
 
+/// Time for the warnings of a look: they decide nothing.
+const WARNINGS_LIMIT: Duration = Duration::from_secs(5);
+
 /// Pods under watch.
 pub(crate) struct Pods {
     cluster: Cluster,
@@ -20,6 +25,7 @@ pub(crate) struct Pods {
     named: RolloutTarget,
     before: Vec<SizeOf>,
     log_lines: u16,
+    started: Timestamp,
 }
 
 impl Pods {
@@ -39,6 +45,7 @@ impl Pods {
             before: sizes(&wait),
             named: target,
             log_lines,
+            started: Timestamp::now(),
             wait,
         })
     }
@@ -62,7 +69,7 @@ impl Pods {
     }
 
     /// What is seen of them now. A watch that has been blind for a whole `interval` sees nothing.
-    pub(crate) fn measured(&self, interval: Duration) -> Measurement {
+    pub(crate) async fn measured(&self, interval: Duration) -> Measurement {
         if let Some(blind) = self.wait.blind_for().filter(|blind| *blind >= interval) {
             return Measurement::Error(format!(
                 "the API server could not be watched for the last {}",
@@ -71,8 +78,40 @@ impl Pods {
         }
         match self.trouble() {
             Some((_, reason)) => Measurement::Unhealthy(reason),
-            None => Measurement::Healthy(self.line()),
+            None => Measurement::Healthy(format!("{}{}", self.line(), self.warnings().await)),
         }
+    }
+
+    /// Warnings that the cluster gave of these pods since the start, for the line: by themselves they decide nothing, a
+    /// pod that is not ready or restarts does.
+    async fn warnings(&self) -> String {
+        let deadline = Deadline::after(WARNINGS_LIMIT);
+        let Ok(warnings) = self.cluster.pod_warnings(deadline).await else {
+            return String::new();
+        };
+        let workloads = self.wait.states().map(|(workload, _)| workload.clone());
+        let pods: Vec<_> = workloads
+            .flat_map(|workload| self.wait.pods_of(&workload))
+            .collect();
+        let is_ours = |uid: &str| {
+            pods.iter()
+                .any(|pod| pod.metadata.uid.as_deref() == Some(uid))
+        };
+        let ours = warnings
+            .into_iter()
+            .filter(|(uid, event)| is_ours(uid) && event.at.is_none_or(|at| at >= self.started));
+        let mut counts: BTreeMap<String, u32> = BTreeMap::new();
+        for (_, event) in ours {
+            *counts.entry(event.reason).or_default() += event.count;
+        }
+        if counts.is_empty() {
+            return String::new();
+        }
+        let counts = counts
+            .iter()
+            .map(|(reason, count)| format!("{reason} ×{count}"));
+        let counts: Vec<_> = counts.collect();
+        format!(", warnings: {}", counts.join(", "))
     }
 
     /// Why the pod to blame is in trouble: its events and its log.

@@ -81,7 +81,7 @@ async fn execute(
     };
     let mut watch = Watch::new(
         inputs,
-        &context.console,
+        context,
         means,
         (running(planned), pods),
         &mut samples,

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use futures::{StreamExt, stream};
 use jiff::Timestamp;
-use switchyard_runner::{Console, Failure, values};
+use switchyard_runner::child::{Child, ChildResult};
+use switchyard_runner::{Context, Failure, values};
 use switchyard_verdict::{
     Action, Conclusion, Decision, Judgement, Measurement, Ordered, Thresholds, Verdict, decide,
 };
@@ -23,7 +24,7 @@ const CONCURRENCY: usize = 8;
 /// A watch under way.
 pub(crate) struct Watch<'run> {
     pub(crate) inputs: &'run ReleaseWatch,
-    pub(crate) console: &'run Console,
+    pub(crate) context: &'run Context,
     pub(crate) means: Means<'run>,
     pub(crate) pods: Option<Pods>,
     pub(crate) running: Vec<Running>,
@@ -33,6 +34,7 @@ pub(crate) struct Watch<'run> {
     look: u32,
     probes: u64,
     lost: u64,
+    has_broken_circuit: bool,
 }
 
 /// How a watch ended.
@@ -49,14 +51,14 @@ impl<'run> Watch<'run> {
     /// A watch that has not begun.
     pub(crate) fn new(
         inputs: &'run ReleaseWatch,
-        console: &'run Console,
+        context: &'run Context,
         means: Means<'run>,
         (running, pods): (Vec<Running>, Option<Pods>),
         samples: &'run mut Samples,
     ) -> Self {
         Self {
             inputs,
-            console,
+            context,
             means,
             pods,
             running,
@@ -66,6 +68,7 @@ impl<'run> Watch<'run> {
             look: 0,
             probes: 0,
             lost: 0,
+            has_broken_circuit: false,
         }
     }
 
@@ -82,7 +85,7 @@ impl<'run> Watch<'run> {
         self.started = Instant::now();
         self.open().await?;
         loop {
-            if let Some(outcome) = self.decided() {
+            if let Some(outcome) = self.act().await? {
                 return Ok(outcome);
             }
             let left = self.inputs.duration.saturating_sub(self.started.elapsed());
@@ -121,7 +124,7 @@ impl<'run> Watch<'run> {
         let probes = match &mut self.pods {
             Some(pods) if is_guarded => tokio::select! {
                 probes = interval => Some(probes),
-                reported = pods.until_unhealthy(self.console) => {
+                reported = pods.until_unhealthy(&self.context.console) => {
                     reported?;
                     None
                 }
@@ -174,7 +177,7 @@ impl<'run> Watch<'run> {
                 }
                 match source {
                     Source::Pods => Some(Raw::Measured(match pods {
-                        Some(pods) => pods.measured(inputs.interval),
+                        Some(pods) => pods.measured(inputs.interval).await,
                         None => Measurement::NoData("no workload is watched".to_owned()),
                     })),
                     Source::FrontDoor(view) => {
@@ -217,27 +220,81 @@ impl<'run> Watch<'run> {
         self.lost += lost.count() as u64;
         self.probes += probes.0.len() as u64;
         if let Some(problem) = probes.last_problem() {
-            self.console
+            self.context
+                .console
                 .progress(format_args!("the last probe that failed: {problem}"));
         }
         Ok(())
     }
 
-    /// What has to be done now, and whether it ends the watch.
-    fn decided(&mut self) -> Option<Outcome> {
+    /// Does what has to be done now, and says whether it ends the watch.
+    async fn act(&mut self) -> Result<Option<Outcome>, Failure> {
         let failing: Vec<_> = self.running.iter().filter_map(Running::failing).collect();
         let thresholds: Thresholds = self.inputs.thresholds.into();
         let decision = decide(thresholds, &failing);
-        let action = self.ordered.next(&decision, self.look, MOST_SCALE_UPS);
-        if action.says_no() {
-            return Some(self.ended_by(&decision));
+        let most = self.inputs.max_scale_ups;
+        let ended = match self.ordered.next(&decision, self.look, most) {
+            Action::None => None,
+            Action::Alert => {
+                self.warn(&decision);
+                None
+            }
+            Action::ScaleUp => {
+                self.warn(&decision);
+                if let Some(script) = &self.inputs.scale_up_run {
+                    self.run_hook(script, &decision).await?;
+                }
+                None
+            }
+            Action::CircuitBreak => self.break_circuit(&decision).await?,
+            Action::Rollback => Some(self.ended_by(&decision)),
+        };
+        Ok(ended.or_else(|| self.cannot_judge()))
+    }
+
+    fn warn(&self, decision: &Decision) {
+        let line = self.line_of(decision.because_of.as_deref());
+        let title = format!("release-watch: {}", decision.action);
+        self.context.console.warning(&title, line);
+    }
+
+    /// The user's hook once; without it, or when it did not help, traffic has to go back.
+    async fn break_circuit(&mut self, decision: &Decision) -> Result<Option<Outcome>, Failure> {
+        let Some(script) = &self.inputs.circuit_break_run else {
+            return Ok(Some(self.ended_by(decision)));
+        };
+        if std::mem::replace(&mut self.has_broken_circuit, true) {
+            return Ok(Some(self.ended_by(decision)));
         }
-        if action != Action::None {
-            let line = self.line_of(decision.because_of.as_deref());
-            self.console
-                .warning(&format!("release-watch: {action}"), line);
+        self.warn(decision);
+        let is_done = self.run_hook(script, decision).await?;
+        Ok((!is_done).then(|| self.ended_by(decision)))
+    }
+
+    /// Runs a command of the user's; whether it succeeded.
+    async fn run_hook(&self, script: &str, decision: &Decision) -> Result<bool, Failure> {
+        let name = decision.because_of.as_deref();
+        let child = Child::script(script, self.inputs.hook_timeout)
+            .variable("CHECK", name.unwrap_or_default())
+            .variable("REASON", self.line_of(name));
+        let context = self.context;
+        let ended = child.run(&context.environment, &context.console, &context.cancel);
+        let result = ended.await?.result;
+        if result.is_success() {
+            return Ok(true);
         }
-        self.cannot_judge()
+        let title = format!("release-watch: {}", decision.action);
+        let how = match result {
+            ChildResult::Exited(code) => format!("ended with {code}"),
+            ChildResult::Killed => "was killed".to_owned(),
+            ChildResult::TimedOut(after) => {
+                format!("was stopped after {}", values::show_duration(after))
+            }
+        };
+        context
+            .console
+            .warning(&title, format_args!("its command {how}"));
+        Ok(false)
     }
 
     fn ended_by(&self, decision: &Decision) -> Outcome {
@@ -297,7 +354,7 @@ impl<'run> Watch<'run> {
             (count > 0).then(|| format!("{count} {verdict}"))
         });
         let counts: Vec<_> = counts.into_iter().flatten().collect();
-        self.console.progress(format_args!(
+        self.context.console.progress(format_args!(
             "{:02}:{:02}  {}",
             elapsed / 60,
             elapsed % 60,
@@ -305,7 +362,7 @@ impl<'run> Watch<'run> {
         ));
         for one in &self.running {
             if let Some(last) = one.check.last() {
-                self.console.progress(format_args!(
+                self.context.console.progress(format_args!(
                     "  {:<7} {}: {}",
                     last.verdict, one.planned.name, last.line
                 ));
@@ -313,9 +370,6 @@ impl<'run> Watch<'run> {
         }
     }
 }
-
-/// Orders for more pods that a watch gives.
-const MOST_SCALE_UPS: u32 = 3;
 
 /// Latencies of presets and of the user belong into the chart; other numbers have no common axis.
 fn is_charted(one: &Running) -> bool {

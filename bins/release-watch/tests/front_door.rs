@@ -4,7 +4,7 @@ mod support;
 
 use std::time::{Duration, Instant};
 
-use support::{App, step};
+use support::{App, Prometheus, step};
 use switchyard_harness::{expect_code, expect_said, until};
 
 #[test]
@@ -134,4 +134,66 @@ fn a_cancelled_watch_ends_in_order() {
     nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGTERM).unwrap();
     let ended = started.finish();
     expect_code(&ended, 143);
+}
+
+/// A queue that is too long from the beginning, as the application's own number of requests.
+fn long_queue(prometheus: &Prometheus) -> switchyard_harness::Step {
+    step()
+        .input("prometheus-url", prometheus.url())
+        .input("thresholds", "runbook")
+        .input("interval", "1s")
+        .input("duration", "60s")
+        .input("consecutive", "1")
+        .input(
+            "checks",
+            "[{name: depth, query: 'sum(up)', max: 0, concern: queue}]",
+        )
+}
+
+#[test]
+fn a_long_queue_breaks_the_circuit_once_by_the_users_command_and_then_by_the_exit_code() {
+    let app = App::start("v2");
+    let prometheus = Prometheus::scraping(&[&app]);
+    let ended = long_queue(&prometheus).run();
+    expect_code(&ended, 1);
+    assert_eq!(ended.outputs["action"], "circuit-break");
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("hook");
+    let script = format!("echo \"$CHECK $REASON\" >> {}", log.display());
+    let ended = long_queue(&prometheus)
+        .input("circuit-break-run", script)
+        .run();
+    let hooked = std::fs::read_to_string(&log).unwrap();
+    assert_eq!(hooked, "depth depth: 1, allowed are at most 0\n");
+    expect_code(&ended, 1);
+    assert_eq!(ended.outputs["action"], "circuit-break");
+    expect_said(
+        &ended,
+        &["::warning title=release-watch%3A circuit-break::depth"],
+    );
+    let failing = long_queue(&prometheus)
+        .input("circuit-break-run", "exit 3")
+        .run();
+    expect_code(&failing, 1);
+    expect_said(&failing, &["its command ended with 3"]);
+}
+
+#[test]
+fn more_pods_are_asked_for_a_bounded_number_of_times_and_the_version_stays() {
+    let app = App::start("v2");
+    let prometheus = Prometheus::scraping(&[&app]);
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("hook");
+    let ended = long_queue(&prometheus)
+        .input("duration", "9s")
+        .input("max-scale-ups", "2")
+        .input(
+            "checks",
+            "[{name: busy, query: 'sum(up)', max: 0, concern: capacity}, {name: up, query: 'sum(up)', min: 1}]",
+        )
+        .input("scale-up-run", format!("echo \"$CHECK\" >> {}", log.display()))
+        .run();
+    expect_code(&ended, 0);
+    assert_eq!(ended.outputs["action"], "scale-up");
+    assert_eq!(std::fs::read_to_string(&log).unwrap(), "busy\nbusy\n");
 }

@@ -41,6 +41,20 @@ impl Cluster {
         events.drain(..surplus);
         Ok(events)
     }
+
+    /// All warnings of pods that the namespace still knows, each with the UID of its pod.
+    ///
+    /// # Errors
+    /// [`crate::Error::Forbidden`] and those of the connection.
+    pub async fn pod_warnings(&self, deadline: Deadline) -> Result<Vec<(String, ObjectEvent)>> {
+        let params = ListParams::default().fields("type=Warning,involvedObject.kind=Pod");
+        let events = self.objects::<Event>().list(&params, deadline).await?;
+        let warnings = events.into_iter().map(|event| {
+            let uid = event.involved_object.uid.clone().unwrap_or_default();
+            (uid, read(event))
+        });
+        Ok(warnings.collect())
+    }
 }
 
 fn read(event: Event) -> ObjectEvent {
