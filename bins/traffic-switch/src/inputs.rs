@@ -12,6 +12,8 @@ use switchyard_traffic::proxies::ProxySource;
 use switchyard_traffic::roles::Target;
 use switchyard_traffic::share::Percent;
 
+use crate::servers::inputs::ServersInputs;
+
 /// Moves traffic to another version without losing a request, and back
 #[derive(Debug, Parser)]
 pub struct TrafficSwitch {
@@ -30,6 +32,8 @@ pub(crate) enum Command {
     Rollback(Box<RollbackInputs>),
     /// Take this run's own deployment back, if a step of it failed, was cancelled or died
     Rescue(Box<RescueInputs>),
+    /// Update servers behind HAProxy one after the other, without losing a request
+    Servers(Box<ServersInputs>),
 }
 
 /// How it is verified that a write is in effect.
@@ -246,7 +250,7 @@ impl FromStr for Url {
 }
 
 /// A time limit: at least a second.
-fn limit(text: &str) -> Result<Duration, String> {
+pub(crate) fn limit(text: &str) -> Result<Duration, String> {
     match values::duration(text)? {
         short if short < Duration::from_secs(1) => Err("at least 1s".to_owned()),
         long => Ok(long),

@@ -14,6 +14,7 @@ mod plan;
 mod rescue;
 mod rollback;
 mod run;
+mod servers;
 mod sides;
 mod status;
 mod switch;
@@ -81,7 +82,19 @@ impl Action for TrafficSwitch {
         },
         Output {
             name: "result",
-            description: "`switched`, `holding`, `planned`, `rolled-back`, `through-canary`, `abandoned`, `concluded`, `nothing-to-do` or `failed`",
+            description: "`switched`, `holding`, `planned`, `rolled-back`, `through-canary`, `abandoned`, `concluded`, `updated`, `nothing-to-do` or `failed`",
+        },
+        Output {
+            name: "updated",
+            description: "Servers with the new version, as JSON (`servers`)",
+        },
+        Output {
+            name: "failed",
+            description: "Servers whose update failed or was stopped, as JSON (`servers`)",
+        },
+        Output {
+            name: "remaining",
+            description: "Servers that nothing was done to, as JSON (`servers`)",
         },
     ];
 
@@ -91,6 +104,7 @@ impl Action for TrafficSwitch {
             Command::Status(inputs) => status::run(*inputs, context).await,
             Command::Rollback(inputs) => rollback::run(*inputs, context).await,
             Command::Rescue(inputs) => rescue::run(*inputs, context).await,
+            Command::Servers(inputs) => servers::run(*inputs, context).await,
         }
     }
 }

@@ -46,7 +46,8 @@ pub(crate) fn proxies(
     })
 }
 
-fn client(context: &Context) -> Result<Client, Failure> {
+/// The client for probes, proxies and servers: short limits where a request names none.
+pub(crate) fn client(context: &Context) -> Result<Client, Failure> {
     let mut settings = ClientSettings::new("switchyard-traffic-switch", env!("CARGO_PKG_VERSION"));
     settings.attempt_timeout = Duration::from_secs(5);
     settings.total_timeout = Duration::from_secs(5);
