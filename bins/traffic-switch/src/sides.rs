@@ -13,7 +13,7 @@ use switchyard_cluster::workloads::WorkloadKind;
 use switchyard_cluster::{Cluster, Deadline};
 use switchyard_deployment::{cluster_failure, record_failure};
 use switchyard_record::{
-    DeploymentRecord, ObjectRef, Session, Side, SideState, Slot, WorkloadState,
+    Chain, DeploymentRecord, ObjectRef, Session, Side, SideState, Slot, WorkloadState,
 };
 use switchyard_runner::{Context, Failure, Kind};
 use switchyard_traffic::engine::{Front, SidePair, kind_of, roles_of};
@@ -186,6 +186,34 @@ pub(crate) fn refuse_open_selectors(
                 format!("{}: its selector tells the sides apart by nothing, so both already get traffic", front.target),
             )
             .hint("run `rollout adopt` first: it pins the selector to the pods that are live now"));
+        }
+    }
+    Ok(())
+}
+
+/// A canary gets its traffic from this deployment alone. One that has some already was left so by
+/// another: its first share would send the rest to a main workload of which nothing is known.
+///
+/// # Errors
+/// A target of that kind, before anything of this deployment was written.
+pub(crate) fn refuse_busy_canary(
+    fronts: &[Front],
+    record: &DeploymentRecord,
+) -> Result<(), Failure> {
+    if record.chain != Chain::Canary || record.may_have_moved_traffic() {
+        return Ok(());
+    }
+    for front in fronts {
+        let shares = crate::outcome::shares(front);
+        if let Some(percent) = shares.get(&Side::Canary) {
+            return Err(Failure::message(
+                Kind::Gate,
+                format!(
+                    "{} sends {percent} % to the canary already, which this deployment has not given it; nothing was switched",
+                    front.target
+                ),
+            )
+            .hint("see which version each side runs, and send all traffic to the good main workload by hand first"));
         }
     }
     Ok(())

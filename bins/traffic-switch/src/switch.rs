@@ -171,6 +171,7 @@ async fn go(
     let mut fronts = loaded.map_err(front_failure)?;
     tracked::refuse(&fronts)?;
     sides::refuse_open_selectors(&fronts, &record)?;
+    sides::refuse_busy_canary(&fronts, &record)?;
     let foreign = take_up(session, &mut fronts)
         .await
         .map_err(|trouble| failure(&trouble, "nothing was switched"))?;

@@ -247,6 +247,22 @@ async fn what_may_not_be_done_yet_is_refused_with_the_step_that_is_missing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_canary_that_another_deployment_left_with_traffic_is_given_no_share() {
+    let shop = Shop::open_canary_with(FrontKind::Traefik, 1, 1).await;
+    let services = json!([{"name": "web-canary", "port": 80, "weight": 100}]);
+    let patch = json!({"spec": {"weighted": {"services": services}}}).to_string();
+    shop.kubectl(&["patch", "traefikservice/web", "--type=merge", "-p", &patch]);
+    let ended = run(shop.stage("10"));
+    assert_refused(
+        &ended,
+        1,
+        &["100 % to the canary already", "nothing was switched"],
+    );
+    assert_eq!(shop.weights(), json!({"canary": 100}));
+    assert_eq!(shop.record().await.phase, Phase::Tested);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_rollback_of_another_run_stops_a_stage_that_is_held() {
     let mut shop = Shop::open_canary(FrontKind::Traefik).await;
     shop.scale_canary(2);

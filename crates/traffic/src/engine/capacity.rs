@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use switchyard_cluster::endpoints::Warning;
-use switchyard_record::Chain;
+use switchyard_record::{Chain, DeploymentRecord};
 
 use super::scaling::recorded_size;
 use super::{Engine, Front, Stop};
 use crate::capacity::{Baseline, Demand, pods_needed};
 use crate::machine::Direction;
+use crate::roles::Backing;
 use crate::scene::Snapshot;
 use crate::share::Percent;
 
@@ -20,7 +21,8 @@ impl Engine<'_> {
         let snapshot = self.scene.now();
         for index in self.own() {
             let pods = self.fronts[index].views.giving.pods(&snapshot).all;
-            let found = self.found_with(&self.fronts[index])?;
+            let record = self.session.record()?;
+            let found = found_with(record, &self.fronts[index].roles.giving);
             let front = &mut self.fronts[index];
             front.baseline = front.baseline.max(pods).max(found);
         }
@@ -47,23 +49,6 @@ impl Engine<'_> {
             self.progress(problem);
             self.tick().await?;
         }
-    }
-
-    /// Pods that the giving side of a canary deployment was found with. An autoscaler may have
-    /// taken some of them away since, for it has carried less and less.
-    fn found_with(&self, front: &Front) -> Result<u32, Stop> {
-        let record = self.session.record()?;
-        if record.chain != Chain::Canary {
-            return Ok(0);
-        }
-        let giving = &front.roles.giving;
-        let recorded = record.sides.from.iter().chain(&record.sides.to);
-        let own = recorded.filter(|side| side.side == giving.side);
-        let sizes = own
-            .flat_map(|side| &side.workloads)
-            .filter(|workload| workload.workload.name == giving.service)
-            .map(recorded_size);
-        Ok(sizes.max().unwrap_or(0))
     }
 
     /// Ready pods that a side needs for a share on this target.
@@ -149,6 +134,22 @@ impl Engine<'_> {
     }
 }
 
+/// Pods that the giving side of a canary deployment was found with: an autoscaler may have taken
+/// some of them away since, for it has carried less and less. Pure.
+fn found_with(record: &DeploymentRecord, giving: &Backing) -> u32 {
+    match record.chain {
+        Chain::InPlace | Chain::Slots => return 0,
+        Chain::Canary => {}
+    }
+    let recorded = record.sides.from.iter().chain(&record.sides.to);
+    let own = recorded.filter(|side| side.side == giving.side);
+    let sizes = own
+        .flat_map(|side| &side.workloads)
+        .filter(|workload| workload.workload.name == giving.service)
+        .map(recorded_size);
+    sizes.max().unwrap_or(0)
+}
+
 /// A pod that carries the labels of both sides.
 fn shared_pod(front: &Front, snapshot: &Snapshot) -> Option<String> {
     let taking = front.views.taking.ready_uids(snapshot);
@@ -159,4 +160,59 @@ fn shared_pod(front: &Front, snapshot: &Snapshot) -> Option<String> {
         .iter()
         .find(|pod| pod.metadata.uid.as_ref() == Some(shared));
     pod.and_then(|pod| pod.metadata.name.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde_json::json;
+    use switchyard_record::Side;
+
+    use super::*;
+
+    fn record(chain: &str) -> DeploymentRecord {
+        let workload = |name: &str, replicas: u32, hpa_min: Option<u32>| {
+            json!({
+                "workload": {"api_version": "apps/v1", "kind": "Deployment", "namespace": "shop", "name": name},
+                "replicas": replicas, "hpa_min": hpa_min,
+            })
+        };
+        let id = switchyard_record::DeploymentId::new(switchyard_record::DeploymentIdParts {
+            repository: "example/shop".to_owned(),
+            run_id: "1".to_owned(),
+            environment: "production".to_owned(),
+            cluster: "main".to_owned(),
+            namespace: "shop".to_owned(),
+            application: "web".to_owned(),
+        });
+        serde_json::from_value(json!({
+            "schema": 1, "id": id.unwrap(), "kind": "deploy", "chain": chain,
+            "run": {"repository": "example/shop", "run_id": "1", "attempts": []},
+            "actor": "dana", "phase": "holding(1)", "phases": [],
+            "sides": {
+                "from": {"side": "stable", "workloads": [
+                    workload("web", 3, Some(5)), workload("worker", 40, None),
+                ]},
+                "to": {"side": "canary", "workloads": [workload("web-canary", 1, None)]},
+            },
+        }))
+        .unwrap()
+    }
+
+    fn giving(side: Side) -> Backing {
+        Backing {
+            side,
+            service: side.object_name("web"),
+            selector: BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn a_canary_is_measured_by_the_main_workload_as_it_was_before_it_carried_less() {
+        let canary = record("canary");
+        assert_eq!(found_with(&canary, &giving(Side::Stable)), 5);
+        assert_eq!(found_with(&canary, &giving(Side::Canary)), 1);
+        assert_eq!(found_with(&record("slots"), &giving(Side::Stable)), 0);
+    }
 }
