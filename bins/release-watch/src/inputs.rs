@@ -46,7 +46,8 @@ pub struct ReleaseWatch {
     /// have `name`, `requests` and `errors` (selectors of counters, such as `http_requests_total{code=~"5.."}`), and may
     /// have `baseline-requests`, `baseline-errors`, `max` (a share, `1%`), `min-requests` and `tolerance`. All may
     /// have `concern` (`health`, `errors`, `performance`, `capacity`, `queue`, `business`), `critical`, `action`,
-    /// `consecutive`, `no-data` and `on-error`.
+    /// `consecutive`, `no-data`, `on-error`, and the `item` of the checklist that they see with its `window` (`0-5`,
+    /// `5-30`, `30+`).
     #[arg(long, default_value = "[]")]
     pub(crate) checks: WrittenChecks,
     /// Queries that come ready-made, for what `canary` and `baseline` name
@@ -129,6 +130,15 @@ pub struct ReleaseWatch {
     #[arg(long, default_value = "5", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_errors: u32,
 
+    /// Keep a checklist of the first hour: what is to be looked at in minutes 0–5, 5–30 and from 30 on
+    ///
+    /// Checks see its items, by their concern or by the `item` that they name; the others are for a person. It is told
+    /// in the summary and kept in the deployment's record, where a later run of this step goes on from it.
+    #[arg(long, value_parser = values::boolean, default_value = "false", num_args = 0..=1, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub(crate) checklist: bool,
+    /// Items of the checklist that a person has looked at and found good
+    #[arg(long, default_value = "")]
+    pub(crate) checked: List<String>,
     /// How long to watch
     #[arg(long, default_value = "45m", value_parser = limit)]
     pub(crate) duration: Duration,

@@ -6,6 +6,7 @@
 
 mod ask;
 mod chart;
+mod checklist;
 mod front_door;
 mod inputs;
 mod plan;

@@ -7,8 +7,10 @@ use switchyard_cluster::workloads::{WorkloadKind, WorkloadRef};
 use switchyard_health::checks;
 use switchyard_runner::{Failure, Kind, values};
 use switchyard_verdict::check::Percentile;
+use switchyard_verdict::checklist::Window;
 use switchyard_verdict::{Action, Concern, Policies, Rule};
 
+use crate::checklist;
 use crate::inputs::{Preset, ReleaseWatch};
 use crate::presets::{self, Bounds, Names, Subject};
 use crate::written::{Ask, Counters, Written};
@@ -27,6 +29,8 @@ pub(crate) struct Planned {
     pub(crate) consecutive: u32,
     pub(crate) policies: Policies,
     pub(crate) source: Source,
+    /// The item of the checklist that it sees, where it names one.
+    pub(crate) item: Option<(String, Option<Window>)>,
 }
 
 /// Where its measurements come from.
@@ -85,6 +89,14 @@ pub(crate) fn plan(inputs: &ReleaseWatch, namespace: &str) -> Result<Vec<Planned
     }
     let written = inputs.checks.0.iter().cloned();
     planned.extend(written.map(|one| of_written(inputs, one)));
+    if inputs.checklist {
+        let further = checklist::strict(&planned, inputs.min_requests);
+        planned.extend(further);
+    } else if !inputs.checked.is_empty() {
+        return Err(refused(
+            "`checked` names items of a checklist, and `checklist` is not `true`",
+        ));
+    }
     if planned.is_empty() {
         return Err(refused(
             "nothing to watch: none of `workloads`, `selector`, `verify-url`, `preset`, `checks` is given",
@@ -199,6 +211,7 @@ fn of_inputs(
         consecutive: 1,
         policies: policies(inputs),
         source,
+        item: None,
     }
 }
 
@@ -337,6 +350,7 @@ fn of_written(inputs: &ReleaseWatch, written: Written) -> Planned {
             no_data: common.no_data.unwrap_or(policies.no_data),
             error: common.on_error.unwrap_or(policies.error),
         },
+        item: common.item.map(|item| (item, common.window)),
         source,
     }
 }
@@ -435,6 +449,10 @@ mod tests {
             (
                 &["--workloads=deployment/a", "--baseline-version=v1"],
                 "needs `expect-version`",
+            ),
+            (
+                &["--workloads=deployment/a", "--checked=complaints"],
+                "`checklist` is not `true`",
             ),
             (
                 &[

@@ -35,6 +35,8 @@ pub(crate) struct Report {
     pub(crate) chart: Option<PathBuf>,
     /// The chart as mermaid, for the summary.
     pub(crate) mermaid: Option<String>,
+    /// The checklist, for the summary.
+    pub(crate) checklist: Option<String>,
     /// Untrusted text: shown, never put out.
     pub(crate) diagnoses: Vec<Diagnosis>,
 }
@@ -155,6 +157,9 @@ impl Report {
                 one.verdict,
                 cell(&one.line)
             );
+        }
+        if let Some(checklist) = &self.checklist {
+            let _ = write!(text, "\n{checklist}\n");
         }
         if let Some(mermaid) = &self.mermaid {
             let _ = write!(text, "\n{mermaid}\n");

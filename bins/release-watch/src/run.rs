@@ -12,11 +12,12 @@ use switchyard_http::{Client, ClientSettings, ProxySettings};
 use switchyard_prometheus::{Credentials, Prometheus};
 use switchyard_record::{Evidence, EvidenceLevel, Verification};
 use switchyard_runner::{Context, Failure, Kind, Signal};
-use switchyard_verdict::{Verdict, test_alpha};
+use switchyard_verdict::{Action, Verdict, test_alpha};
 use zeroize::Zeroizing;
 
 use crate::ask::Asker;
 use crate::chart;
+use crate::checklist::Kept;
 use crate::inputs::ReleaseWatch;
 use crate::plan::{Planned, Source, measuring_limit, plan, target, watches_pods};
 use crate::pods::{BEGIN_LIMIT, Pods};
@@ -79,6 +80,13 @@ async fn execute(
         version: &version,
         limit: measuring_limit(inputs),
     };
+    let checklist = match begin_checklist(inputs, &planned, &recorder) {
+        Ok(checklist) => checklist,
+        Err(failure) => {
+            recorder.close().await;
+            return Err(failure);
+        }
+    };
     let mut watch = Watch::new(
         inputs,
         context,
@@ -86,6 +94,7 @@ async fn execute(
         (running(planned), pods),
         &mut samples,
     );
+    watch.checklist = checklist;
     let stop = recorder.ordered_to_stop();
     let ended = tokio::select! {
         ended = watch.run() => ended,
@@ -99,6 +108,8 @@ async fn execute(
         report.diagnoses = pods.diagnoses().await;
     }
     let probed = watch.probed();
+    report.checklist = watch.checklist.as_ref().map(Kept::markdown);
+    let ended = keep_checklist(&mut recorder, watch.checklist.as_ref(), ended, context).await;
     let ended = match ended {
         Ok(outcome) => {
             let written = write_down(&mut recorder, &outcome, probed, context).await;
@@ -108,6 +119,33 @@ async fn execute(
     };
     recorder.close().await;
     draw(&samples, report, context);
+    ended
+}
+
+fn begin_checklist(
+    inputs: &ReleaseWatch,
+    planned: &[Planned],
+    recorder: &Recorder,
+) -> Result<Option<Kept>, Failure> {
+    if !inputs.checklist {
+        return Ok(None);
+    }
+    Kept::begin(planned, recorder.record(), &inputs.checked).map(Some)
+}
+
+/// A watch that was ended by an order or a signal has lost its say, not what it saw: the record is left as it is.
+async fn keep_checklist(
+    recorder: &mut Recorder,
+    checklist: Option<&Kept>,
+    ended: Result<Outcome, Failure>,
+    context: &Context,
+) -> Result<Outcome, Failure> {
+    let (Ok(_), Some(checklist)) = (&ended, checklist) else {
+        return ended;
+    };
+    recorder
+        .checklist(|at| checklist.entries(at), context)
+        .await?;
     ended
 }
 
@@ -124,7 +162,10 @@ fn needs_cluster(inputs: &ReleaseWatch) -> bool {
 
 /// Each test gets its part of what a release may be wrongly rolled back for.
 fn running(planned: Vec<Planned>) -> Vec<Running> {
-    let rules: Vec<_> = planned.iter().map(|one| one.rule.clone()).collect();
+    // What only tells takes nothing from the budget of what decides.
+    let decides = |one: &&Planned| one.action != Some(Action::None);
+    let rules = planned.iter().filter(decides);
+    let rules: Vec<_> = rules.map(|one| one.rule.clone()).collect();
     let running = planned.into_iter().map(|one| {
         let alpha = test_alpha(&one.rule, &rules);
         Running::new(one, alpha)

@@ -11,6 +11,7 @@ use switchyard_verdict::{
     Action, Conclusion, Decision, Judgement, Measurement, Ordered, Thresholds, Verdict, decide,
 };
 
+use crate::checklist::Kept;
 use crate::front_door::{Probes, probe};
 use crate::inputs::ReleaseWatch;
 use crate::plan::{Source, measuring_limit};
@@ -29,6 +30,7 @@ pub(crate) struct Watch<'run> {
     pub(crate) pods: Option<Pods>,
     pub(crate) running: Vec<Running>,
     pub(crate) samples: &'run mut Samples,
+    pub(crate) checklist: Option<Kept>,
     ordered: Ordered,
     started: Instant,
     look: u32,
@@ -63,6 +65,7 @@ impl<'run> Watch<'run> {
             pods,
             running,
             samples,
+            checklist: None,
             ordered: Ordered::default(),
             started: Instant::now(),
             look: 0,
@@ -209,6 +212,9 @@ impl<'run> Watch<'run> {
                 &judgement,
             );
             written.map_err(unwritten)?;
+        }
+        if let Some(checklist) = &mut self.checklist {
+            checklist.look(self.started.elapsed(), &self.running);
         }
         self.count(moment, probes)?;
         self.samples.flush().map_err(unwritten)

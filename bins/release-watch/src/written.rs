@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use switchyard_health::checks;
 use switchyard_runner::values;
 use switchyard_verdict::check::{Limit, Unit};
+use switchyard_verdict::checklist::Window;
 use switchyard_verdict::{Action, Concern, Policy};
 
 /// The checks of the input, in order.
@@ -32,16 +33,20 @@ pub(crate) struct Common {
     pub(crate) consecutive: Option<u32>,
     pub(crate) no_data: Option<Policy>,
     pub(crate) on_error: Option<Policy>,
+    pub(crate) item: Option<String>,
+    pub(crate) window: Option<Window>,
 }
 
 /// The keys of [`Common`].
-const COMMON: [&str; 6] = [
+const COMMON: [&str; 8] = [
     "concern",
     "critical",
     "action",
     "consecutive",
     "no-data",
     "on-error",
+    "item",
+    "window",
 ];
 
 /// What a check asks.
@@ -126,6 +131,9 @@ fn read(item: Value) -> Result<Written, String> {
         .collect();
     let common: Common =
         serde_json::from_value(Value::Object(common)).map_err(|cause| cause.to_string())?;
+    if common.window.is_some() && common.item.is_none() {
+        return Err("`window` is that of an `item`, which is not given".to_owned());
+    }
     if common.consecutive == Some(0) {
         return Err("`consecutive` is 0; one breach is the fewest that count".to_owned());
     }
@@ -330,6 +338,7 @@ mod tests {
                 "share of requests",
             ),
             ("- {name: a, query: b, consecutive: 0}", "one breach"),
+            ("- {name: a, query: b, window: 0-5}", "which is not given"),
             (
                 "- {name: a, query: b, concern: money}",
                 "unknown variant `money`",

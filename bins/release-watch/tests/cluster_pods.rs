@@ -256,7 +256,7 @@ async fn pods_that_cannot_be_seen_cannot_be_judged() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_watch_moves_the_record_to_soaking_and_leaves_its_evidence() {
+async fn a_watch_moves_the_record_to_soaking_and_leaves_its_evidence_and_its_checklist() {
     let sandbox = Sandbox::shared();
     let namespace = sandbox.namespace("rw-record").await;
     let client = sandbox.client(User::Deployer).await;
@@ -290,20 +290,41 @@ async fn a_watch_moves_the_record_to_soaking_and_leaves_its_evidence() {
         session.advance(phase).await.unwrap();
     }
     session.close().await;
-    let ended = run(watch(&sandbox, &namespace)
-        .input("application", "shop")
-        .input("environment", "staging")
-        .input("cluster", "sandbox")
-        .input("duration", "3s")
-        .input("verify-url", address(&namespace, "api", 80))
-        .input("verify-rate", "20"))
-    .await;
+    let of_deployment = || {
+        watch(&sandbox, &namespace)
+            .input("application", "shop")
+            .input("environment", "staging")
+            .input("cluster", "sandbox")
+            .input("duration", "3s")
+            .input("verify-url", address(&namespace, "api", 80))
+            .input("verify-rate", "20")
+            .input("checklist", "true")
+    };
+    let ended = run(of_deployment()).await;
     expect_code(&ended, 0);
+    let health = "- [x] health: seen by ";
+    assert!(ended.summary.contains(health), "{}", ended.summary);
+    // A later run that looks at no pod goes on from what this one saw of them.
+    let later = of_deployment()
+        .input("workloads", "")
+        .input("checked", "complaints");
+    let later = run(later).await;
+    expect_code(&later, 0);
+    assert!(later.summary.contains(health), "{}", later.summary);
     let mut session = open().await.unwrap();
     session.claim(claim(Intent::Continue)).await.unwrap();
     let record = session.record().unwrap().clone();
     session.close().await;
     assert_eq!(record.phase, Phase::Soaking);
+    let state = |item: &str| {
+        let mut entries = record.checklist.iter();
+        let entry = entries.find(|entry| entry.item == item).unwrap();
+        entry.state.clone()
+    };
+    assert_eq!(
+        (state("health"), state("complaints")),
+        ("passed".into(), "confirmed".into())
+    );
     let evidence = record.evidence.last().unwrap();
     assert_eq!(evidence.verification, Verification::Verified);
     assert!(evidence.probes >= 40 && evidence.lost == 0, "{evidence:?}");

@@ -197,3 +197,51 @@ fn more_pods_are_asked_for_a_bounded_number_of_times_and_the_version_stays() {
     assert_eq!(ended.outputs["action"], "scale-up");
     assert_eq!(std::fs::read_to_string(&log).unwrap(), "busy\nbusy\n");
 }
+
+#[test]
+fn a_checklist_ticks_what_checks_saw_and_leaves_the_rest_to_a_person() {
+    let app = App::start("v2");
+    let ended = step()
+        .input("verify-url", app.url())
+        .input("verify-rate", "50")
+        .input("checklist", "true")
+        .input("checked", "complaints")
+        .input(
+            "checks",
+            format!(
+                "[{{target: '{}version', name: orders, item: critical-paths}}]",
+                app.url()
+            ),
+        )
+        .run();
+    expect_code(&ended, 0);
+    for line in [
+        "- [x] no-500s: seen by checklist: no 500s",
+        "- [x] p95: seen by front-door p95",
+        "- [ ] database-connections: for a person",
+        "- [ ] errors: its time has not come",
+        "- [ ] critical-paths: its time has not come",
+        "- [x] complaints: a person has looked",
+    ] {
+        assert!(ended.summary.contains(line), "{line}: {}", ended.summary);
+    }
+    app.behave(r#"{"error_rate": 0.005}"#);
+    let ended = step()
+        .input("verify-url", app.url())
+        .input("verify-rate", "100")
+        .input("checklist", "true")
+        .run();
+    expect_code(&ended, 0);
+    assert!(
+        ended.summary.contains("- [ ] no-500s: **failed**"),
+        "{}",
+        ended.summary
+    );
+    let refused = step()
+        .input("verify-url", app.url())
+        .input("checklist", "true")
+        .input("checked", "compliments")
+        .run();
+    expect_code(&refused, 2);
+    expect_said(&refused, &["no item of the checklist", "complaints"]);
+}

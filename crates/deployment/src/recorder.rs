@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use switchyard_record::{
-    Chain, ClaimRequest, DeploymentRecord, Evidence, Freshness, Intent, MigrationEntry, Phase,
-    RecordError, Session, advance,
+    Chain, ChecklistEntry, ClaimRequest, DeploymentRecord, Evidence, Freshness, Intent,
+    MigrationEntry, Phase, RecordError, Session, advance,
 };
 use switchyard_runner::{Context, DeploymentArgs, Failure, Kind};
 
@@ -134,6 +134,23 @@ impl Recorder {
         if let Some(session) = &mut self.session {
             let evidence = make(session.now());
             let written = session.evidence(evidence).await;
+            written.map_err(|error| failure(error, context))?;
+        }
+        Ok(())
+    }
+
+    /// Takes down where items of the checklist stand; `make` gets the time of the session.
+    ///
+    /// # Errors
+    /// The lease is lost, or the record cannot be written.
+    pub async fn checklist(
+        &mut self,
+        make: impl FnOnce(jiff::Timestamp) -> Vec<ChecklistEntry>,
+        context: &Context,
+    ) -> Result<(), Failure> {
+        if let Some(session) = &mut self.session {
+            let entries = make(session.now());
+            let written = session.checklist(entries).await;
             written.map_err(|error| failure(error, context))?;
         }
         Ok(())

@@ -17,9 +17,9 @@ use crate::side::Side;
 use crate::validate::Impossible;
 
 pub use parts::{
-    Attempt, BackupRef, ConfirmedReplicas, DeploymentResult, Evidence, EvidenceLevel, Kind,
-    PhaseEntry, Promotion, Run, SideState, Sides, Stage, Target, Verdict, Verification,
-    WeightsEntry, WorkloadState,
+    Attempt, BackupRef, ChecklistEntry, ConfirmedReplicas, DeploymentResult, Evidence,
+    EvidenceLevel, Kind, PhaseEntry, Promotion, Run, SideState, Sides, Stage, Target, Verdict,
+    Verification, WeightsEntry, WorkloadState,
 };
 
 /// Version of the record schemas that this program writes and reads.
@@ -28,6 +28,8 @@ pub const SCHEMA: u32 = 1;
 pub const MAX_WEIGHTS: usize = 200;
 /// Most entries of evidence that a record keeps; the oldest go first.
 pub const MAX_EVIDENCE: usize = 100;
+/// Most items of a checklist that a record keeps.
+pub const MAX_CHECKLIST: usize = 100;
 
 /// The record of one deployment: ConfigMap `switchyard.APP.ID`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -91,6 +93,9 @@ pub struct DeploymentRecord {
     /// What was seen.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub evidence: Vec<Evidence>,
+    /// The checklist of its first hour.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checklist: Vec<ChecklistEntry>,
     /// The backup.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backup_ref: Option<BackupRef>,
@@ -346,6 +351,20 @@ impl DeploymentRecord {
         self.evidence.push(evidence);
         let excess = self.evidence.len().saturating_sub(MAX_EVIDENCE);
         self.evidence.drain(..excess);
+    }
+
+    /// Takes down where items of the checklist stand. One that stands where it stood keeps its time; there are no more
+    /// than [`MAX_CHECKLIST`].
+    pub fn update_checklist(&mut self, entries: Vec<ChecklistEntry>) {
+        for entry in entries {
+            let mut known = self.checklist.iter_mut();
+            match known.find(|known| known.item == entry.item) {
+                Some(known) if known.state == entry.state => {}
+                Some(known) => *known = entry,
+                None => self.checklist.push(entry),
+            }
+        }
+        self.checklist.truncate(MAX_CHECKLIST);
     }
 
     /// Makes the record smaller without losing what a resume needs: the shown values of settled

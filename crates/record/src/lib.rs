@@ -35,10 +35,10 @@ pub use claim::{
 };
 pub use clock::{Clock, SystemClock};
 pub use deployment::{
-    Attempt, BackupRef, ConfirmedReplicas, DeploymentRecord, DeploymentResult, Evidence,
-    EvidenceLevel, Kind, MAX_EVIDENCE, MAX_WEIGHTS, Opening, PhaseEntry, PhaseStep, Promotion, Run,
-    SCHEMA, SideState, Sides, Stage, Target, Verdict, Verification, WayBack, WeightsEntry,
-    WorkloadState,
+    Attempt, BackupRef, ChecklistEntry, ConfirmedReplicas, DeploymentRecord, DeploymentResult,
+    Evidence, EvidenceLevel, Kind, MAX_CHECKLIST, MAX_EVIDENCE, MAX_WEIGHTS, Opening, PhaseEntry,
+    PhaseStep, Promotion, Run, SCHEMA, SideState, Sides, Stage, Target, Verdict, Verification,
+    WayBack, WeightsEntry, WorkloadState,
 };
 pub use error::{ErrorClass, LeaseHolder, RecordError, Result};
 pub use fault::{FaultPoint, UnknownFaultPoint};

@@ -73,6 +73,7 @@ pub(crate) fn record_of(id: &DeploymentId, chain: Chain) -> DeploymentRecord {
         promotion: None,
         weights: Vec::new(),
         evidence: Vec::new(),
+        checklist: Vec::new(),
         backup_ref: None,
         notify_keys: BTreeMap::new(),
         result: None,

@@ -16,6 +16,7 @@
 //! ([`ranks::SlowerThan`]).
 
 pub mod check;
+pub mod checklist;
 pub mod decision;
 pub mod evidence;
 mod numbers;

@@ -11,6 +11,7 @@ mod sizes;
 mod status;
 mod table;
 mod wait;
+mod watch;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -50,6 +51,7 @@ enum Part {
     Loss,
     Backup,
     Lint,
+    Watch,
 }
 
 /// What every benchmark needs.
@@ -90,6 +92,7 @@ async fn main() -> anyhow::Result<ExitCode> {
             Part::Loss => loss::measure(&bench).await?,
             Part::Backup => backup::measure(&bench)?,
             Part::Lint => lint::measure(&bench)?,
+            Part::Watch => watch::measure(&bench)?,
         };
         table.0.extend(figures);
     }

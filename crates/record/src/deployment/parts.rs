@@ -270,6 +270,19 @@ pub struct Evidence {
     pub replicas: Option<ConfirmedReplicas>,
 }
 
+/// Where an item of the checklist stands, for a later run to go on from. Words of whoever keeps the list; never what
+/// was measured.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChecklistEntry {
+    /// The item.
+    pub item: String,
+    /// Its state.
+    pub state: String,
+    /// Since when.
+    pub at: Timestamp,
+}
+
 /// Where the backup of what was live before lies.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -268,3 +268,33 @@ fn a_main_workload_counts_as_updated_from_the_first_write_until_it_is_undone() {
     });
     assert_eq!(seen, [false, true, true, false]);
 }
+
+#[test]
+fn items_of_a_checklist_keep_the_time_at_which_they_came_to_stand_where_they_do() {
+    let mut record = record(Chain::Slots);
+    let entry = |item: &str, state: &str, at: &str| ChecklistEntry {
+        item: item.to_owned(),
+        state: state.to_owned(),
+        at: at.parse().unwrap(),
+    };
+    let first = "2026-01-01T10:00:00Z";
+    record.update_checklist(vec![
+        entry("health", "open", first),
+        entry("p95", "passed", first),
+    ]);
+    let second = "2026-01-01T10:05:00Z";
+    record.update_checklist(vec![
+        entry("health", "passed", second),
+        entry("p95", "passed", second),
+    ]);
+    assert_eq!(
+        record.checklist,
+        [
+            entry("health", "passed", second),
+            entry("p95", "passed", first)
+        ]
+    );
+    let many = (0..2 * MAX_CHECKLIST).map(|number| entry(&number.to_string(), "open", second));
+    record.update_checklist(many.collect());
+    assert_eq!(record.checklist.len(), MAX_CHECKLIST);
+}

@@ -211,6 +211,7 @@ impl Session {
             promotion: None,
             weights: Vec::new(),
             evidence: Vec::new(),
+            checklist: Vec::new(),
             backup_ref: None,
             notify_keys: std::collections::BTreeMap::new(),
             result: None,

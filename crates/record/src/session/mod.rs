@@ -19,7 +19,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::application::{ApplicationRecord, Preempt};
 use crate::clock::{Clock, SystemClock};
-use crate::deployment::{DeploymentRecord, DeploymentResult, Evidence, PhaseStep, WeightsEntry};
+use crate::deployment::{
+    ChecklistEntry, DeploymentRecord, DeploymentResult, Evidence, PhaseStep, WeightsEntry,
+};
 use crate::error::{RecordError, Result};
 use crate::fault::{FaultInjection, FaultPoint, Happening};
 use crate::fence::{Raised, raise_fence};
@@ -263,6 +265,16 @@ impl Session {
     pub async fn evidence(&mut self, evidence: Evidence) -> Result<()> {
         let mut record = self.claimed()?.record.clone();
         record.add_evidence(evidence);
+        self.write_deployment(record).await
+    }
+
+    /// Takes down where items of the checklist stand.
+    ///
+    /// # Errors
+    /// The lease is lost, or the record cannot be written.
+    pub async fn checklist(&mut self, entries: Vec<ChecklistEntry>) -> Result<()> {
+        let mut record = self.claimed()?.record.clone();
+        record.update_checklist(entries);
         self.write_deployment(record).await
     }
 
