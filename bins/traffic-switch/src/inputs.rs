@@ -12,7 +12,7 @@ use switchyard_traffic::proxies::ProxySource;
 use switchyard_traffic::roles::Target;
 use switchyard_traffic::share::Percent;
 
-use crate::servers::inputs::ServersInputs;
+use crate::servers::inputs::{ServersInputs, WeightsInputs};
 
 /// Moves traffic to another version without losing a request, and back
 #[derive(Debug, Parser)]
@@ -34,6 +34,8 @@ pub(crate) enum Command {
     Rescue(Box<RescueInputs>),
     /// Update servers behind HAProxy one after the other, without losing a request
     Servers(Box<ServersInputs>),
+    /// Give servers behind HAProxy a share of the traffic by their weights, or the configured weights back
+    ServerWeights(Box<WeightsInputs>),
 }
 
 /// How it is verified that a write is in effect.

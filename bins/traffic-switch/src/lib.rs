@@ -46,7 +46,7 @@ impl Action for TrafficSwitch {
         },
         Output {
             name: "weights",
-            description: "Percent by side, as JSON; by target where they differ",
+            description: "Percent by side, as JSON; by target where they differ; of `server-weights` the weight by server",
         },
         Output {
             name: "verified",
@@ -82,7 +82,7 @@ impl Action for TrafficSwitch {
         },
         Output {
             name: "result",
-            description: "`switched`, `holding`, `planned`, `rolled-back`, `through-canary`, `abandoned`, `concluded`, `updated`, `nothing-to-do` or `failed`",
+            description: "`switched`, `holding`, `planned`, `rolled-back`, `through-canary`, `abandoned`, `concluded`, `updated`, `weighted`, `nothing-to-do` or `failed`",
         },
         Output {
             name: "updated",
@@ -105,6 +105,7 @@ impl Action for TrafficSwitch {
             Command::Rollback(inputs) => rollback::run(*inputs, context).await,
             Command::Rescue(inputs) => rescue::run(*inputs, context).await,
             Command::Servers(inputs) => servers::run(*inputs, context).await,
+            Command::ServerWeights(inputs) => servers::run_weights(*inputs, context).await,
         }
     }
 }

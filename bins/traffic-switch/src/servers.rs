@@ -10,21 +10,23 @@ mod report;
 mod roll;
 mod state_file;
 mod update;
+mod weigh;
 
 use std::time::{Duration, Instant};
 
 use switchyard_runner::{Context, Failure, Kind};
 use switchyard_servers::fleet::{FleetError, Whole};
-use switchyard_servers::haproxy::Haproxy;
+use switchyard_servers::haproxy::{Haproxy, Place};
 use switchyard_servers::journal::Journal;
 use switchyard_servers::plan::{Plan, Refusal, Wish, plan};
 use switchyard_servers::{Fleet, Servers, ServersError};
 
-use inputs::ServersInputs;
+use inputs::{Name, ServersInputs};
 use report::Report;
 use roll::Roll;
 use state_file::StateFile;
 use update::Update;
+pub(crate) use weigh::run as run_weights;
 
 /// Most time for one answer of a runtime API, which comes at once unless its process hangs.
 const ANSWER_LIMIT: Duration = Duration::from_secs(3);
@@ -32,20 +34,8 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(3);
 pub(crate) async fn run(inputs: ServersInputs, context: &mut Context) -> Result<(), Failure> {
     let started = Instant::now();
     let update = Update::of(&inputs)?;
-    if inputs.haproxy_api.is_empty() {
-        return Err(
-            Failure::message(Kind::Input, "input `haproxy-api` is empty").hint(
-                "name the runtime API of every HAProxy process, such as `/run/haproxy/admin.sock`",
-            ),
-        );
-    }
-    let fleet = fleet(&inputs);
-    let whole = tokio::select! {
-        whole = survey(&fleet) => whole?,
-        signal = context.cancel.cancelled() => {
-            return Err(Failure::message(Kind::Cancelled(signal), "stopped before anything was touched"));
-        }
-    };
+    let fleet = fleet(&inputs.haproxy_api, &inputs.backend)?;
+    let whole = survey(&fleet, context).await?;
     let path = state_file::path(&inputs, &context.environment)?;
     let id = update.id(&context.environment, inputs.expect_version.as_deref());
     if inputs.plan {
@@ -63,23 +53,38 @@ pub(crate) async fn run(inputs: ServersInputs, context: &mut Context) -> Result<
     roll.run(&plan).await
 }
 
-fn fleet(inputs: &ServersInputs) -> Fleet {
-    let places = inputs.haproxy_api.iter().cloned();
+fn fleet(places: &[Place], backend: &Name) -> Result<Fleet, Failure> {
+    if places.is_empty() {
+        return Err(
+            Failure::message(Kind::Input, "input `haproxy-api` is empty").hint(
+                "name the runtime API of every HAProxy process, such as `/run/haproxy/admin.sock`",
+            ),
+        );
+    }
     let members = places
-        .map(|place| Box::new(Haproxy::new(place, ANSWER_LIMIT)) as Box<dyn Servers>)
+        .iter()
+        .map(|place| Box::new(Haproxy::new(place.clone(), ANSWER_LIMIT)) as Box<dyn Servers>)
         .collect();
-    Fleet::new(members, inputs.backend.as_str())
+    Ok(Fleet::new(members, backend.as_str()))
 }
 
 /// What every process says, and whether each would let itself be told.
-async fn survey(fleet: &Fleet) -> Result<Whole, Failure> {
-    let whole = Whole::of(fleet.look().await).map_err(fleet_failure)?;
-    fleet.require_control().await.map_err(servers_failure)?;
-    Ok(whole)
+async fn survey(fleet: &Fleet, context: &Context) -> Result<Whole, Failure> {
+    let asked = async {
+        let whole = Whole::of(fleet.look().await).map_err(fleet_failure)?;
+        fleet.require_control().await.map_err(servers_failure)?;
+        Ok(whole)
+    };
+    tokio::select! {
+        whole = asked => whole,
+        signal = context.cancel.cancelled() => Err(Failure::message(
+            Kind::Cancelled(signal),
+            "stopped before anything was touched",
+        )),
+    }
 }
 
 fn decide(whole: &Whole, journal: &Journal, inputs: &ServersInputs) -> Result<Plan, Failure> {
-    let names = |list: &[inputs::Name]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
     let (servers, adopt) = (names(&inputs.servers), names(&inputs.adopt));
     let wish = Wish {
         servers: &servers,
@@ -88,6 +93,10 @@ fn decide(whole: &Whole, journal: &Journal, inputs: &ServersInputs) -> Result<Pl
         min_up: inputs.min_up,
     };
     plan(&whole.servers, journal, &wish).map_err(refusal_failure)
+}
+
+fn names(list: &[Name]) -> Vec<String> {
+    list.iter().map(ToString::to_string).collect()
 }
 
 /// Nothing was asked for that cannot be, or the servers do not allow it now.

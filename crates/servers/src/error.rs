@@ -59,6 +59,16 @@ pub enum ServersError {
         /// What it was asked.
         command: String,
     },
+    /// The balancing algorithm of the backend knows no weights at run time.
+    #[error(
+        "backend `{backend}` at `{place}` has a static algorithm, which takes no weight but 0 and all"
+    )]
+    StaticWeights {
+        /// Where it was asked.
+        place: String,
+        /// The backend.
+        backend: String,
+    },
     /// It refused in words of its own.
     #[error("`{place}` refused `{command}`: {answer}")]
     Refused {
@@ -101,6 +111,9 @@ impl ServersError {
             Self::PermissionDenied { .. } => {
                 "servers are changed through a socket with `level admin` (`stats socket PATH mode 660 level admin`)"
             }
+            Self::StaticWeights { .. } => {
+                "weights need `balance roundrobin`, `leastconn`, or a hash with `hash-type consistent`"
+            }
             Self::Refused { .. } | Self::Unreadable { .. } => {
                 "HAProxy 2.0 and later are known to answer as expected; `show info` on the socket tells the version"
             }
@@ -116,6 +129,7 @@ impl ServersError {
             | Self::UnknownBackend { .. }
             | Self::UnknownServer { .. }
             | Self::PermissionDenied { .. }
+            | Self::StaticWeights { .. }
             | Self::Refused { .. }
             | Self::Unreadable { .. } => false,
         }
@@ -136,7 +150,8 @@ impl ServersError {
         match self {
             Self::UnknownBackend { .. }
             | Self::UnknownServer { .. }
-            | Self::PermissionDenied { .. } => true,
+            | Self::PermissionDenied { .. }
+            | Self::StaticWeights { .. } => true,
             Self::Connect { .. }
             | Self::TimedOut { .. }
             | Self::Interrupted { .. }

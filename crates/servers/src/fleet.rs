@@ -138,6 +138,13 @@ impl Fleet {
         futures::future::join_all(told).await
     }
 
+    /// Gives a server a weight at every process at once; gives the answer of each, in order.
+    pub async fn set_weight(&self, server: &str, weight: u16) -> Vec<Result<(), ServersError>> {
+        let members = self.members.iter();
+        let told = members.map(|member| member.set_weight(&self.backend, server, weight));
+        futures::future::join_all(told).await
+    }
+
     /// Tells one process, by its place in the order.
     ///
     /// # Errors
@@ -253,6 +260,12 @@ impl Combined {
         !self.at.is_empty() && self.at.iter().all(Server::is_used)
     }
 
+    /// Whether it would get new clients from every process with any weight.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        !self.at.is_empty() && self.at.iter().all(Server::is_up)
+    }
+
     /// Whether it counts for capacity: a backup server takes nothing while others are used.
     #[must_use]
     pub fn counts(&self) -> bool {
@@ -323,6 +336,7 @@ mod tests {
             checks: Checks::Passing,
             status: "UP".to_owned(),
             weight: 1,
+            own_weight: 1,
             sessions: 0,
             queued: 0,
         };

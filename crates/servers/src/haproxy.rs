@@ -102,6 +102,9 @@ impl Haproxy {
                 server: server.to_owned(),
             },
             "Permission denied" => ServersError::PermissionDenied { place, command },
+            other if other.starts_with("Backend is using a static LB algorithm") => {
+                ServersError::StaticWeights { place, backend }
+            }
             other => ServersError::Refused {
                 place,
                 command,
@@ -158,6 +161,16 @@ impl Servers for Haproxy {
         admin: Admin,
     ) -> Result<(), ServersError> {
         let command = format!("set server {backend}/{server} state {admin}");
+        self.order(&command, backend, server).await
+    }
+
+    async fn set_weight(
+        &self,
+        backend: &str,
+        server: &str,
+        weight: u16,
+    ) -> Result<(), ServersError> {
+        let command = format!("set server {backend}/{server} weight {weight}");
         self.order(&command, backend, server).await
     }
 }

@@ -2,7 +2,8 @@
 //! to use one less, and every decision of a rolling update over them.
 //!
 //! Owns the load balancer's interface (`haproxy`), what all of its processes say together (`fleet`), the
-//! plan and its floor of capacity (`plan`), and what a killed run leaves behind (`journal`). Refuses to
+//! plan and its floor of capacity (`plan`), weights for a share of the traffic (`shares`), and what a killed run
+//! leaves behind (`journal`). Refuses to
 //! know how a server is updated or checked, inputs, GitHub, Kubernetes and the record.
 
 mod error;
@@ -11,6 +12,7 @@ pub mod haproxy;
 pub mod journal;
 pub mod plan;
 mod server;
+pub mod shares;
 
 use async_trait::async_trait;
 
@@ -47,5 +49,16 @@ pub trait Servers: Send + Sync {
         backend: &str,
         server: &str,
         admin: Admin,
+    ) -> Result<(), ServersError>;
+
+    /// Gives a server a weight, 0 to 256. Its share is its weight of the sum of all that are used.
+    ///
+    /// # Errors
+    /// As [`Servers::set_admin`].
+    async fn set_weight(
+        &self,
+        backend: &str,
+        server: &str,
+        weight: u16,
     ) -> Result<(), ServersError>;
 }

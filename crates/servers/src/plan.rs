@@ -284,6 +284,7 @@ mod tests {
                 checks: Checks::Passing,
                 status: String::new(),
                 weight: 1,
+                own_weight: 1,
                 sessions: 0,
                 queued: 0,
             }],

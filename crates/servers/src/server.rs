@@ -92,6 +92,8 @@ pub struct Server {
     pub status: String,
     /// Its weight now, 0 to 256.
     pub weight: u32,
+    /// Its weight in the configuration.
+    pub own_weight: u32,
     /// Requests and connections under way.
     pub sessions: u64,
     /// Those that wait for it.
@@ -102,7 +104,13 @@ impl Server {
     /// Whether it gets its share of new clients.
     #[must_use]
     pub fn is_used(&self) -> bool {
-        self.admin == Admin::Ready && self.is_running && self.weight > 0
+        self.is_up() && self.weight > 0
+    }
+
+    /// Whether it would get new clients with any weight.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.admin == Admin::Ready && self.is_running
     }
 
     /// Whether nothing of it is under way.

@@ -12,6 +12,7 @@ use switchyard_runner::{List, Secret, values};
 use switchyard_servers::Address;
 use switchyard_servers::haproxy::Place;
 use switchyard_servers::plan::MinUp;
+use switchyard_traffic::share::Percent;
 
 use crate::inputs::limit;
 
@@ -93,6 +94,29 @@ pub(crate) struct ServersInputs {
     /// outlive the runner.
     #[arg(long)]
     pub(crate) state_file: Option<PathBuf>,
+    /// Print what would be done, and change nothing
+    #[arg(long, value_parser = values::boolean, default_value = "false", num_args = 0..=1, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub(crate) plan: bool,
+}
+
+/// Inputs of `server-weights`.
+#[derive(Debug, Args)]
+pub(crate) struct WeightsInputs {
+    /// Where every HAProxy process answers its runtime API, in the forms of `servers`
+    #[arg(long, default_value = "")]
+    pub(crate) haproxy_api: List<Place>,
+    /// Backend of HAProxy whose servers get weights
+    #[arg(long)]
+    pub(crate) backend: Name,
+    /// Servers that get the share together
+    #[arg(long, default_value = "")]
+    pub(crate) servers: List<Name>,
+    /// Percentage of the backend's traffic for `servers`; every weight of the configuration when not given
+    #[arg(long)]
+    pub(crate) weight: Option<Percent>,
+    /// The longest that any one wait may take
+    #[arg(long, default_value = "2m", value_parser = limit)]
+    pub(crate) timeout: Duration,
     /// Print what would be done, and change nothing
     #[arg(long, value_parser = values::boolean, default_value = "false", num_args = 0..=1, default_missing_value = "true", action = clap::ArgAction::Set)]
     pub(crate) plan: bool,

@@ -5,3 +5,4 @@ mod refusals;
 mod resume;
 mod rig;
 mod rolling;
+mod weights;

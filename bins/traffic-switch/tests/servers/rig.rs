@@ -24,6 +24,8 @@ pub(crate) struct Rig {
 struct Haproxy {
     master: Child,
     port: u16,
+    /// Where it is asked: the first one by its unix socket, others by TCP.
+    api: String,
 }
 
 /// Ends the old process of a server and starts the new one, as a user's script might.
@@ -86,22 +88,25 @@ impl Rig {
         );
     }
 
+    /// A step that knows the HAProxies and their backend.
+    pub(crate) fn bare_step(&self) -> Step {
+        let places: Vec<String> = self.haproxies.iter().map(|one| one.api.clone()).collect();
+        Step::new(env!("CARGO_BIN_EXE_traffic-switch"))
+            .input("haproxy-api", places.join("\n"))
+            .input("backend", "web")
+            .input("timeout", "20s")
+    }
+
     /// A step over all servers that has what it needs.
     pub(crate) fn step(&self) -> Step {
-        let sockets: Vec<String> = (0..self.haproxies.len())
-            .map(|number| self.socket(number, "admin").display().to_string())
-            .collect();
-        Step::new(env!("CARGO_BIN_EXE_traffic-switch"))
+        self.bare_step()
             .input("command", "servers")
-            .input("haproxy-api", sockets.join("\n"))
-            .input("backend", "web")
             .input("update", format!("RIG={}\n{UPDATE}", self.path().display()))
             .input("expect-version", "v2")
             .input("version-header", "x-app-version")
             .input("health-url", "http://{host}:{port}/api/health/ready")
             .input("health-interval", "50ms")
             .input("longest-request", "1s")
-            .input("timeout", "20s")
             .input(
                 "state-file",
                 self.path().join("state.json").display().to_string(),
@@ -209,6 +214,24 @@ impl Rig {
         self.path().join(format!("{haproxy}-{level}.sock"))
     }
 
+    /// Starts a server anew with another version, and waits until every HAProxy finds it up.
+    pub(crate) fn restart(&self, name: &str, version: &str) {
+        let pid = std::fs::read_to_string(self.path().join(format!("{name}.pid"))).expect("a pid");
+        let pid = Pid::from_raw(pid.trim().parse().expect("a process id"));
+        kill(pid, Signal::SIGKILL).expect("end the application");
+        for haproxy in 0..self.haproxies.len() {
+            until("HAProxy finds the server down", || {
+                self.state(haproxy, name).starts_with("DOWN")
+            });
+        }
+        self.start(name, self.port(name), version);
+        for haproxy in 0..self.haproxies.len() {
+            until("HAProxy finds the server up", || {
+                self.state(haproxy, name) == "UP"
+            });
+        }
+    }
+
     fn start(&self, name: &str, port: u16, version: &str) {
         let status = Command::new(self.path().join("start"))
             .args([name, &port.to_string(), version])
@@ -221,8 +244,9 @@ impl Rig {
 
     fn start_haproxy(&self, number: usize) -> Haproxy {
         let port = free_port();
+        let tcp = format!("127.0.0.1:{}", port + 1);
         let mut configuration = format!(
-            "global\n  stats socket {} mode 600 level admin\n  stats socket {} mode 600 level operator\n\
+            "global\n  stats socket ipv4@{tcp} level admin\n  stats socket {} mode 600 level admin\n  stats socket {} mode 600 level operator\n\
              defaults\n  mode http\n  timeout connect 2s\n  timeout client 60s\n  timeout server 60s\n  timeout queue 5s\n\
              frontend web\n  bind 127.0.0.1:{port}\n  default_backend web\n\
              backend web\n  balance roundrobin\n  option httpchk GET /api/health/ready\n  cookie SRV insert indirect nocache\n\
@@ -253,7 +277,11 @@ impl Rig {
         until("HAProxy takes connections", || {
             TcpStream::connect(("127.0.0.1", port)).is_ok()
         });
-        Haproxy { master, port }
+        let api = match number {
+            0 => self.socket(number, "admin").display().to_string(),
+            _ => tcp,
+        };
+        Haproxy { master, port, api }
     }
 
     fn script(&self, name: &str, text: &str) {

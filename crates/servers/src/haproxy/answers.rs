@@ -92,6 +92,7 @@ fn server(state: &Row<'_>, stat: &Row<'_>) -> Result<Server, String> {
         },
         status: text(stat, "status")?.to_owned(),
         weight: number(state, "srv_uweight")?,
+        own_weight: number(state, "srv_iweight")?,
         sessions: number(stat, "scur")?,
         queued: number(stat, "qcur")?,
     })
