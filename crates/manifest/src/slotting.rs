@@ -1,5 +1,10 @@
-//! Turns a plain manifest into the objects of one slot: names suffixed, labels and selectors
-//! marked, references followed, so that what is written for one slot never touches the other.
+//! Turns a plain manifest into the objects of one slot, or of a canary: names suffixed, labels and
+//! selectors marked, references followed, so that what is written there never touches what is live.
+//!
+//! A canary stands beside a main workload without slots, whose Service selects by labels that its own pods
+//! would carry too: values of labels by which workloads select their pods get the canary's suffix as well.
+//! Autoscalers, budgets, routes and workloads without a Service get no copy: they are what they were until
+//! the main workload is updated.
 //!
 //! Owns which objects are slotted, shared, fronts or left until after the switch. Refuses to know
 //! what is live; routes keep the names that the manifest gave ([`crate::front`] points them).
@@ -13,16 +18,16 @@ use crate::identity::ObjectName;
 use crate::kind::Kind;
 use crate::names;
 use crate::object::Object;
+use crate::place::Place;
 use crate::role::UnknownRole;
-use crate::slot::Slot;
 
 pub use parts::{Part, classify};
 
 /// How a manifest is slotted.
 #[derive(Clone, Debug)]
 pub struct SlottingOptions {
-    /// The slot that the objects are for.
-    pub slot: Slot,
+    /// The place that the objects are for.
+    pub place: Place,
     /// The application's name, written as a label on every object.
     pub application: Option<String>,
     /// Objects declared as fronts by an input.
@@ -33,7 +38,7 @@ pub struct SlottingOptions {
     pub per_slot: BTreeSet<ObjectName>,
 }
 
-/// A manifest made ready for one slot.
+/// A manifest made ready for one place.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Slotted {
     /// What is applied before the switch: the slot's objects, shared ones and fronts.
@@ -89,14 +94,14 @@ pub enum SlottingError {
         problem: &'static str,
     },
     /// The manifest was already made for the other slot.
-    #[error("{object} is already labelled for slot `{found}`, but slot `{wanted}` is deployed")]
+    #[error("{object} is already labelled for slot `{found}`, but {wanted} is deployed")]
     OtherSlot {
         /// The object.
         object: ObjectName,
         /// The slot in the manifest.
         found: String,
-        /// The slot that is deployed.
-        wanted: Slot,
+        /// The place that is deployed.
+        wanted: Place,
     },
     /// The suffixed name is taken by another object of the manifest.
     #[error("{object} would be named `{name}`, which the manifests use for another object")]
@@ -133,15 +138,15 @@ impl SlottingError {
     }
 }
 
-/// Makes a manifest ready for one slot.
+/// Makes a manifest ready for one place.
 ///
-/// Slotting what was already slotted for the same slot changes nothing.
+/// Slotting what was already slotted for the same place changes nothing.
 ///
 /// # Errors
 /// See [`SlottingError`]; the manifest is refused as a whole.
 pub fn slot(objects: &[Object], options: &SlottingOptions) -> Result<Slotted, SlottingError> {
     let parts = classify(objects, options)?;
-    let renames = rewrite::Renames::of(objects, &parts, options.slot)?;
+    let renames = rewrite::Renames::of(objects, &parts, options.place)?;
     let mut slotted = Slotted {
         objects: Vec::new(),
         after_switch: Vec::new(),

@@ -6,7 +6,7 @@ use std::path::Path;
 use proptest::prelude::*;
 use switchyard_manifest::slotting::{Slotted, SlottingError, SlottingOptions, slot};
 use switchyard_manifest::{
-    Kind, LabelSelector, Object, ObjectName, Slot, diff, parse, pods, references,
+    Kind, LabelSelector, Object, ObjectName, Place, Slot, diff, parse, pods, references,
 };
 
 fn options(folder: &Path) -> SlottingOptions {
@@ -23,8 +23,13 @@ fn options(folder: &Path) -> SlottingOptions {
             })
             .collect()
     };
+    let is_canary = value.get("place") == Some(&"canary".into());
     SlottingOptions {
-        slot: Slot::Blue,
+        place: if is_canary {
+            Place::Canary
+        } else {
+            Place::Slot(Slot::Blue)
+        },
         application: Some("shop".to_owned()),
         front: names("front"),
         after_switch: names("after-switch"),
@@ -145,7 +150,7 @@ fn any_manifest() -> impl Strategy<Value = Vec<Object>> {
 
 fn for_slot(slot: Slot) -> SlottingOptions {
     SlottingOptions {
-        slot,
+        place: Place::Slot(slot),
         application: None,
         front: BTreeSet::new(),
         after_switch: BTreeSet::new(),

@@ -8,6 +8,7 @@ use crate::identity::ObjectName;
 use crate::kind::Kind;
 use crate::names;
 use crate::object::Object;
+use crate::place::Place;
 use crate::pods;
 use crate::references::{self, ConfigKind};
 use crate::role::Role;
@@ -80,7 +81,14 @@ pub fn classify(objects: &[Object], options: &SlottingOptions) -> Result<Vec<Par
     // Workloads first: what the rest does follows from theirs.
     for (index, object) in objects.iter().enumerate() {
         if object.kind().is_workload() {
-            parts[index] = Some(workload_part(object, roles[index], objects)?);
+            let part = match workload_part(object, roles[index], objects) {
+                // Beside a canary nothing but what it tries is there twice.
+                Err(SlottingError::Undeclared { .. }) if options.place == Place::Canary => {
+                    Part::AfterSwitch
+                }
+                decided => decided?,
+            };
+            parts[index] = Some(part);
         }
     }
     for (index, object) in objects.iter().enumerate() {
@@ -100,7 +108,38 @@ pub fn classify(objects: &[Object], options: &SlottingOptions) -> Result<Vec<Par
             parts[index].unwrap_or_else(|| config_part(object, roles[index], objects, &parts))
         })
         .collect();
-    Ok(decided)
+    Ok(match options.place {
+        Place::Slot(_) => decided,
+        Place::Canary => {
+            let both = objects.iter().zip(decided);
+            both.map(|(object, part)| beside_canary(object, part))
+                .collect()
+        }
+    })
+}
+
+/// What a part is where a canary is tried: only it and what it reads get copies, and what decides over
+/// traffic and sizes stays as it is until the main workload is updated.
+fn beside_canary(object: &Object, part: Part) -> Part {
+    let kind = object.kind();
+    let decides = kind.is_route()
+        || kind == Kind::PodDisruptionBudget
+        || references::scale_target(kind, object.value()).is_some();
+    match part {
+        Part::Slotted | Part::Front { .. } if decides => Part::AfterSwitch,
+        Part::Front { is_derived: true } => Part::Slotted,
+        Part::Front { is_derived: false } => Part::AfterSwitch,
+        Part::Copies {
+            slotted,
+            shared,
+            after_switch,
+        } => Part::Copies {
+            slotted,
+            shared: false,
+            after_switch: shared || after_switch,
+        },
+        Part::Slotted | Part::Shared | Part::AfterSwitch => part,
+    }
 }
 
 fn refuse_unknown_names(

@@ -8,14 +8,20 @@ use super::{Part, SlottingError, SlottingOptions};
 use crate::kind::Kind;
 use crate::names;
 use crate::object::{Object, member, member_of, set_text};
+use crate::place::Place;
 use crate::pods;
 use crate::references::{self, ConfigKind};
 use crate::selector::LabelSelector;
 use crate::slot::Slot;
 
+/// The longest value of a label, in bytes (Kubernetes: "Labels and Selectors", Syntax).
+const MAX_LABEL_VALUE: usize = 63;
+
 /// The names that slotted objects had and the ones that they get.
 pub(super) struct Renames {
     by_kind: BTreeMap<(String, String), (Kind, BTreeMap<String, String>)>,
+    /// Labels by which workloads select their pods, with the values that a canary's pods get instead.
+    labels: BTreeMap<(String, String), String>,
 }
 
 impl Renames {
@@ -23,7 +29,7 @@ impl Renames {
     pub(super) fn of(
         objects: &[Object],
         parts: &[Part],
-        slot: Slot,
+        place: Place,
     ) -> Result<Self, SlottingError> {
         let mut by_kind: BTreeMap<_, (Kind, BTreeMap<String, String>)> = BTreeMap::new();
         for (object, _) in objects
@@ -31,7 +37,7 @@ impl Renames {
             .zip(parts)
             .filter(|(_, part)| part.is_slotted())
         {
-            let (name, new_name) = renamed(object, slot)?;
+            let (name, new_name) = renamed(object, place)?;
             let identity = object.identity();
             let key = (identity.group().to_owned(), identity.kind.clone());
             if name != new_name
@@ -50,7 +56,13 @@ impl Renames {
                 .1
                 .insert(name, new_name);
         }
-        Ok(Self { by_kind })
+        Ok(Self {
+            by_kind,
+            labels: match place {
+                Place::Slot(_) => BTreeMap::new(),
+                Place::Canary => labels_of_canary(objects, parts)?,
+            },
+        })
     }
 
     /// The new name of an object that others refer to by its old one.
@@ -70,7 +82,9 @@ impl Renames {
             .flat_map(|(_, names)| names.iter())
             .map(|(name, new_name)| {
                 let base = if name == new_name {
-                    Slot::split(name).map_or(name.as_str(), |(base, _)| base)
+                    let canary = || name.strip_suffix("-canary");
+                    let slotted = Slot::split(name).map(|(base, _)| base);
+                    slotted.or_else(canary).unwrap_or(name)
                 } else {
                     name
                 };
@@ -86,23 +100,49 @@ fn is_same(other: &Object, object: &Object, name: &str) -> bool {
 }
 
 /// The name of an object and the one that it gets. What is already slotted keeps its name.
-fn renamed(object: &Object, slot: Slot) -> Result<(String, String), SlottingError> {
+fn renamed(object: &Object, place: Place) -> Result<(String, String), SlottingError> {
     let name = object.name().to_owned();
     match object.label(names::SLOT) {
         None => {
-            let new_name = slot.name_of(&name);
+            let new_name = place.name_of(&name);
             Ok((name, new_name))
         }
-        Some(label) if label == slot.as_str() => Ok((name.clone(), name)),
+        Some(label) if label == place.as_str() => Ok((name.clone(), name)),
         Some(label) => Err(SlottingError::OtherSlot {
             object: object.identity().short(),
             found: label.to_owned(),
-            wanted: slot,
+            wanted: place,
         }),
     }
 }
 
-/// The copy of an object for the slot.
+/// What the pods of a canary carry instead of the labels by which the main workloads select theirs.
+fn labels_of_canary(
+    objects: &[Object],
+    parts: &[Part],
+) -> Result<BTreeMap<(String, String), String>, SlottingError> {
+    let mut labels = BTreeMap::new();
+    let workloads = objects.iter().zip(parts).filter(|(object, part)| {
+        // What was made for a canary before carries its values already.
+        part.is_slotted() && object.kind().is_workload() && object.label(names::SLOT).is_none()
+    });
+    for (workload, _) in workloads {
+        let own = workload.value().pointer("/spec/selector/matchLabels");
+        for (key, value) in own.map(pods::text_map).unwrap_or_default() {
+            let new = Place::Canary.name_of(&value);
+            if new.len() > MAX_LABEL_VALUE {
+                return Err(SlottingError::NotSlottable {
+                    object: workload.identity().short(),
+                    problem: "a value by which it selects its pods has no room for `-canary` (63 bytes)",
+                });
+            }
+            labels.insert((key, value), new);
+        }
+    }
+    Ok(labels)
+}
+
+/// The copy of an object for the place.
 pub(super) fn for_slot(
     object: &Object,
     part: Part,
@@ -113,11 +153,12 @@ pub(super) fn for_slot(
     let kind = object.kind();
     let base = object.base_name().to_owned();
     if object.label(names::SLOT).is_none() {
-        copy.set_name(&options.slot.name_of(&base));
+        copy.set_name(&options.place.name_of(&base));
     }
-    copy.set_label(names::SLOT, options.slot.as_str());
+    copy.set_label(names::SLOT, options.place.as_str());
     copy.set_annotation(names::BASE_NAME, &base);
-    if let Part::Front { .. } = part {
+    let is_front = matches!(part, Part::Front { .. });
+    if kind == Kind::Service && (is_front || options.place == Place::Canary) {
         make_per_slot_service(&mut copy);
     }
     let rewriter = Rewriter { renames, options };
@@ -169,14 +210,20 @@ struct Rewriter<'a> {
 
 impl Rewriter<'_> {
     fn mark(&self, labels: &mut Map<String, Value>) {
-        set_text(labels, names::SLOT, self.options.slot.as_str());
+        for (key, value) in labels.iter_mut() {
+            let Value::String(text) = value else { continue };
+            if let Some(new) = self.renames.labels.get(&(key.clone(), text.clone())) {
+                new.clone_into(text);
+            }
+        }
+        set_text(labels, names::SLOT, self.options.place.as_str());
     }
 
     fn workload(&self, kind: Kind, workload: &mut Value) {
         let had_labels = pods::labels(kind, workload);
         if let Some(template) = pods::template_mut(kind, workload) {
             let labels = member_of(member(template, "metadata"), "labels");
-            set_text(labels, names::SLOT, self.options.slot.as_str());
+            self.mark(labels);
             if let Some(application) = &self.options.application {
                 set_text(labels, names::APPLICATION, application);
             }
