@@ -1,4 +1,5 @@
-//! `rollout apply`: one manifest into the cluster, in place or into the idle slot.
+//! `rollout apply`: one manifest into the cluster, in place or into the idle slot. `rollout canary` and
+//! `rollout promote` do the same beside, and to, the main workload of a canary deployment.
 //!
 //! Owns the order: read, decide, check permissions, dry-run everything, write down, write. The
 //! decisions are in [`crate::plan`] and in the manifest crate.
@@ -7,6 +8,7 @@ mod dry_run;
 mod fronts;
 mod preflight;
 mod prepare;
+mod promotion;
 mod report;
 mod sizes;
 mod survey;
@@ -17,13 +19,15 @@ use std::collections::BTreeMap;
 use anyhow::anyhow;
 use switchyard_cluster::Deadline;
 use switchyard_deployment::{Connection, connect};
-use switchyard_manifest::{Kind as ObjectKind, Object, ObjectName, Slot, diff, images, pods};
+use switchyard_manifest::{
+    Kind as ObjectKind, Object, ObjectName, Place, Slot, diff, images, pods,
+};
 use switchyard_record::{
     Chain, Claimed, Intent, Kind, Opening, Phase, Side, SideState, StepInputs, inputs_hash,
 };
-use switchyard_runner::{Context, Failure, Kind as FailureKind};
+use switchyard_runner::{Context, DeploymentArgs, Failure, Kind as FailureKind, List};
 
-use crate::inputs::{ApplyArgs, SlotChoice, StageChoice};
+use crate::inputs::{ApplyArgs, CanaryArgs, PromoteArgs, SlotChoice, StageChoice};
 use crate::ledger::{Ledger, claim_request};
 use crate::objects::AnyObjects;
 use crate::opening;
@@ -38,6 +42,88 @@ use crate::timing::within;
 /// Bad input, a refusal by what is live, or a cluster that fails; nothing is written before the dry run
 /// of all objects has passed.
 pub(crate) async fn run(args: ApplyArgs, context: &mut Context) -> Result<(), Failure> {
+    if args.slot == SlotChoice::Canary {
+        return Err(Failure::input(anyhow!(
+            "input `slot` is `canary`, which `apply` cannot make"
+        ))
+        .hint("use the command `canary`, and `promote` once it takes all of the traffic"));
+    }
+    apply(args, context).await
+}
+
+/// `rollout canary`: the new version as a small copy beside the main workload.
+///
+/// # Errors
+/// As [`run`], and where nothing is live beside which it could be tried.
+pub(crate) async fn canary(args: CanaryArgs, context: &mut Context) -> Result<(), Failure> {
+    let CanaryArgs {
+        deployment,
+        manifests,
+        canary_pods,
+        version,
+        force_conflicts,
+        plan,
+        timeout,
+    } = args;
+    require_record(&deployment)?;
+    let args = ApplyArgs {
+        deployment,
+        manifests,
+        version,
+        force_conflicts,
+        plan,
+        timeout,
+        canary_pods,
+        slot: SlotChoice::Canary,
+        stage: StageChoice::BeforeSwitch,
+        front: List::default(),
+        after_switch: List::default(),
+        per_slot: List::default(),
+    };
+    apply(args, context).await
+}
+
+/// `rollout promote`: the new version onto the main workload, while its canary takes all of the traffic.
+///
+/// # Errors
+/// As [`run`], and where the main workload still takes traffic.
+pub(crate) async fn promote(args: PromoteArgs, context: &mut Context) -> Result<(), Failure> {
+    let PromoteArgs {
+        deployment,
+        manifests,
+        version,
+        force_conflicts,
+        timeout,
+    } = args;
+    require_record(&deployment)?;
+    let args = ApplyArgs {
+        deployment,
+        manifests,
+        version,
+        force_conflicts,
+        timeout,
+        plan: false,
+        canary_pods: 0,
+        slot: SlotChoice::Canary,
+        stage: StageChoice::Promotion,
+        front: List::default(),
+        after_switch: List::default(),
+        per_slot: List::default(),
+    };
+    apply(args, context).await
+}
+
+/// Which share a canary has, and what it was beside, only a record tells.
+fn require_record(deployment: &DeploymentArgs) -> Result<(), Failure> {
+    if deployment.application.is_some() || deployment.deployment_id.is_some() {
+        return Ok(());
+    }
+    Err(Failure::input(anyhow!(
+        "input `application` is required: a canary needs a record of what it stands beside"
+    )))
+}
+
+async fn apply(args: ApplyArgs, context: &mut Context) -> Result<(), Failure> {
     within(args.timeout, Applying::begin(&args, context)).await
 }
 
@@ -79,12 +165,13 @@ impl<'a> Applying<'a> {
         result
     }
 
-    /// The slot whose objects' permissions are asked for before anything is read.
-    fn first_candidate(&self) -> Option<Slot> {
+    /// The place whose objects' permissions are asked for before anything is read.
+    fn first_candidate(&self) -> Option<Place> {
         match self.args.slot {
             SlotChoice::None => None,
-            SlotChoice::Auto | SlotChoice::Blue => Some(Slot::Blue),
-            SlotChoice::Green => Some(Slot::Green),
+            SlotChoice::Auto | SlotChoice::Blue => Some(Place::Slot(Slot::Blue)),
+            SlotChoice::Green => Some(Place::Slot(Slot::Green)),
+            SlotChoice::Canary => Some(Place::Canary),
         }
     }
 
@@ -95,7 +182,7 @@ impl<'a> Applying<'a> {
         }
         let intent = match self.args.stage {
             StageChoice::BeforeSwitch => Intent::Deploy(self.opening()),
-            StageChoice::AfterSwitch => Intent::Continue,
+            StageChoice::AfterSwitch | StageChoice::Promotion => Intent::Continue,
         };
         let inputs = StepInputs {
             step: format!("rollout apply {}", self.args.stage.as_str()),
@@ -157,19 +244,25 @@ impl<'a> Applying<'a> {
         }
         let survey = Survey::read(&self.objects).await?;
         let known = self.known_sides(ledger, &survey).await?;
-        let slot = slot_choice::choose(self.args.slot, &known).map_err(|refusal| {
+        let place = slot_choice::choose(self.args.slot, &known).map_err(|refusal| {
             let hint = refusal.hint();
             Failure::gate(refusal).hint(hint)
         })?;
-        if slot.is_some() && slot != self.first_candidate() {
-            self.check_permissions(slot).await?;
+        if place.is_some() && place != self.first_candidate() {
+            self.check_permissions(place).await?;
         }
-        let plan = self.prepare(ledger, slot, (&survey, &known)).await?;
+        if self.args.stage == StageChoice::Promotion {
+            promotion::refuse_in_traffic(ledger, &survey)?;
+        }
+        let plan = self.prepare(ledger, place, (&survey, &known)).await?;
         report::show(self.context, self.args, &plan)?;
         if self.args.plan {
             return report::planned(self.context, ledger, &plan);
         }
         self.fix_sides(ledger, &plan, &survey).await?;
+        if self.args.stage == StageChoice::Promotion {
+            promotion::begin(ledger).await?;
+        }
         let written = self.write(ledger, &plan).await?;
         self.complete(ledger, &plan).await?;
         report::applied(self.context, ledger, &plan, &written)
@@ -179,6 +272,7 @@ impl<'a> Applying<'a> {
     fn is_done_already(&self, phase: Phase) -> Result<bool, Failure> {
         match self.args.stage {
             StageChoice::BeforeSwitch => Ok(phase.has_passed(Phase::Applied)),
+            StageChoice::Promotion => Ok(phase.has_passed(Phase::Soaking)),
             StageChoice::AfterSwitch if phase.has_passed(Phase::Soaking) => {
                 Ok(phase.has_passed(Phase::Succeeded))
             }
@@ -198,14 +292,16 @@ impl<'a> Applying<'a> {
                 record.chain,
                 self.args.slot.as_str()
             ))
-            .hint("give `rollout backup` the same `slot` as `rollout apply`")),
+            .hint("give `rollout backup` the same `slot` as the step that applies: `canary` for `rollout canary`")),
             Some(_) | None => Ok(()),
         }
     }
 
     async fn complete(&self, ledger: &mut Ledger, plan: &prepare::Plan) -> Result<(), Failure> {
-        if self.args.stage == StageChoice::AfterSwitch {
-            return Ok(());
+        match self.args.stage {
+            StageChoice::BeforeSwitch => {}
+            StageChoice::AfterSwitch => return Ok(()),
+            StageChoice::Promotion => return self.promoted(ledger, plan).await,
         }
         let survey = Survey::read(&self.objects).await?;
         let namespace = self.connection.cluster.namespace();
@@ -249,6 +345,7 @@ pub(crate) fn chain(slot: SlotChoice) -> Chain {
     match slot {
         SlotChoice::None => Chain::InPlace,
         SlotChoice::Auto | SlotChoice::Blue | SlotChoice::Green => Chain::Slots,
+        SlotChoice::Canary => Chain::Canary,
     }
 }
 
@@ -264,9 +361,13 @@ fn image_digests(manifest: &[Object]) -> BTreeMap<String, String> {
         .collect()
 }
 
-/// The side that a slot is.
-fn side_of(slot: Option<Slot>) -> Side {
-    slot.map_or(Side::Unslotted, Side::Slot)
+/// The side that a place is; nothing is in place.
+fn side_of(place: Option<Place>) -> Side {
+    match place {
+        None => Side::Unslotted,
+        Some(Place::Slot(slot)) => Side::Slot(slot),
+        Some(Place::Canary) => Side::Canary,
+    }
 }
 
 /// Whether objects of this kind carry what the record calls a workload of a side.

@@ -161,7 +161,10 @@ fn live_side(args: &BackupArgs, survey: &Survey, ledger: &Ledger) -> Live {
     let of_side = |side: Side| -> Vec<ObjectName> {
         of_application
             .iter()
-            .filter(|name| sides::side_of_workload(survey, name) == Some(side))
+            .filter(|name| {
+                sides::side_of_workload(survey, name)
+                    .is_some_and(|of| sides::is_same_place(of, side))
+            })
             .cloned()
             .collect()
     };

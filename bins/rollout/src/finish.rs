@@ -13,6 +13,7 @@ use switchyard_record::{
 };
 use switchyard_runner::{Context, Failure, Kind as FailureKind};
 
+use crate::canary::Takers;
 use crate::inputs::FinishArgs;
 use crate::ledger::{Ledger, claim_request};
 use crate::opening::Opened;
@@ -68,14 +69,19 @@ async fn finish(
         .cloned()
         .ok_or_else(|| Failure::message(FailureKind::Bug, "the record is gone"))?;
     refuse_unfinished(&record)?;
-    let side = record.sides.to.as_ref().ok_or_else(|| {
-        Failure::message(FailureKind::Gate, "the record has no new side")
-            .hint("run `rollout apply` first")
+    // A canary ends on the main workload.
+    let live = match record.chain {
+        Chain::InPlace | Chain::Slots => record.sides.to.as_ref(),
+        Chain::Canary => record.sides.from.as_ref(),
+    };
+    let side = live.ok_or_else(|| {
+        Failure::message(
+            FailureKind::Gate,
+            "the record has no side that could be live",
+        )
+        .hint("run `rollout apply` (or `rollout canary`) first")
     })?;
-    context.outputs.set(
-        "slot",
-        side.side.slot().map_or("none", |slot| slot.as_str()),
-    )?;
+    context.outputs.set("slot", sides::word_of(side.side))?;
     let workloads = sides::names_of(side);
     waiting::rollout(
         context,
@@ -89,8 +95,13 @@ async fn finish(
         verify_traffic(&record, &survey, &workloads)?;
         restore_floors(context, opened, ledger, &survey, &workloads).await?;
     }
-    if record.chain == Chain::InPlace {
-        ledger.advance(Phase::Soaking).await?;
+    match record.chain {
+        Chain::InPlace => ledger.advance(Phase::Soaking).await?,
+        Chain::Slots => {}
+        Chain::Canary => {
+            verify_main(&record, &survey)?;
+            restore_floors(context, opened, ledger, &survey, &workloads).await?;
+        }
     }
     let result = DeploymentResult {
         verdict: Verdict::Succeeded,
@@ -165,6 +176,25 @@ fn verify_traffic(
     } else {
         Err(gate("no live traffic reaches the new side".to_owned()))
     }
+}
+
+/// Traffic must reach the main workload, by the routes of the switch, and no canary.
+fn verify_main(record: &DeploymentRecord, survey: &Survey) -> Result<(), Failure> {
+    let takers = Takers::of(record, survey);
+    let gate = |text: String, hint: &str| Err(Failure::message(FailureKind::Gate, text).hint(hint));
+    if let Some(route) = takers.canary.first() {
+        return gate(
+            format!("the canary still takes traffic ({route})"),
+            "move it with `traffic-switch switch` and `to: stable`",
+        );
+    }
+    if takers.main.is_empty() {
+        return gate(
+            "no route of this deployment sends traffic to the main workload".to_owned(),
+            "look at `traffic-switch status`; take it back with `traffic-switch rollback`",
+        );
+    }
+    Ok(())
 }
 
 /// Floors of autoscalers that were raised for the switch go back to what the manifest asked for.

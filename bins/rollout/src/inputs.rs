@@ -18,6 +18,14 @@ use crate::remember::NoticeKey;
 pub(crate) enum Command {
     /// Apply manifests, in place or into the idle slot
     Apply(ApplyArgs),
+    /// Bring the new version up as a small copy beside the main workload, which stays as it is
+    Canary(CanaryArgs),
+    /// Update the main workload while its canary takes all of the traffic
+    Promote(PromoteArgs),
+    /// Bring the main workload back to the version before, while its canary takes all of the traffic
+    Undo(UndoArgs),
+    /// Delete a canary that takes no traffic any more
+    Retire(RetireArgs),
     /// Change the size of a side's workloads
     Scale(ScaleArgs),
     /// Write version, commit, run and deployer onto the workloads
@@ -72,6 +80,8 @@ pub(crate) enum SlotChoice {
     Blue,
     /// The green slot.
     Green,
+    /// A canary beside the main workload, made by the command `canary`.
+    Canary,
 }
 
 /// Which objects of a slotted manifest.
@@ -81,6 +91,9 @@ pub(crate) enum StageChoice {
     BeforeSwitch,
     /// What was declared `after-switch`, in place.
     AfterSwitch,
+    /// The main workload behind its canary, in place, by the command `promote`.
+    #[value(skip)]
+    Promotion,
 }
 
 /// Inputs of `apply`.
@@ -118,6 +131,88 @@ pub(crate) struct ApplyArgs {
     /// Show what would change, and change nothing
     #[arg(long, value_parser = values::boolean, default_value = "false", num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
     pub(crate) plan: bool,
+    /// Longest time for the whole command
+    #[arg(long, value_parser = values::duration, default_value = "5m")]
+    pub(crate) timeout: Duration,
+    /// Pods of each workload of a canary.
+    #[arg(skip)]
+    pub(crate) canary_pods: u16,
+}
+
+/// Inputs of `canary`.
+#[derive(Debug, Args)]
+pub(crate) struct CanaryArgs {
+    /// Which deployment.
+    #[command(flatten)]
+    pub(crate) deployment: DeploymentArgs,
+    /// Which manifests.
+    #[command(flatten)]
+    pub(crate) manifests: ManifestArgs,
+    /// Pods of each workload of the canary
+    ///
+    /// `scale` with `side: new` changes it later.
+    #[arg(long, default_value = "1", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) canary_pods: u16,
+    /// Version that is deployed, for the record
+    #[arg(long)]
+    pub(crate) version: Option<String>,
+    /// Take fields over that another field manager owns
+    #[arg(long, value_parser = values::boolean, default_value = "false", num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
+    pub(crate) force_conflicts: bool,
+    /// Show what would change, and change nothing
+    #[arg(long, value_parser = values::boolean, default_value = "false", num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
+    pub(crate) plan: bool,
+    /// Longest time for the whole command
+    #[arg(long, value_parser = values::duration, default_value = "5m")]
+    pub(crate) timeout: Duration,
+}
+
+/// Inputs of `promote`.
+#[derive(Debug, Args)]
+pub(crate) struct PromoteArgs {
+    /// Which deployment.
+    #[command(flatten)]
+    pub(crate) deployment: DeploymentArgs,
+    /// Which manifests: those of `canary`.
+    #[command(flatten)]
+    pub(crate) manifests: ManifestArgs,
+    /// Version that is deployed, for the record
+    #[arg(long)]
+    pub(crate) version: Option<String>,
+    /// Take fields over that another field manager owns
+    #[arg(long, value_parser = values::boolean, default_value = "false", num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
+    pub(crate) force_conflicts: bool,
+    /// Longest time for the whole command
+    #[arg(long, value_parser = values::duration, default_value = "5m")]
+    pub(crate) timeout: Duration,
+}
+
+/// Inputs of `undo`.
+#[derive(Debug, Args)]
+pub(crate) struct UndoArgs {
+    /// Which deployment.
+    #[command(flatten)]
+    pub(crate) deployment: DeploymentArgs,
+    /// Backup of the main side, as `backup` wrote it; without it the revisions that the record names
+    ///
+    /// A revision brings back pods alone. What else was changed in place (ConfigMaps, Services) comes back
+    /// from a backup only.
+    #[arg(long)]
+    pub(crate) backup_file: Option<PathBuf>,
+    /// SHA-256 digest that the backup must have (`sha256:…`); the record's when it is not given
+    #[arg(long)]
+    pub(crate) digest: Option<BackupDigest>,
+    /// Longest time for the whole command
+    #[arg(long, value_parser = values::duration, default_value = "5m")]
+    pub(crate) timeout: Duration,
+}
+
+/// Inputs of `retire`.
+#[derive(Debug, Args)]
+pub(crate) struct RetireArgs {
+    /// Which deployment.
+    #[command(flatten)]
+    pub(crate) deployment: DeploymentArgs,
     /// Longest time for the whole command
     #[arg(long, value_parser = values::duration, default_value = "5m")]
     pub(crate) timeout: Duration,
@@ -384,7 +479,7 @@ impl SlotChoice {
     #[must_use]
     pub(crate) const fn named(self) -> Option<Slot> {
         match self {
-            Self::None | Self::Auto => None,
+            Self::None | Self::Auto | Self::Canary => None,
             Self::Blue => Some(Slot::Blue),
             Self::Green => Some(Slot::Green),
         }
@@ -398,6 +493,7 @@ impl SlotChoice {
             Self::Auto => "auto",
             Self::Blue => "blue",
             Self::Green => "green",
+            Self::Canary => "canary",
         }
     }
 }
@@ -409,6 +505,7 @@ impl StageChoice {
         match self {
             Self::BeforeSwitch => "before-switch",
             Self::AfterSwitch => "after-switch",
+            Self::Promotion => "promotion",
         }
     }
 }

@@ -7,6 +7,7 @@ mod adopt;
 mod annotate;
 mod apply;
 mod backup;
+mod canary;
 mod finish;
 mod inputs;
 mod ledger;
@@ -17,6 +18,7 @@ mod permissions;
 mod plan;
 mod remember;
 mod restore;
+mod retire;
 mod scale;
 mod sides;
 mod source;
@@ -24,6 +26,7 @@ mod status;
 mod subject;
 mod survey;
 mod timing;
+mod undo;
 mod waiting;
 
 use switchyard_runner::{Action, Context, Failure, Output};
@@ -48,6 +51,10 @@ impl Action for Rollout {
     async fn run(self, context: &mut Context) -> Result<(), Failure> {
         match self.command {
             Command::Apply(args) => apply::run(args, context).await,
+            Command::Canary(args) => apply::canary(args, context).await,
+            Command::Promote(args) => apply::promote(args, context).await,
+            Command::Undo(args) => undo::run(args, context).await,
+            Command::Retire(args) => retire::run(args, context).await,
             Command::Scale(args) => scale::run(args, context).await,
             Command::Annotate(args) => annotate::run(args, context).await,
             Command::Backup(args) => backup::run(args, context).await,

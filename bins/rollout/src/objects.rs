@@ -3,8 +3,8 @@
 
 use futures::{StreamExt, TryStreamExt, stream};
 use kube::api::{
-    DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PostParams,
-    ValidationDirective,
+    DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PostParams,
+    Preconditions, ValidationDirective,
 };
 use serde_json::Value;
 use switchyard_cluster::{Cluster, Deadline, DynamicKind, Error, FIELD_MANAGER, Operation, Verb};
@@ -281,6 +281,29 @@ impl AnyObjects {
         let params = post_params(sending);
         let answer = objects.api().create(&params, &typed(object)?).await;
         answered(answer, &operation)
+    }
+
+    /// Deletes an object with what it owns, on exactly the object that was read, once. Done where it is gone.
+    pub(crate) async fn delete(&self, kind: &DynamicKind, live: &Value) -> Result<(), NotApplied> {
+        let objects = self.cluster.dynamic_objects(kind);
+        let name = crate::plan::traffic::name_of(live);
+        let text = |pointer: &str| live.pointer(pointer).and_then(Value::as_str);
+        let params = DeleteParams {
+            preconditions: Some(Preconditions {
+                uid: text("/metadata/uid").map(str::to_owned),
+                resource_version: text("/metadata/resourceVersion").map(str::to_owned),
+            }),
+            ..DeleteParams::background()
+        };
+        let operation = objects.operation(Verb::Delete, Some(name));
+        match objects.api().delete(name, &params).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            Err(kube::Error::Api(status)) if status.code == 409 => {
+                Err(NotApplied::Stale(Error::from_status(&status, &operation)))
+            }
+            Err(error) => Err(NotApplied::Other(Error::from_kube(error, &operation))),
+        }
     }
 
     /// The cluster that is worked on.

@@ -5,6 +5,8 @@ mod from_backup;
 mod revisions;
 mod under_way;
 
+use std::path::Path;
+
 use anyhow::anyhow;
 use switchyard_cluster::access::Permission;
 use switchyard_cluster::{Operation, Verb};
@@ -14,9 +16,9 @@ use switchyard_record::{
     Chain, Claimed, DeploymentResult, Intent, Kind, Opening, Phase, Side, SideState, Verdict,
     WayBack,
 };
-use switchyard_runner::{Context, Failure, Kind as FailureKind};
+use switchyard_runner::{Context, DeploymentArgs, Failure, Kind as FailureKind};
 
-use crate::inputs::{RestoreArgs, refuse_alone, refuse_both};
+use crate::inputs::{BackupDigest, RestoreArgs, refuse_alone, refuse_both};
 use crate::ledger::{Ledger, claim_request};
 use crate::opening::Opened;
 use crate::survey::Survey;
@@ -28,13 +30,13 @@ const OPERATION: &str = "restore";
 
 /// What was made live again.
 #[derive(Debug, Default)]
-struct Restored {
+pub(crate) struct Restored {
     /// Objects that are as they were.
     applied: usize,
     /// Objects that had to be changed for it.
     changed: usize,
     /// Workloads among them.
-    workloads: Vec<ObjectName>,
+    pub(crate) workloads: Vec<ObjectName>,
     /// Revisions, by workload.
     revisions: Vec<(String, String)>,
 }
@@ -72,12 +74,67 @@ pub(crate) async fn run(args: RestoreArgs, context: &mut Context) -> Result<(), 
 }
 
 /// What restoring nearly always needs; the rest is asked for once it is known what is restored.
-fn to_restore(namespace: &str) -> Vec<Permission> {
+pub(crate) fn to_restore(namespace: &str) -> Vec<Permission> {
     use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
     vec![
         Permission::to(Operation::on::<Deployment>(Verb::Update, namespace)),
         Permission::to(Operation::on::<ReplicaSet>(Verb::List, namespace)),
     ]
+}
+
+/// Puts a main workload and what belongs to it back as a backup holds them; routes stay as they are.
+///
+/// # Errors
+/// As [`run`] for a backup.
+pub(crate) async fn main_from_backup(
+    (file, digest): (&Path, Option<&BackupDigest>),
+    deployment: &DeploymentArgs,
+    context: &Context,
+    opened: &Opened,
+    ledger: &mut Ledger,
+) -> Result<Restored, Failure> {
+    let source = from_backup::Source {
+        file,
+        digest,
+        application: deployment.application.as_deref(),
+        routes: from_backup::Routes::Left,
+    };
+    from_backup::restore(&source, Carrying::Out, context, opened, ledger).await
+}
+
+/// Brings main workloads back to these revisions.
+///
+/// # Errors
+/// As [`run`] for workloads.
+pub(crate) async fn main_to_revisions(
+    wanted: Vec<(ObjectName, u64)>,
+    deployment: &DeploymentArgs,
+    context: &Context,
+    opened: &Opened,
+    ledger: &mut Ledger,
+) -> Result<Restored, Failure> {
+    let wanted: Vec<_> = wanted
+        .into_iter()
+        .map(|(name, revision)| (name, Some(revision)))
+        .collect();
+    let application = deployment.application.as_deref();
+    revisions::restore(
+        (&wanted, application),
+        Carrying::Out,
+        context,
+        opened,
+        ledger,
+    )
+    .await
+}
+
+/// Whether what is planned is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Carrying {
+    /// It is shown, and done.
+    Out,
+    /// It is shown.
+    Nothing,
 }
 
 /// Goes on with this run's deployment, which is then taken back; else begins one of its own.
@@ -112,9 +169,30 @@ async fn with_ledger(
     if !is_own {
         turn_back(ledger).await?;
     }
+    let carrying = if args.plan {
+        Carrying::Nothing
+    } else {
+        Carrying::Out
+    };
+    let application = args.deployment.application.as_deref();
     let restored = match &args.backup_file {
-        Some(file) => from_backup::restore((args, file), context, opened, ledger).await?,
-        None => revisions::restore(args, context, opened, ledger).await?,
+        Some(file) => {
+            let source = from_backup::Source {
+                file,
+                digest: args.digest.as_ref(),
+                application,
+                routes: from_backup::Routes::PutBack,
+            };
+            from_backup::restore(&source, carrying, context, opened, ledger).await?
+        }
+        None => {
+            let wanted: Vec<_> = args
+                .workloads
+                .iter()
+                .map(|name| (name.clone(), args.to_revision))
+                .collect();
+            revisions::restore((&wanted, application), carrying, context, opened, ledger).await?
+        }
     };
     if args.plan {
         context.console.info("plan only: nothing was changed");
@@ -214,7 +292,12 @@ async fn end(ledger: &mut Ledger, is_own: bool) -> Result<(), Failure> {
         .map_err(|error| record_failure(error, None))
 }
 
-fn report(context: &Context, ledger: &Ledger, restored: &Restored) -> Result<(), Failure> {
+/// Sets the outputs of what was made live again.
+pub(crate) fn report(
+    context: &Context,
+    ledger: &Ledger,
+    restored: &Restored,
+) -> Result<(), Failure> {
     context.outputs.set("applied", restored.applied)?;
     context.outputs.set("changed", restored.changed)?;
     crate::outputs::revisions(context, &restored.revisions)?;

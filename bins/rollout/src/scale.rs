@@ -8,7 +8,9 @@ use switchyard_cluster::workloads::WorkloadRef;
 use switchyard_cluster::{Operation, Verb, access::Permission};
 use switchyard_deployment::cluster_failure;
 use switchyard_manifest::Identity;
-use switchyard_record::{ObjectRef, Outcome, Phase, PlannedMutation, Projection, Settlement, Side};
+use switchyard_record::{
+    Chain, ObjectRef, Outcome, Phase, PlannedMutation, Projection, Settlement, Side,
+};
 use switchyard_runner::{Context, Failure, Kind as FailureKind};
 
 use crate::inputs::{Replicas, ScaleArgs, SideChoice, refuse_both};
@@ -151,6 +153,16 @@ impl Scaling<'_> {
         else {
             return Ok(false);
         };
+        if record.chain == Chain::Canary {
+            return match self.args.replicas {
+                Replicas::Count(count) if count > 0 => Ok(false),
+                Replicas::Count(_) | Replicas::Keep => Err(Failure::message(
+                    FailureKind::Gate,
+                    "the old side of a canary deployment is the main workload, which is never retired",
+                )
+                .hint("`rollout retire` deletes the canary once it takes no traffic")),
+            };
+        }
         if record.phase.has_passed(Phase::Soaking) {
             return Ok(true);
         }

@@ -131,7 +131,7 @@ pub(crate) fn traffic_to<'a>(
 ) -> Option<&'a Entry> {
     let live = survey.workload(kind_of(workload), &workload.name)?;
     let labels = pods::labels(kind_of(workload), live);
-    let slot = object::metadata_entry(live, "labels", names::SLOT).and_then(Slot::from_label);
+    let place = object::metadata_entry(live, "labels", names::SLOT);
     let targets: Vec<String> = record
         .map(|record| {
             let targets = record.targets.iter();
@@ -147,15 +147,32 @@ pub(crate) fn traffic_to<'a>(
         })
         .unwrap_or_default();
     let counts = |entry: &&Entry| targets.is_empty() || targets.contains(&entry.decided_by);
-    match slot {
+    match place {
         Some(_) => survey.traffic.all_reaching(&labels).find(counts),
         None => survey.traffic.all_reaching_unslotted(&labels).find(counts),
     }
 }
 
+/// The word of a side in the output `slot`: its place, or `none` under the manifest's own names.
+pub(crate) fn word_of(side: Side) -> &'static str {
+    match side {
+        Side::Slot(_) | Side::Canary => side.as_str(),
+        Side::Stable | Side::Unslotted => "none",
+    }
+}
+
+/// Whether two sides stand under the same names: the stable side of a canary is what stands in place.
+pub(crate) fn is_same_place(one: Side, other: Side) -> bool {
+    word_of(one) == word_of(other)
+}
+
 /// The record's word for the slot of a workload, for checks against the live side.
 pub(crate) fn side_of_workload(survey: &Survey, workload: &ObjectName) -> Option<Side> {
     let live = survey.workload(kind_of(workload), &workload.name)?;
-    let slot = object::metadata_entry(live, "labels", names::SLOT).and_then(Slot::from_label);
+    let label = object::metadata_entry(live, "labels", names::SLOT);
+    if label == Some(Side::Canary.as_str()) {
+        return Some(Side::Canary);
+    }
+    let slot = label.and_then(Slot::from_label);
     Some(slot.map_or(Side::Unslotted, Side::Slot))
 }

@@ -251,6 +251,65 @@ impl<'a> Subject<'a> {
         ))
     }
 
+    /// Deletes the object, on exactly the object that `may` was asked about, again where only something
+    /// else on it moved in between. `false` when it was not there.
+    pub(crate) async fn delete(
+        &self,
+        ledger: &mut Ledger,
+        operation: &str,
+        may: impl Fn(&Value) -> Result<(), Failure>,
+    ) -> Result<bool, Failure> {
+        let fenced = ledger.raise_fence(&self.record_ref()).await?;
+        let mut found = match fenced {
+            Some(live) => Some(live),
+            None => self.find().await?,
+        };
+        let Some(live) = &found else {
+            return Ok(false);
+        };
+        may(live)?;
+        let ticket = ledger
+            .plan(PlannedMutation {
+                operation: operation.to_owned(),
+                target: self.record_ref(),
+                target_uid: text(live, "/metadata/uid"),
+                precondition_resource_version: text(live, "/metadata/resourceVersion"),
+                before: Projection::hidden(&Value::String(
+                    text(live, "/metadata/uid").unwrap_or_default(),
+                )),
+                after: Projection::absent(),
+            })
+            .await?;
+        for _ in 0..ATTEMPTS {
+            let Some(live) = &found else {
+                ledger.settle(ticket, Outcome::Applied).await?;
+                return Ok(true);
+            };
+            match self.objects.delete(&self.kind, live).await {
+                Ok(()) => {
+                    ledger.settle(ticket, Outcome::Applied).await?;
+                    return Ok(true);
+                }
+                Err(NotApplied::Stale(_) | NotApplied::Conflicts(_)) => {}
+                Err(error @ NotApplied::Other(_)) => {
+                    ledger
+                        .settle(ticket, Settlement::from(outcome_of(&error)))
+                        .await?;
+                    return Err(refused(error));
+                }
+            }
+            found = self.find().await?;
+            if let Some(live) = &found {
+                may(live)?;
+            }
+        }
+        ledger.settle(ticket, Outcome::NotApplied).await?;
+        Err(Failure::message(
+            FailureKind::Gate,
+            format!("{} is written by somebody else all the time", self.identity),
+        ))
+    }
+
     async fn write(&self, live: &Value, write: &Write) -> Result<Value, NotApplied> {
         match write {
             Write::Merge(fields) => self.objects.merge(&self.kind, live, fields).await,

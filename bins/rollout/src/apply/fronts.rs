@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use switchyard_manifest::slotting::Slotted;
-use switchyard_manifest::{Kind, Slot, front, names, pods};
+use switchyard_manifest::{Kind, Place, Slot, front, names, pods};
 use switchyard_runner::{Failure, Kind as FailureKind};
 
 use super::Applying;
@@ -59,7 +59,7 @@ impl Applying<'_> {
     pub(super) fn refuse_foreign_selectors(
         &self,
         drafts: &[Draft],
-        slot: Slot,
+        place: Place,
         survey: &Survey,
     ) -> Result<(), Failure> {
         let pods = new_pods(drafts);
@@ -72,7 +72,7 @@ impl Applying<'_> {
         let ours = Ours {
             planned,
             application: self.args.deployment.application.as_deref(),
-            slot,
+            place,
         };
         let foreign = selectors::foreign(&pods, &survey.selectors, &ours);
         let Some(first) = foreign.first() else {

@@ -3,7 +3,7 @@
 use switchyard_cluster::{DynamicKind, Verb};
 use switchyard_deployment::cluster_failure;
 use switchyard_manifest::slotting::{self, SlottingOptions};
-use switchyard_manifest::{Object, Slot};
+use switchyard_manifest::{Object, Place};
 use switchyard_runner::{Failure, Kind as FailureKind};
 
 use super::Applying;
@@ -12,16 +12,16 @@ use crate::permissions;
 
 impl Applying<'_> {
     /// Refuses a plan of which a part is not allowed, with all gaps in one report.
-    pub(super) async fn check_permissions(&self, slot: Option<Slot>) -> Result<(), Failure> {
+    pub(super) async fn check_permissions(&self, place: Option<Place>) -> Result<(), Failure> {
         let mut wanted = Vec::new();
-        for object in &self.slotted_for(slot)? {
+        for object in &self.slotted_for(place)? {
             let kind = self.kind_of(object).await?;
             // The API server asks for `create` too, where an applied object is not there.
             let verbs = [Verb::Get, Verb::Patch, Verb::Create];
             let place = (self.connection.cluster.namespace(), object.name());
             wanted.extend(permissions::on(&kind, place, &verbs));
         }
-        if slot.is_some() {
+        if place.is_some() {
             let namespace = self.connection.cluster.namespace();
             wanted.extend(permissions::to_survey(namespace));
         }
@@ -46,21 +46,22 @@ impl Applying<'_> {
             })
     }
 
-    /// The objects of this stage as they are named in a slot, before live state has any part in them.
-    pub(super) fn slotted_for(&self, slot: Option<Slot>) -> Result<Vec<Object>, Failure> {
-        let Some(slot) = slot else {
+    /// The objects of this stage as they are named in their place, before live state has any part in them.
+    pub(super) fn slotted_for(&self, place: Option<Place>) -> Result<Vec<Object>, Failure> {
+        let Some(place) = place else {
             return Ok(self.manifest.clone());
         };
-        let slotted = self.slot_manifest(slot)?;
+        let slotted = self.slot_manifest(place)?;
         Ok(match self.args.stage {
             StageChoice::BeforeSwitch => slotted.objects,
             StageChoice::AfterSwitch => slotted.after_switch,
+            StageChoice::Promotion => self.manifest.clone(),
         })
     }
 
-    pub(super) fn slotting_options(&self, slot: Slot) -> SlottingOptions {
+    pub(super) fn slotting_options(&self, place: Place) -> SlottingOptions {
         SlottingOptions {
-            slot,
+            place,
             application: self.args.deployment.application.clone(),
             front: self.args.front.iter().cloned().collect(),
             after_switch: self.args.after_switch.iter().cloned().collect(),
@@ -68,9 +69,9 @@ impl Applying<'_> {
         }
     }
 
-    pub(super) fn slot_manifest(&self, slot: Slot) -> Result<slotting::Slotted, Failure> {
+    pub(super) fn slot_manifest(&self, place: Place) -> Result<slotting::Slotted, Failure> {
         let slotted =
-            slotting::slot(&self.manifest, &self.slotting_options(slot)).map_err(|error| {
+            slotting::slot(&self.manifest, &self.slotting_options(place)).map_err(|error| {
                 let hint = error.hint();
                 Failure::input(error).maybe_hint(hint)
             })?;

@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 use switchyard_cluster::DynamicKind;
 use switchyard_deployment::cluster_failure;
 use switchyard_manifest::slotting::Slotted;
-use switchyard_manifest::{Identity, Object, ObjectName, Slot, diff, names, order};
+use switchyard_manifest::{Identity, Object, ObjectName, Place, diff, names, order};
 use switchyard_record::Side;
-use switchyard_runner::Failure;
+use switchyard_runner::{Failure, Kind as FailureKind};
 
 use super::{Applying, fronts, is_sized, side_of, sizes};
 use crate::inputs::StageChoice;
@@ -57,8 +57,8 @@ impl Planned {
 pub(super) struct Plan {
     /// The objects.
     pub objects: Vec<Planned>,
-    /// The slot, or in place.
-    pub slot: Option<Slot>,
+    /// The slot or the canary, or in place.
+    pub place: Option<Place>,
     /// The side that is live now.
     pub previous: Option<Side>,
     /// Lines for people about what differs from the manifest.
@@ -68,13 +68,13 @@ pub(super) struct Plan {
 impl Plan {
     /// The side that is written.
     pub(super) fn side(&self) -> Side {
-        side_of(self.slot)
+        side_of(self.place)
     }
 
     /// The workloads of the side that is written, under their live names.
     pub(super) fn workloads(&self) -> Vec<ObjectName> {
         let is_of_side = |object: &Object| {
-            is_sized(object.kind()) && (self.slot.is_none() || object.label(names::SLOT).is_some())
+            is_sized(object.kind()) && (self.place.is_none() || object.label(names::SLOT).is_some())
         };
         self.objects
             .iter()
@@ -99,38 +99,59 @@ impl Applying<'_> {
     pub(super) async fn prepare(
         &self,
         ledger: &Ledger,
-        slot: Option<Slot>,
+        place: Option<Place>,
         (survey, known): (&Survey, &KnownSides),
     ) -> Result<Plan, Failure> {
-        let slotted = match slot {
-            Some(slot) => Some(self.slot_manifest(slot)?),
+        let slotted = match place {
+            Some(place) => Some(self.slot_manifest(place)?),
             None => None,
         };
         let mut drafts = self.drafts(slotted.as_ref()).await?;
-        self.refuse_not_ours(&drafts)?;
         let mut notes = Vec::new();
-        match (&slotted, slot) {
-            (Some(slotted), Some(slot)) if self.args.stage == StageChoice::BeforeSwitch => {
+        if place == Some(Place::Canary) {
+            self.leave_live(&mut drafts, &mut notes);
+        }
+        self.refuse_not_ours(&drafts)?;
+        match (&slotted, place, self.args.stage) {
+            (Some(slotted), Some(Place::Slot(slot)), StageChoice::BeforeSwitch) => {
                 self.keep_fronts(&mut drafts, slotted, slot, &mut notes)?;
                 notes.extend(self.missing_front(slotted, survey));
-                self.refuse_foreign_selectors(&drafts, slot, survey)?;
+                self.refuse_foreign_selectors(&drafts, Place::Slot(slot), survey)?;
             }
-            (Some(_), _) | (None, Some(_)) => {}
-            (None, None) => fronts::refuse_slotted_fronts(&drafts)?,
+            (Some(_), Some(Place::Canary), StageChoice::BeforeSwitch) => {
+                refuse_alone(&drafts, survey)?;
+                self.refuse_foreign_selectors(&drafts, Place::Canary, survey)?;
+            }
+            (Some(_), _, _) | (None, Some(_), _) => {}
+            (None, None, _) => fronts::refuse_slotted_fronts(&drafts)?,
         }
         let previous = ledger
             .record()
             .and_then(|record| record.sides.from.as_ref())
             .map(|from| from.side)
-            .or_else(|| match slot {
-                Some(slot) => live_side(known, slot),
+            .or_else(|| match place {
+                Some(Place::Slot(slot)) => live_side(known, Side::Slot(slot)),
+                Some(Place::Canary) => Some(Side::Stable),
                 None => known.recorded.or_else(|| has_live_workload(&drafts)),
             });
-        sizes::set_sizes(&mut drafts, slot.and(previous), survey, &mut notes);
+        match (place, self.args.stage) {
+            (Some(Place::Canary), StageChoice::Promotion) => {
+                let known = ledger
+                    .record()
+                    .and_then(|record| record.sides.from.as_ref());
+                sizes::keep_sizes(&mut drafts, known, survey, &mut notes);
+            }
+            (Some(Place::Canary), _) => {
+                sizes::set_canary_sizes(&mut drafts, self.args.canary_pods);
+            }
+            (Some(Place::Slot(_)) | None, _) => {
+                sizes::set_sizes(&mut drafts, place.and(previous), survey, &mut notes);
+            }
+        }
         let objects = self.dry_run(drafts, &mut notes).await?;
         Ok(Plan {
             objects,
-            slot,
+            place,
             previous,
             notes,
         })
@@ -140,7 +161,7 @@ impl Applying<'_> {
         let mut objects = match (slotted, self.args.stage) {
             (Some(slotted), StageChoice::BeforeSwitch) => slotted.objects.clone(),
             (Some(slotted), StageChoice::AfterSwitch) => slotted.after_switch.clone(),
-            (None, _) => self.labelled_manifest(),
+            (Some(_), StageChoice::Promotion) | (None, _) => self.labelled_manifest(),
         };
         order::sort(&mut objects);
         let drafts: Vec<Result<Draft, Failure>> = stream::iter(objects)
@@ -159,6 +180,35 @@ impl Applying<'_> {
             }
         }
         objects
+    }
+
+    /// Beside a canary, what stands once is left as it is live: it is changed with the main workload. Then
+    /// routes are left too, because the manifest does not know where traffic goes.
+    fn leave_live(&self, drafts: &mut Vec<Draft>, notes: &mut Vec<String>) {
+        let is_left = |draft: &Draft| match self.args.stage {
+            StageChoice::BeforeSwitch | StageChoice::AfterSwitch => {
+                draft.live.is_some() && draft.object.label(names::SLOT).is_none()
+            }
+            StageChoice::Promotion => draft.live.is_some() && draft.object.kind().is_route(),
+        };
+        let left: Vec<String> = drafts
+            .iter()
+            .filter(|draft| is_left(draft))
+            .map(|draft| draft.object.identity().short().to_string())
+            .collect();
+        drafts.retain(|draft| !is_left(draft));
+        if left.is_empty() {
+            return;
+        }
+        let left = left.join(", ");
+        notes.push(match self.args.stage {
+            StageChoice::BeforeSwitch | StageChoice::AfterSwitch => {
+                format!("left as they are until the main workload is updated: {left}")
+            }
+            StageChoice::Promotion => format!(
+                "left as they are, because they decide where traffic goes (apply changes of them after `rollout finish`): {left}"
+            ),
+        });
     }
 
     async fn draft(&self, mut object: Object) -> Result<Draft, Failure> {
@@ -199,9 +249,29 @@ impl Applying<'_> {
     }
 }
 
+/// Without a main workload that is live a canary would be all there is.
+fn refuse_alone(drafts: &[Draft], survey: &Survey) -> Result<(), Failure> {
+    let mut workloads = drafts
+        .iter()
+        .map(|draft| &draft.object)
+        .filter(|object| is_sized(object.kind()) && object.label(names::SLOT).is_some());
+    let alone = workloads.find(|object| survey.ready(object.kind(), object.base_name()) == 0);
+    let Some(alone) = alone else {
+        return Ok(());
+    };
+    Err(Failure::message(
+        FailureKind::Gate,
+        format!(
+            "{} would stand alone: `{}` is not live beside it with a ready pod",
+            alone.identity(),
+            alone.base_name()
+        ),
+    )
+    .hint("deploy the application in place first (`rollout apply`); a canary is tried beside what is live"))
+}
+
 /// The live side when no record tells: the one that traffic reaches, a slot before an unslotted one.
-fn live_side(known: &KnownSides, slot: Slot) -> Option<Side> {
-    let target = Side::Slot(slot);
+fn live_side(known: &KnownSides, target: Side) -> Option<Side> {
     known
         .recorded
         .or_else(|| known.seen.keys().copied().find(|side| *side != target))

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use switchyard_manifest::Place;
 use switchyard_manifest::diff::{self, Redaction};
 use switchyard_record::Phase;
 use switchyard_runner::{Context, Failure, summary::cell};
@@ -17,9 +18,9 @@ const SUMMARY_LIMIT: usize = 20_000;
 /// Prints what will be done, with the differences of every object.
 pub(super) fn show(context: &Context, args: &ApplyArgs, plan: &Plan) -> Result<(), Failure> {
     let console = &context.console;
-    match plan.slot {
-        Some(slot) => console.info(format!(
-            "slot {slot}{}",
+    match plan.place {
+        Some(place) => console.info(format!(
+            "{place}{}",
             plan.previous
                 .map_or_else(String::new, |side| format!(" beside the live side {side}"))
         )),
@@ -114,8 +115,11 @@ pub(super) fn applied(
     let mut table = format!(
         "### Applied {} objects{}, {} changed\n\n| object | |\n|---|---|\n",
         written.applied,
-        plan.slot
-            .map_or_else(String::new, |slot| format!(" into slot {slot}")),
+        match plan.place {
+            None => String::new(),
+            Some(Place::Slot(slot)) => format!(" into slot {slot}"),
+            Some(Place::Canary) => " as a canary".to_owned(),
+        },
         written.changed
     );
     for planned in &plan.objects {
@@ -134,7 +138,7 @@ pub(super) fn applied(
 }
 
 fn outputs(context: &Context, ledger: &Ledger, plan: &Plan) -> Result<(), Failure> {
-    let slot = plan.slot.map_or("none", |slot| slot.as_str());
+    let slot = plan.place.map_or("none", Place::as_str);
     let previous = plan.previous.map_or("", |side| side.as_str());
     context.outputs.set("slot", slot)?;
     context.outputs.set("previous-slot", previous)?;
@@ -154,10 +158,7 @@ pub(super) fn already_done(
         .record()
         .map(|record| record.sides.clone())
         .unwrap_or_default();
-    let slot = sides
-        .to
-        .and_then(|to| to.side.slot())
-        .map_or("none", |slot| slot.as_str());
+    let slot = sides.to.map_or("none", |to| crate::sides::word_of(to.side));
     context.outputs.set("slot", slot)?;
     let previous = sides.from.map_or("", |from| from.side.as_str());
     context.outputs.set("previous-slot", previous)?;

@@ -4,11 +4,11 @@
 use std::collections::BTreeMap;
 
 use switchyard_manifest::slotting::{Part, SlottingOptions, classify};
-use switchyard_manifest::{Object, Slot, names, object, pods};
+use switchyard_manifest::{Object, Place, Slot, names, object, pods};
 use switchyard_record::{Side, Store};
 use switchyard_runner::Failure;
 
-use super::{Applying, is_sized, side_of};
+use super::{Applying, is_sized};
 use crate::ledger::Ledger;
 use crate::plan::slot_choice::KnownSides;
 use crate::plan::traffic::labels_in_slot;
@@ -61,7 +61,8 @@ impl Applying<'_> {
     }
 
     fn see_sides(&self, survey: &Survey, known: &mut KnownSides) -> Result<(), Failure> {
-        let options: SlottingOptions = self.slotting_options(Slot::Blue);
+        let options: SlottingOptions =
+            self.slotting_options(self.first_candidate().unwrap_or(Place::Slot(Slot::Blue)));
         let parts = classify(&self.manifest, &options).map_err(|error| {
             let hint = error.hint();
             Failure::input(error).maybe_hint(hint)
@@ -94,7 +95,7 @@ fn see_workload(workload: &Object, survey: &Survey, known: &mut KnownSides) {
             .reaches(&in_slot)
             .filter(|entry| is_running || entry.asks_for_slot());
         if let Some(entry) = entry {
-            seen.insert(side_of(Some(slot)), entry.decided_by.clone());
+            seen.insert(Side::Slot(slot), entry.decided_by.clone());
         }
     }
     let unslotted = survey.workload(kind, base).filter(|live| {

@@ -41,8 +41,9 @@ impl Applying<'_> {
     ) -> Result<(), Failure> {
         let mutations = plan.objects.iter().filter(|planned| !planned.is_settled());
         ledger.reserve(mutations.count())?;
-        if self.args.stage == StageChoice::AfterSwitch {
-            return Ok(());
+        match self.args.stage {
+            StageChoice::BeforeSwitch => {}
+            StageChoice::AfterSwitch | StageChoice::Promotion => return Ok(()),
         }
         let from = plan.previous.map(|side| {
             let workloads: Vec<ObjectName> = plan

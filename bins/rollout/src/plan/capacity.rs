@@ -84,7 +84,8 @@ fn owns_replicas(live: &Value) -> bool {
     })
 }
 
-fn set(workload: &mut Object, replicas: Option<u64>) {
+/// Writes, or leaves out, `spec.replicas`.
+pub(crate) fn set(workload: &mut Object, replicas: Option<u64>) {
     let Some(spec) = workload
         .value_mut()
         .get_mut("spec")

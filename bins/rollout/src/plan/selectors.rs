@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
-use switchyard_manifest::{Kind, LabelSelector, Slot, names, object, references};
+use switchyard_manifest::{Kind, LabelSelector, Place, names, object, references};
 
 use super::traffic::name_of;
 
@@ -38,8 +38,8 @@ pub(crate) struct Ours<'a> {
     pub planned: BTreeSet<(Kind, String)>,
     /// The application.
     pub application: Option<&'a str>,
-    /// The slot that is deployed.
-    pub slot: Slot,
+    /// The place that is deployed.
+    pub place: Place,
 }
 
 /// A live object that selects new pods.
@@ -165,7 +165,7 @@ impl Finding {
     /// Ours is what this plan writes, and what an earlier plan wrote for the same slot.
     fn is_ours(&self, live: &Value, ours: &Ours<'_>) -> bool {
         let label = |key| object::metadata_entry(live, "labels", key);
-        let is_of_slot = label(names::SLOT) == Some(ours.slot.as_str())
+        let is_of_slot = label(names::SLOT) == Some(ours.place.as_str())
             && label(names::APPLICATION) == ours.application;
         is_of_slot
             || ours
@@ -190,6 +190,7 @@ mod tests {
     use super::super::traffic::{labels_in_slot, tests::service, tests::web};
     use super::*;
     use serde_json::json;
+    use switchyard_manifest::Slot;
 
     fn new_pods() -> Vec<NewPods> {
         vec![NewPods {
@@ -202,7 +203,7 @@ mod tests {
         let ours = Ours {
             planned: BTreeSet::from([(Kind::Service, "web-blue".to_owned())]),
             application: Some("shop"),
-            slot: Slot::Blue,
+            place: Place::Slot(Slot::Blue),
         };
         foreign(&new_pods(), live, &ours)
             .iter()

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use switchyard_manifest::Slot;
+use switchyard_manifest::{Place, Slot};
 use switchyard_record::Side;
 
 use crate::inputs::SlotChoice;
@@ -59,6 +59,12 @@ pub(crate) enum SlotRefusal {
         /// The input.
         asked: &'static str,
     },
+    /// A canary was asked for beside slots.
+    #[error("slot `{slot}` is live, and a canary stands beside a main workload without slots")]
+    NoCanary {
+        /// The live slot.
+        slot: Slot,
+    },
     /// Slots run and nothing tells which is live.
     #[error("pods run in slots, and neither a front nor a record tells which slot is live")]
     Unknown,
@@ -78,6 +84,9 @@ impl SlotRefusal {
             Self::Fixed { .. } => {
                 "re-run with the inputs that the deployment began with, or start a new one"
             }
+            Self::NoCanary { .. } => {
+                "deploy with `slot: auto`, and give the new side its traffic in `steps` of `traffic-switch`"
+            }
             Self::Unknown => {
                 "give `application`, so that there is a record, or name the front Service as `front: service/NAME`"
             }
@@ -89,15 +98,16 @@ impl SlotRefusal {
 ///
 /// # Errors
 /// See [`SlotRefusal`].
-pub(crate) fn choose(choice: SlotChoice, known: &KnownSides) -> Result<Option<Slot>, SlotRefusal> {
+pub(crate) fn choose(choice: SlotChoice, known: &KnownSides) -> Result<Option<Place>, SlotRefusal> {
     if let Some(fixed) = known.fixed {
         let agrees = match choice {
             SlotChoice::Auto => fixed.slot().is_some(),
-            SlotChoice::None => fixed.slot().is_none(),
+            SlotChoice::None => matches!(fixed, Side::Unslotted | Side::Stable),
             SlotChoice::Blue | SlotChoice::Green => choice.named() == fixed.slot(),
+            SlotChoice::Canary => fixed == Side::Canary,
         };
         return if agrees {
-            Ok(fixed.slot())
+            Ok(place_of(fixed))
         } else {
             Err(SlotRefusal::Fixed {
                 fixed,
@@ -105,9 +115,33 @@ pub(crate) fn choose(choice: SlotChoice, known: &KnownSides) -> Result<Option<Sl
             })
         };
     }
-    if choice == SlotChoice::None {
-        return Ok(None);
+    match choice {
+        SlotChoice::None => return Ok(None),
+        SlotChoice::Canary => return beside_main(known).map(Some),
+        SlotChoice::Auto | SlotChoice::Blue | SlotChoice::Green => {}
     }
+    slot_of(choice, known).map(|slot| Some(Place::Slot(slot)))
+}
+
+/// The place that a side is; nothing for those under the manifest's own names.
+fn place_of(side: Side) -> Option<Place> {
+    match side {
+        Side::Slot(slot) => Some(Place::Slot(slot)),
+        Side::Canary => Some(Place::Canary),
+        Side::Stable | Side::Unslotted => None,
+    }
+}
+
+/// A canary needs a main workload without slots beside it that takes the traffic.
+fn beside_main(known: &KnownSides) -> Result<Place, SlotRefusal> {
+    let mut sides = known.recorded.iter().chain(known.seen.keys());
+    match sides.find_map(|side| side.slot()) {
+        Some(slot) => Err(SlotRefusal::NoCanary { slot }),
+        None => Ok(Place::Canary),
+    }
+}
+
+fn slot_of(choice: SlotChoice, known: &KnownSides) -> Result<Slot, SlotRefusal> {
     let live = |slot: Slot| {
         let side = Side::Slot(slot);
         let seen = known.seen.get(&side).map(|by| format!("by {by}"));
@@ -117,18 +151,18 @@ pub(crate) fn choose(choice: SlotChoice, known: &KnownSides) -> Result<Option<Sl
     if let Some(slot) = choice.named() {
         return match live(slot) {
             Some(evidence) => Err(SlotRefusal::Live { slot, evidence }),
-            None => Ok(Some(slot)),
+            None => Ok(slot),
         };
     }
     refuse_contradiction(known)?;
     match (live(Slot::Blue), live(Slot::Green)) {
         (Some(blue), Some(green)) => Err(SlotRefusal::BothLive { blue, green }),
-        (Some(_), None) => Ok(Some(Slot::Green)),
-        (None, Some(_)) => Ok(Some(Slot::Blue)),
+        (Some(_), None) => Ok(Slot::Green),
+        (None, Some(_)) => Ok(Slot::Blue),
         (None, None) if known.are_slots_running && !known.has_front && known.recorded.is_none() => {
             Err(SlotRefusal::Unknown)
         }
-        (None, None) => Ok(Some(Slot::Blue)),
+        (None, None) => Ok(Slot::Blue),
     }
 }
 
@@ -167,15 +201,19 @@ mod tests {
     #[test]
     fn auto_takes_the_slot_without_traffic_and_blue_at_first() {
         let auto = |known: &KnownSides| choose(SlotChoice::Auto, known).ok().flatten();
-        assert_eq!(auto(&KnownSides::default()), Some(Slot::Blue));
-        assert_eq!(auto(&seen(&[Side::Unslotted])), Some(Slot::Blue));
-        assert_eq!(auto(&seen(&[Side::BLUE])), Some(Slot::Green));
-        assert_eq!(auto(&seen(&[Side::GREEN])), Some(Slot::Blue));
+        let (blue, green) = (
+            Some(Place::Slot(Slot::Blue)),
+            Some(Place::Slot(Slot::Green)),
+        );
+        assert_eq!(auto(&KnownSides::default()), blue);
+        assert_eq!(auto(&seen(&[Side::Unslotted])), blue);
+        assert_eq!(auto(&seen(&[Side::BLUE])), green);
+        assert_eq!(auto(&seen(&[Side::GREEN])), blue);
         let recorded = KnownSides {
             recorded: Some(Side::BLUE),
             ..KnownSides::default()
         };
-        assert_eq!(auto(&recorded), Some(Slot::Green));
+        assert_eq!(auto(&recorded), green);
     }
 
     #[test]
@@ -186,7 +224,7 @@ mod tests {
         );
         assert_eq!(
             choose(SlotChoice::Green, &seen(&[Side::BLUE])),
-            Ok(Some(Slot::Green))
+            Ok(Some(Place::Slot(Slot::Green)))
         );
     }
 
@@ -202,7 +240,10 @@ mod tests {
             fixed: Some(Side::GREEN),
             ..seen(&[Side::GREEN])
         };
-        assert_eq!(choose(SlotChoice::Auto, &known), Ok(Some(Slot::Green)));
+        assert_eq!(
+            choose(SlotChoice::Auto, &known),
+            Ok(Some(Place::Slot(Slot::Green)))
+        );
         assert!(matches!(
             choose(SlotChoice::Blue, &known),
             Err(SlotRefusal::Fixed { .. })
@@ -232,6 +273,31 @@ mod tests {
             ..KnownSides::default()
         };
         assert_eq!(choose(SlotChoice::Auto, &known), Err(SlotRefusal::Unknown));
+    }
+
+    #[test]
+    fn a_canary_stands_beside_a_main_workload_and_beside_no_slot() {
+        let canary = |known: &KnownSides| choose(SlotChoice::Canary, known);
+        assert_eq!(canary(&seen(&[Side::Unslotted])), Ok(Some(Place::Canary)));
+        assert_eq!(canary(&KnownSides::default()), Ok(Some(Place::Canary)));
+        let stable = KnownSides {
+            recorded: Some(Side::Stable),
+            ..KnownSides::default()
+        };
+        assert_eq!(canary(&stable), Ok(Some(Place::Canary)));
+        assert_eq!(
+            canary(&seen(&[Side::GREEN])),
+            Err(SlotRefusal::NoCanary { slot: Slot::Green })
+        );
+        let fixed = KnownSides {
+            fixed: Some(Side::Canary),
+            ..seen(&[Side::Unslotted])
+        };
+        assert_eq!(canary(&fixed), Ok(Some(Place::Canary)));
+        assert!(matches!(
+            choose(SlotChoice::Auto, &fixed),
+            Err(SlotRefusal::Fixed { .. })
+        ));
     }
 
     #[test]

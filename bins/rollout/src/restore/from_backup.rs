@@ -11,8 +11,8 @@ use switchyard_manifest::diff::{self, Redaction};
 use switchyard_manifest::{Kind, Object, clean, names, object, order, parse};
 use switchyard_runner::{Context, Failure, Kind as FailureKind};
 
-use super::{OPERATION, Restored};
-use crate::inputs::{BackupDigest, RestoreArgs};
+use super::{Carrying, OPERATION, Restored};
+use crate::inputs::BackupDigest;
 use crate::ledger::{Ledger, projection};
 use crate::opening::Opened;
 use crate::plan::ownership;
@@ -27,16 +27,39 @@ struct Item<'a> {
     is_autoscaled: bool,
 }
 
+/// What becomes of routes that a backup holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Routes {
+    /// They are put back, unless they decide between slots.
+    PutBack,
+    /// They stay as they are: a canary's switch moves them.
+    Left,
+}
+
+/// The backup that is put back.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Source<'a> {
+    /// Where it is.
+    pub file: &'a Path,
+    /// The digest that it must have; the record's when it is not given.
+    pub digest: Option<&'a BackupDigest>,
+    /// The application that its objects belong to.
+    pub application: Option<&'a str>,
+    /// What becomes of its routes.
+    pub routes: Routes,
+}
+
 /// Puts every object of the backup back.
 pub(super) async fn restore(
-    (args, file): (&RestoreArgs, &Path),
+    source: &Source<'_>,
+    carrying: Carrying,
     context: &Context,
     opened: &Opened,
     ledger: &mut Ledger,
 ) -> Result<Restored, Failure> {
-    let objects = read(args, file, opened, ledger)?;
+    let objects = read(source, opened, ledger)?;
     let mut restored = Restored::default();
-    let items = survey(context, args, opened, objects).await?;
+    let items = survey(context, source, opened, objects).await?;
     let wanted = items
         .iter()
         .flat_map(|item| item.subject.permissions(item.verbs()));
@@ -57,7 +80,7 @@ pub(super) async fn restore(
                 .workloads
                 .push(name_in_inputs(item.object.kind(), item.object.value()));
         }
-        if args.plan {
+        if carrying == Carrying::Nothing {
             restored.changed += usize::from(item.change_of(item.live.as_ref()).is_some());
             continue;
         }
@@ -70,14 +93,9 @@ pub(super) async fn restore(
 }
 
 /// Reads the file and refuses one that is not the backup that was made.
-fn read(
-    args: &RestoreArgs,
-    file: &Path,
-    opened: &Opened,
-    ledger: &Ledger,
-) -> Result<Vec<Object>, Failure> {
-    let shown = file.display().to_string();
-    let bytes = std::fs::read(file).map_err(|cause| {
+fn read(source: &Source<'_>, opened: &Opened, ledger: &Ledger) -> Result<Vec<Object>, Failure> {
+    let shown = source.file.display().to_string();
+    let bytes = std::fs::read(source.file).map_err(|cause| {
         Failure::input(anyhow::Error::new(cause).context(format!("read backup `{shown}`")))
             .hint("download the artifact of the run that made it, or bring back a revision by `workloads`")
     })?;
@@ -85,9 +103,8 @@ fn read(
         .record()
         .and_then(|record| record.backup_ref.as_ref())
         .map(|backup| backup.digest.clone());
-    let expected = args
+    let expected = source
         .digest
-        .as_ref()
         .map(|digest| digest.as_str().to_owned())
         .or(recorded)
         .ok_or_else(|| {
@@ -128,7 +145,7 @@ fn read(
 
 async fn survey<'a>(
     context: &Context,
-    args: &RestoreArgs,
+    source: &Source<'_>,
     opened: &'a Opened,
     objects: Vec<Object>,
 ) -> Result<Vec<Item<'a>>, Failure> {
@@ -143,7 +160,8 @@ async fn survey<'a>(
         let identity = object.identity();
         let is_front =
             kind.is_route() || (kind == Kind::Service && object.label(names::SLOT).is_none());
-        if is_slotted && is_front {
+        let is_left = kind.is_route() && source.routes == Routes::Left;
+        if (is_slotted && is_front) || is_left {
             context.console.info(format!(
                 "{identity}: left as it is, as it decides between the sides"
             ));
@@ -151,9 +169,10 @@ async fn survey<'a>(
         }
         let subject = Subject::of(&opened.objects, identity.clone()).await?;
         let live = subject.find().await?;
-        not_ours.extend(live.as_ref().and_then(|live| {
-            ownership::check(&identity, live, args.deployment.application.as_deref())
-        }));
+        not_ours.extend(
+            live.as_ref()
+                .and_then(|live| ownership::check(&identity, live, source.application)),
+        );
         items.push(Item {
             is_autoscaled: survey.autoscaler_of(kind, object.name()).is_some(),
             object,

@@ -11,8 +11,7 @@ use switchyard_manifest::{Kind, ObjectName, names, object};
 use switchyard_record::Projection;
 use switchyard_runner::{Context, Failure, Kind as FailureKind};
 
-use super::{OPERATION, Restored};
-use crate::inputs::RestoreArgs;
+use super::{Carrying, OPERATION, Restored};
 use crate::ledger::Ledger;
 use crate::opening::Opened;
 use crate::plan::ownership;
@@ -34,20 +33,23 @@ const OF_ONE_REVISION: [&str; 6] = [
 #[derive(Clone, Debug, PartialEq)]
 struct Revision {
     number: u64,
+    /// Numbers that it had before it was brought back: the Deployment controller numbers it anew then.
+    earlier: Vec<u64>,
     template: Value,
     /// Annotations of the workload at that time; none are known for ControllerRevisions.
     annotations: Map<String, Value>,
 }
 
-/// Brings back a revision of every named workload.
+/// Brings back a revision of every workload: the one that is asked for, else the one before the current.
 pub(super) async fn restore(
-    args: &RestoreArgs,
+    (workloads, application): (&[(ObjectName, Option<u64>)], Option<&str>),
+    carrying: Carrying,
     context: &Context,
     opened: &Opened,
     ledger: &mut Ledger,
 ) -> Result<Restored, Failure> {
     let mut subjects = Vec::new();
-    for name in args.workloads.iter() {
+    for (name, _) in workloads {
         subjects.push((name, Subject::workload(&opened.objects, name).await?));
     }
     check_permissions(opened, &subjects).await?;
@@ -56,11 +58,11 @@ pub(super) async fn restore(
         let live = subject.read().await?;
         found.push((name, subject, live));
     }
-    refuse_not_ours(args, &found)?;
+    refuse_not_ours(application, &found)?;
     let mut planned = Vec::new();
-    for (name, subject, live) in found {
+    for ((name, subject, live), (_, asked)) in found.into_iter().zip(workloads) {
         let revisions = revisions_of(opened, name, &live).await?;
-        let wanted = choose(name, &live, &revisions, args.to_revision)?.clone();
+        let wanted = choose(name, &live, &revisions, *asked)?.clone();
         let kind = sides::kind_of(name);
         subject
             .try_out(|live| Ok(change(kind, live, &wanted)))
@@ -85,7 +87,7 @@ pub(super) async fn restore(
             &redaction,
         );
         context.console.untrusted(name, &text);
-        if args.plan {
+        if carrying == Carrying::Nothing {
             restored.changed += usize::from(diff::differs(&live, &after));
             continue;
         }
@@ -126,10 +128,9 @@ async fn check_permissions(
 
 /// What a GitOps controller keeps would be back at the new revision in a moment.
 fn refuse_not_ours(
-    args: &RestoreArgs,
+    application: Option<&str>,
     found: &[(&ObjectName, Subject<'_>, Value)],
 ) -> Result<(), Failure> {
-    let application = args.deployment.application.as_deref();
     let not_ours: Vec<_> = found
         .iter()
         .filter_map(|(_, subject, live)| ownership::check(subject.identity(), live, application))
@@ -187,8 +188,18 @@ fn of_replica_set(replica_set: &Value) -> Option<Revision> {
     {
         labels.remove(names::POD_TEMPLATE_HASH);
     }
+    let history = object::metadata_entry(
+        replica_set,
+        "annotations",
+        "deployment.kubernetes.io/revision-history",
+    );
     Some(Revision {
         number,
+        earlier: history
+            .unwrap_or_default()
+            .split(',')
+            .filter_map(|number| number.trim().parse().ok())
+            .collect(),
         template,
         annotations: replica_set
             .pointer("/metadata/annotations")
@@ -206,6 +217,7 @@ fn of_controller_revision(revision: &Value) -> Option<Revision> {
     }
     Some(Revision {
         number: revision.get("revision")?.as_u64()?,
+        earlier: Vec::new(),
         template,
         annotations: Map::new(),
     })
@@ -236,7 +248,7 @@ fn choose<'a>(
     if let Some(asked) = asked {
         return revisions
             .iter()
-            .find(|revision| revision.number == asked)
+            .find(|revision| revision.number == asked || revision.earlier.contains(&asked))
             .ok_or_else(|| refused(format!("{name} has no revision {asked}")));
     }
     let template = live.pointer("/spec/template");
@@ -297,6 +309,7 @@ mod tests {
     fn revision(number: u64) -> Revision {
         Revision {
             number,
+            earlier: Vec::new(),
             template: json!({"image": number}),
             annotations: Map::new(),
         }
@@ -318,6 +331,18 @@ mod tests {
         // After an undo the old ReplicaSet gets the newest number.
         assert_eq!(chosen("6", &[3, 5, 6], None), Ok(5));
         assert_eq!(chosen("6", &[3, 5, 6], Some(3)), Ok(3));
+    }
+
+    #[test]
+    fn a_revision_that_was_brought_back_still_answers_to_its_number_of_then() {
+        let back = Revision {
+            earlier: vec![1, 3],
+            ..revision(5)
+        };
+        let name = "deployment/web".parse().expect("a name");
+        let known = [revision(4), back];
+        let chosen = choose(&name, &json!({}), &known, Some(3)).map(|revision| revision.number);
+        assert_eq!(chosen.ok(), Some(5));
     }
 
     #[test]
