@@ -103,7 +103,9 @@ fn names(list: &[Name]) -> Vec<String> {
 fn refusal_failure(refusal: Refusal) -> Failure {
     let hint = refusal.hint();
     let failure = match refusal {
-        Refusal::Unknown(_) | Refusal::NoAddress(_) | Refusal::Empty => Failure::input(refusal),
+        Refusal::Unknown(_) | Refusal::Twice(_) | Refusal::NoAddress(_) | Refusal::Empty => {
+            Failure::input(refusal)
+        }
         Refusal::Floor { .. } | Refusal::NothingToUpdate => Failure::gate(refusal),
     };
     failure.hint(hint)

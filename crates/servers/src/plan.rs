@@ -100,6 +100,9 @@ pub enum Refusal {
     /// The backend has no such server.
     #[error("backend has no server `{0}`")]
     Unknown(String),
+    /// It is named more than once.
+    #[error("server `{0}` is named twice")]
+    Twice(String),
     /// It cannot be checked: it answers at a unix socket.
     #[error("server `{0}` has no host and port, so it cannot be checked")]
     NoAddress(String),
@@ -134,6 +137,7 @@ impl Refusal {
             Self::Unknown(_) | Self::Empty => {
                 "name servers as they stand after the keyword `server` in the backend"
             }
+            Self::Twice(_) => "name each server once, in the order in which they are to be updated",
             Self::NoAddress(_) => "leave it out by naming the other ones in `servers`",
             Self::Floor { .. } => {
                 "bring more servers up, or lower `batch` or `min-up`; a server that is not up counts for nothing"
@@ -252,7 +256,15 @@ fn wanted<'a>(servers: &'a [Combined], wish: &Wish<'_>) -> Result<Vec<&'a Combin
     if wish.servers.is_empty() {
         return Ok(servers.iter().collect());
     }
-    wish.servers.iter().map(find).collect()
+    let mut wanted: Vec<&Combined> = Vec::new();
+    for name in wish.servers {
+        let server = find(name)?;
+        if wanted.iter().any(|known| known.name == *name) {
+            return Err(Refusal::Twice(name.clone()));
+        }
+        wanted.push(server);
+    }
+    Ok(wanted)
 }
 
 fn are(names: &[String]) -> String {
@@ -380,6 +392,31 @@ mod tests {
         let plan = plan(&servers, &fresh(), &wish).unwrap();
         assert_eq!(names(&plan), [["web2"], ["web1"]]);
         assert_eq!(plan.batches[0][0].left_at, Some(Stage::Updating));
+    }
+
+    #[test]
+    fn servers_go_in_the_order_in_which_they_are_named_and_never_twice() {
+        let servers = up(&["web1", "web2", "web3"]);
+        let named = |names: &[&str]| -> Vec<String> {
+            names.iter().map(|name| (*name).to_owned()).collect()
+        };
+        let of = |names: &[String]| {
+            let wish = Wish {
+                servers: names,
+                ..wish(1, "0")
+            };
+            plan(&servers, &fresh(), &wish)
+        };
+        let plan = of(&named(&["web3", "web1"])).unwrap();
+        assert_eq!(names(&plan), [["web3"], ["web1"]]);
+        assert_eq!(
+            of(&named(&["web1", "web1"])),
+            Err(Refusal::Twice("web1".to_owned()))
+        );
+        assert_eq!(
+            of(&named(&["web9"])),
+            Err(Refusal::Unknown("web9".to_owned()))
+        );
     }
 
     #[test]

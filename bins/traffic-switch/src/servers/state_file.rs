@@ -117,7 +117,12 @@ impl StateFile {
 
     /// The update is done: the next one begins anew.
     pub(super) fn finish(&mut self) -> Result<(), Failure> {
-        std::fs::remove_file(&self.path).map_err(|error| unwritable(&self.path, error))
+        match std::fs::remove_file(&self.path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(unwritable(&self.path, error))
+            }
+            Ok(()) | Err(_) => Ok(()),
+        }
     }
 
     fn save(&self) -> Result<(), Failure> {

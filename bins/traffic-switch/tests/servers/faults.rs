@@ -51,6 +51,45 @@ async fn the_update_stops_at_the_first_server_whose_update_fails() {
     assert!(ended.summary.contains("| web2 |"), "{}", ended.summary);
 }
 
+#[test]
+fn the_next_server_stays_up_when_another_one_goes_down_meanwhile() {
+    let rig = Rig::new(4, 1);
+    // HAProxy finds it down after three checks, while the first server is being updated.
+    rig.hook("if [ $1 = web1 ]; then kill -9 $(cat web4.pid); sleep 2; fi");
+    let ended = rig.step().input("min-up", "75%").run();
+    expect_code(&ended, 1);
+    expect_said(
+        &ended,
+        &["2 of 3 servers would stay up while `web2` is updated, and 3 have to"],
+    );
+    assert_eq!(
+        outcome(&ended),
+        [r#"["web1"]"#, "[]", r#"["web2","web3","web4"]"#]
+    );
+    assert_eq!(rig.updates(), ["web1"]);
+    assert_eq!(rig.states(0)[..3], ["UP", "UP", "UP"]);
+}
+
+#[test]
+fn a_server_that_somebody_takes_out_meanwhile_is_left_to_them() {
+    let rig = Rig::new(3, 1);
+    rig.hook("if [ $1 = web1 ]; then touch begun; while [ ! -e go-on ]; do sleep 0.05; done; fi");
+    let step = rig.step().input("min-up", "1").start();
+    until("the first update has begun", || {
+        rig.path().join("begun").exists()
+    });
+    rig.ask(0, "set server web/web2 state drain");
+    std::fs::write(rig.path().join("go-on"), "").expect("let it go on");
+    let ended = step.finish();
+    expect_code(&ended, 0);
+    expect_said(
+        &ended,
+        &["web2: somebody took it out of the traffic meanwhile"],
+    );
+    assert_eq!(outcome(&ended), [r#"["web1","web3"]"#, "[]", r#"["web2"]"#]);
+    assert_eq!(rig.state(0, "web2"), "DRAIN");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_is_unhealthy_after_its_update_sees_no_user() {
     let rig = Rig::new(2, 1);

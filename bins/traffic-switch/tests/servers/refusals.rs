@@ -60,6 +60,12 @@ fn a_fleet_that_cannot_be_told_is_refused_before_anything_is_touched() {
     );
     refused(
         &rig,
+        rig.step().input("servers", "web1,web1"),
+        2,
+        &["server `web1` is named twice"],
+    );
+    refused(
+        &rig,
         rig.step().input("adopt", "web9"),
         2,
         &["no server `web9`"],
