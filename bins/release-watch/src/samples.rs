@@ -139,6 +139,25 @@ impl Samples {
         &self.points
     }
 
+    /// Takes the shares that were confirmed last, side and percent, into the chart: what is answered beside what was set.
+    pub(crate) fn set_weights(&mut self, weights: &[(String, u8)]) {
+        let looked = self.points.iter().map(|point| point.seconds);
+        let Some(last) = looked.clone().reduce(f64::max) else {
+            return;
+        };
+        let first = looked.fold(last, f64::min);
+        for (side, percent) in weights {
+            for seconds in [first, last] {
+                self.points.push(Point {
+                    panel: Panel::Share,
+                    series: format!("{side} (as set)"),
+                    seconds,
+                    value: f64::from(*percent),
+                });
+            }
+        }
+    }
+
     /// Writes down what was said of a check.
     pub(crate) fn judged(
         &mut self,
@@ -277,5 +296,59 @@ fn numbers(measurement: &Measurement) -> Numbers {
         | Measurement::Healthy(_)
         | Measurement::Unhealthy(_)
         | Measurement::Latencies { .. } => Numbers::default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::front_door::Probe;
+
+    #[test]
+    fn probes_become_lines_and_points_beside_the_weights_that_were_set() {
+        let folder = std::env::temp_dir().join(format!("release-watch-{}", std::process::id()));
+        let mut samples = Samples::create(&folder).unwrap();
+        samples.set_weights(&[("canary".to_owned(), 10)]);
+        assert!(
+            samples.points().is_empty(),
+            "nothing was seen to draw it beside"
+        );
+        let probe = |version: &str| Probe {
+            version: Some(version.to_owned()),
+            problem: None,
+            seconds: 0.1,
+        };
+        let probes = Probes(vec![probe("v1"), probe("v1"), probe("v1"), probe("v2")]);
+        for look in 1..=2 {
+            let moment = Moment {
+                at: Timestamp::UNIX_EPOCH,
+                look,
+                elapsed: f64::from(look) * 60.0,
+                span: 60.0,
+            };
+            samples.probed(moment, &probes).unwrap();
+        }
+        samples.set_weights(&[("canary".to_owned(), 10)]);
+        samples.flush().unwrap();
+        let shares = samples
+            .points()
+            .iter()
+            .filter(|point| point.panel == Panel::Share);
+        let shares = shares.map(|point| (point.series.as_str(), point.seconds, point.value));
+        let shares: Vec<_> = shares.collect();
+        assert!(shares.contains(&("v2", 60.0, 25.0)), "{shares:?}");
+        assert!(
+            shares.contains(&("canary (as set)", 120.0, 10.0)),
+            "{shares:?}"
+        );
+        let text = std::fs::read_to_string(samples.path()).unwrap();
+        assert_eq!(text.lines().count(), 4);
+        let line: serde_json::Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+        assert_eq!(line["kind"], "front-door");
+        assert_eq!(
+            (&line["version"], &line["requests"]),
+            (&"v1".into(), &3.into())
+        );
+        std::fs::remove_dir_all(folder).unwrap();
     }
 }

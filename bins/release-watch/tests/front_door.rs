@@ -245,3 +245,19 @@ fn a_checklist_ticks_what_checks_saw_and_leaves_the_rest_to_a_person() {
     expect_code(&refused, 2);
     expect_said(&refused, &["no item of the checklist", "complaints"]);
 }
+
+#[test]
+fn a_url_may_be_answered_by_either_version_unless_its_check_wants_one() {
+    let app = App::start("v1");
+    let watch = |check: String| {
+        step()
+            .input("checks", check)
+            .input("expect-version", "v2")
+            .input("duration", "2s")
+    };
+    let either = watch(format!("- {}version", app.url())).run();
+    expect_code(&either, 0);
+    let one = watch(format!("- {{target: '{}version', version: v2}}", app.url())).run();
+    expect_code(&one, 1);
+    expect_said(&one, &["version `v1` answered, expected `v2`"]);
+}

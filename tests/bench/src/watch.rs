@@ -44,7 +44,8 @@ pub(crate) fn measure(bench: &Bench) -> anyhow::Result<Vec<Figure>> {
         .arg("--prometheus-url")
         .arg(format!("http://{address}"));
     command.arg("--folder").arg(folder.path().join("watch"));
-    command.arg("--checks").arg(checks());
+    // It begins with a dash: only so is it no flag.
+    command.arg(format!("--checks={}", checks()));
     let (cost, _) = measure::run(&mut command)?;
     #[expect(
         clippy::cast_precision_loss,

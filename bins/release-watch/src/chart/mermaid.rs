@@ -1,5 +1,5 @@
 //! The chart for a step's summary. Mermaid's `xychart` has no legend and wants a value for each look, so a line before
-//! the chart says which line is which, and looks without a value are drawn as 0.
+//! the chart says which line is which; before the first value of a line it is drawn as 0, between two as the earlier.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -43,8 +43,9 @@ pub(crate) fn mermaid(points: &[Point]) -> String {
         );
         for curve in curves.values() {
             let value = |at: &u64| {
-                let mut of_it = curve.iter().filter(|(seconds, _)| millis(*seconds) == *at);
-                number(of_it.next().map_or(0.0, |(_, value)| *value))
+                let mut back = curve.iter().rev();
+                let latest = back.find(|(seconds, _)| millis(*seconds) <= *at);
+                number(latest.map_or(0.0, |(_, value)| *value))
             };
             let values: Vec<_> = times.iter().map(value).collect();
             let _ = writeln!(text, "    line [{}]", values.join(", "));

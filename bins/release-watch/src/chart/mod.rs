@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_curve_that_misses_looks_is_left_out_of_mermaid_which_cannot_draw_it() {
+    fn a_curve_that_begins_later_is_drawn_from_nothing() {
         let mut points = points();
         points.push(Point {
             panel: Panel::Share,
