@@ -30,6 +30,8 @@ pub(crate) struct ServersInputs {
     #[arg(long)]
     pub(crate) backend: Name,
     /// Servers to update, in this order; all of the backend when none is given
+    ///
+    /// Of `server-weights`: those that get the share of `weight` together.
     #[arg(long, default_value = "")]
     pub(crate) servers: List<Name>,
     /// Servers out of the traffic that a killed run left there, where its `state-file` is lost

@@ -14,6 +14,13 @@ use nix::unistd::Pid;
 use switchyard_harness::{Step, until};
 use switchyard_sandbox::load::LoadPlan;
 
+/// Whether HAProxy checks the servers by itself.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OwnChecks {
+    On,
+    Off,
+}
+
 /// Servers, and the HAProxies before them.
 pub(crate) struct Rig {
     folder: tempfile::TempDir,
@@ -42,6 +49,10 @@ while [ -d "/proc/$old" ] && ! grep -q '^State:.Z' "/proc/$old/status"; do sleep
 impl Rig {
     /// So many servers with version `v1`, behind so many HAProxies.
     pub(crate) fn new(servers: usize, haproxies: usize) -> Self {
+        Self::with(servers, haproxies, OwnChecks::On)
+    }
+
+    pub(crate) fn with(servers: usize, haproxies: usize, checks: OwnChecks) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let mut rig = Self {
             folder,
@@ -62,12 +73,16 @@ impl Rig {
             rig.servers.push((name, port));
         }
         for number in 0..haproxies {
-            let haproxy = rig.start_haproxy(number);
+            let haproxy = rig.start_haproxy(number, checks);
             rig.haproxies.push(haproxy);
         }
+        let up = match checks {
+            OwnChecks::On => "UP",
+            OwnChecks::Off => "no check",
+        };
         for number in 0..haproxies {
             until("HAProxy finds every server up", || {
-                (1..=servers).all(|server| rig.state(number, &format!("web{server}")) == "UP")
+                rig.states(number).iter().all(|state| state == up)
             });
         }
         rig
@@ -242,7 +257,7 @@ impl Rig {
         });
     }
 
-    fn start_haproxy(&self, number: usize) -> Haproxy {
+    fn start_haproxy(&self, number: usize, checks: OwnChecks) -> Haproxy {
         let port = free_port();
         let tcp = format!("127.0.0.1:{}", port + 1);
         let mut configuration = format!(
@@ -254,6 +269,10 @@ impl Rig {
             self.socket(number, "admin").display(),
             self.socket(number, "operator").display(),
         );
+        if checks == OwnChecks::Off {
+            configuration =
+                configuration.replace("default-server check", "default-server no-check");
+        }
         for (name, port) in &self.servers {
             configuration += &format!("  server {name} 127.0.0.1:{port} cookie {name}\n");
         }

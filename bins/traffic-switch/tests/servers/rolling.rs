@@ -5,7 +5,7 @@ use std::net::TcpStream;
 
 use switchyard_harness::{Ended, expect_code, expect_said};
 
-use crate::rig::Rig;
+use crate::rig::{OwnChecks, Rig};
 
 fn names(ended: &Ended, output: &str) -> Vec<String> {
     serde_json::from_str(&ended.outputs[output]).expect("names as JSON")
@@ -76,6 +76,21 @@ async fn two_servers_at_once_are_updated_without_loss_where_two_stay_up() {
     updates[..2].sort();
     updates[2..].sort();
     assert_eq!(updates, ["web1", "web2", "web3", "web4"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_haproxy_without_checks_of_its_own_relies_on_ours_and_loses_nothing() {
+    let rig = Rig::with(3, 1, OwnChecks::Off);
+    let load = rig.load(0, 200).start();
+    let step = rig.step();
+    let ended = tokio::task::spawn_blocking(move || step.run())
+        .await
+        .expect("the step");
+    let report = load.stop().await.expect("a report");
+    expect_code(&ended, 0);
+    assert_eq!(report.lost, 0, "{}\n{}", report.summary(), ended.log());
+    assert_eq!(rig.updates(), ["web1", "web2", "web3"]);
+    assert_eq!(rig.states(0), ["no check"; 3]);
 }
 
 #[test]
