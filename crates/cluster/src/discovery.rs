@@ -96,6 +96,60 @@ impl Cluster {
         let namespace = kind.is_namespaced.then(|| self.namespace());
         let target = Operation::on_dynamic(Verb::Get, &kind.resource, namespace);
         Objects::new(self.clone(), self.dynamic_api(kind), target)
+            .in_version(&kind.resource.version)
+    }
+
+    /// [`Error::NotServed`] when the cluster does not serve the resource of `operation` in this
+    /// version, with those in which it does.
+    pub(crate) async fn why_not_served(
+        &self,
+        operation: &Operation,
+        version: &str,
+        deadline: Deadline,
+    ) -> Result<Option<Error>> {
+        if self.is_served(operation, version, deadline).await? {
+            return Ok(None);
+        }
+        let client = self.client();
+        let groups = self
+            .read(operation, deadline, || client.list_api_groups())
+            .await?;
+        let mut of_group = groups.groups.into_iter();
+        let group = of_group.find(|group| group.name == operation.group);
+        let mut served = Vec::new();
+        for other in group.map(|group| group.versions).unwrap_or_default() {
+            if self.is_served(operation, &other.version, deadline).await? {
+                served.push(other.version);
+            }
+        }
+        Ok(Some(Error::NotServed {
+            resource: operation.qualified_resource(),
+            version: version.to_owned(),
+            served,
+        }))
+    }
+
+    async fn is_served(
+        &self,
+        operation: &Operation,
+        version: &str,
+        deadline: Deadline,
+    ) -> Result<bool> {
+        let client = self.client();
+        let group_version = format!("{}/{version}", operation.group);
+        let listed = self
+            .read(operation, deadline, || {
+                client.list_api_group_resources(&group_version)
+            })
+            .await;
+        match listed {
+            Ok(list) => Ok(list
+                .resources
+                .iter()
+                .any(|resource| resource.name == operation.resource)),
+            Err(Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Raw API of a discovered kind; requests through it are not retried.

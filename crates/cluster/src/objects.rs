@@ -31,6 +31,8 @@ pub struct Objects<K> {
     cluster: Cluster,
     api: Api<K>,
     target: Operation,
+    /// Of a kind that is known by name only, so that the cluster may not serve it.
+    version: Option<String>,
 }
 
 impl<K> Objects<K> {
@@ -39,6 +41,15 @@ impl<K> Objects<K> {
             cluster,
             api,
             target,
+            version: None,
+        }
+    }
+
+    /// The same objects of a kind that is known by name only, in this version.
+    pub(crate) fn in_version(self, version: &str) -> Self {
+        Self {
+            version: Some(version.to_owned()),
+            ..self
         }
     }
 
@@ -64,7 +75,7 @@ where
     /// Reads one object.
     ///
     /// # Errors
-    /// [`Error::NotFound`], or [`Error::NamespaceMissing`] when that is why.
+    /// [`Error::NotFound`], or [`Error::NamespaceMissing`] or [`Error::NotServed`] when that is why.
     pub async fn get(&self, name: &str, deadline: Deadline) -> Result<K> {
         let operation = self.operation(Verb::Get, Some(name));
         let answer = self
@@ -84,7 +95,7 @@ where
     pub async fn find(&self, name: &str, deadline: Deadline) -> Result<Option<K>> {
         match self.get(name, deadline).await {
             Ok(object) => Ok(Some(object)),
-            Err(Error::NotFound { .. }) => Ok(None),
+            Err(Error::NotFound { .. } | Error::NotServed { .. }) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -184,7 +195,8 @@ where
         }
     }
 
-    /// A missing object in a missing namespace is a missing namespace.
+    /// A missing object in a missing namespace is a missing namespace, and one of a kind that the
+    /// cluster does not serve is a missing kind.
     async fn why_missing(&self, operation: Box<Operation>, deadline: Deadline) -> Error {
         if let Some(namespace) = &operation.namespace {
             let cluster = self.cluster.in_namespace(namespace);
@@ -193,6 +205,13 @@ where
                 return Error::NamespaceMissing {
                     namespace: namespace.clone(),
                 };
+            }
+        }
+        if let Some(version) = &self.version {
+            let deadline = deadline.at_most(EXPLAIN_LIMIT);
+            let why = self.cluster.why_not_served(&operation, version, deadline);
+            if let Ok(Some(error)) = why.await {
+                return error;
             }
         }
         Error::NotFound { operation }

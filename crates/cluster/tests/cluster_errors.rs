@@ -9,11 +9,11 @@ use std::time::Duration;
 use http::Method;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, Secret};
-use kube::api::{GroupVersionKind, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{ApiResource, GroupVersionKind, ListParams, Patch, PatchParams, PostParams};
 use serde_json::json;
 use support::{app, apply, connect, connect_through, soon};
 use switchyard_cluster::access::Permission;
-use switchyard_cluster::{Deadline, Error, Operation, Verb};
+use switchyard_cluster::{Deadline, DynamicKind, Error, Operation, Verb};
 use switchyard_sandbox::fault_proxy::{Fault, FaultProxy, FaultRule};
 use switchyard_sandbox::{Sandbox, User};
 
@@ -137,6 +137,38 @@ async fn refusals_are_told_apart() {
     let unknown = GroupVersionKind::gvk("nobody.example", "v1", "Thing");
     let error = cluster.kind(&unknown, soon()).await.unwrap_err();
     assert!(matches!(error, Error::UnknownKind { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn an_object_of_a_kind_that_is_not_served_is_told_from_one_that_is_missing() {
+    let sandbox = Sandbox::shared();
+    let namespace = sandbox.namespace("served").await;
+    let cluster = connect(&sandbox, &namespace, User::Admin).await;
+    let objects = |group: &str, version: &str, kind: &str| {
+        let gvk = GroupVersionKind::gvk(group, version, kind);
+        cluster.dynamic_objects(&DynamicKind {
+            resource: ApiResource::from_gvk(&gvk),
+            is_namespaced: true,
+            is_scalable: false,
+        })
+    };
+    let traefik = objects("traefik.io", "v1alpha1", "TraefikService");
+    let error = traefik.get("web", soon()).await.unwrap_err();
+    assert!(error.is_not_found(), "{error}");
+    let newer = objects("traefik.io", "v9", "TraefikService");
+    let error = newer.get("web", soon()).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the cluster does not serve traefikservices.traefik.io in version v9, only in v1alpha1"
+    );
+    assert!(error.hint().unwrap().contains("serves v9"), "{error:?}");
+    let nobody = objects("nobody.example", "v1", "Thing");
+    let error = nobody.get("web", soon()).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the cluster does not serve things.nobody.example in version v1"
+    );
+    assert!(nobody.find("web", soon()).await.unwrap().is_none());
 }
 
 #[tokio::test]

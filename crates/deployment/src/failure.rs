@@ -15,7 +15,7 @@ pub fn cluster_failure(error: Error) -> Failure {
     let is_wrong_input = error.is_bad_input()
         || matches!(
             &error,
-            Error::NamespaceMissing { .. } | Error::UnknownKind { .. }
+            Error::NamespaceMissing { .. } | Error::UnknownKind { .. } | Error::NotServed { .. }
         );
     let is_refusal = matches!(
         &error,

@@ -126,6 +126,17 @@ pub enum Error {
         kind: String,
     },
 
+    /// The API server does not serve this resource in the version that is needed.
+    #[error("the cluster does not serve {resource} in version {version}{}", only_in(.served))]
+    NotServed {
+        /// `plural.group`.
+        resource: String,
+        /// The version asked for.
+        version: String,
+        /// The versions in which it is served; none when the kind is not installed.
+        served: Vec<String>,
+    },
+
     /// Somebody else wrote the object between our read and our write (409).
     #[error("conflict: {}: {message}", .operation)]
     Conflict {
@@ -246,6 +257,12 @@ impl Error {
             Self::UnknownKind { .. } => {
                 Some("install the CustomResourceDefinition, or check apiVersion and kind".to_owned())
             }
+            Self::NotServed { resource, served, .. } if served.is_empty() => Some(format!(
+                "install what brings the CustomResourceDefinition {resource}, or check whether this is the cluster that was meant"
+            )),
+            Self::NotServed { version, .. } => Some(format!(
+                "bring what installed it to a release whose CustomResourceDefinition serves {version}"
+            )),
             Self::Conflict { managers, .. } if managers.is_empty() => {
                 Some("somebody else changed the object in the meantime: look at it before trying again".to_owned())
             }
@@ -298,6 +315,7 @@ impl Error {
             | Self::NotFound { .. }
             | Self::AlreadyExists { .. }
             | Self::UnknownKind { .. }
+            | Self::NotServed { .. }
             | Self::Conflict { .. }
             | Self::Unreadable { .. }
             | Self::Unsuitable { .. }
@@ -340,6 +358,13 @@ impl Error {
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::NotFound { .. })
     }
+}
+
+fn only_in(served: &[String]) -> String {
+    if served.is_empty() {
+        return String::new();
+    }
+    format!(", only in {}", served.join(", "))
 }
 
 fn forbidden_hint(operation: &Operation) -> String {
