@@ -51,6 +51,14 @@ pub(crate) struct ProofInputs {
     /// Where every Traefik replica answers `/metrics`; as `traefik-api` when it is not given
     #[arg(long, default_value = "")]
     pub(crate) traefik_metrics: List<ProxySource>,
+    /// Where the admin API of every Envoy answers that sends this traffic in an Istio mesh, in the forms
+    /// of `traefik-api`
+    ///
+    /// The ingress gateways, such as `istio-system/deployment/istio-ingressgateway:15000`: they must show
+    /// the weights and healthy endpoints of `istio` targets, and they tell what is in flight. Without it
+    /// the data plane of these targets is unverifiable.
+    #[arg(long, default_value = "")]
+    pub(crate) envoy_admin: List<ProxySource>,
     /// Where every kube-proxy answers `/metrics`, in the forms of `traefik-api`, or `none`
     ///
     /// `none` says that nobody reaches the targets through kube-proxy. Without it the pods of
@@ -97,8 +105,8 @@ pub(crate) struct SwitchInputs {
     pub(crate) deployment: DeploymentArgs,
     /// Front objects to switch, all or none
     ///
-    /// `service/NAME` (its selector), `traefik/NAME` (a TraefikService) or `gateway/NAME` (an
-    /// HTTPRoute). `:BASE` after the name when the Services of the sides are not called like the front
+    /// `service/NAME` (its selector), `traefik/NAME` (a TraefikService), `gateway/NAME` (an HTTPRoute)
+    /// or `istio/NAME` (a VirtualService whose destinations are the sides' Services). `:BASE` after the name when the Services of the sides are not called like the front
     /// object, and `:BASE:PORT` when their port is not the one in the route.
     #[arg(long)]
     pub(crate) targets: List<Target>,

@@ -187,6 +187,7 @@ pub(crate) async fn require_access(
             .traefik_api
             .iter()
             .chain(proof.traefik_metrics.iter())
+            .chain(proof.envoy_admin.iter())
             .collect(),
         writing,
     };

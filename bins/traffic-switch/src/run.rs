@@ -42,6 +42,7 @@ pub(crate) fn proxies(
         client: client(context)?,
         traefik_api: proof.traefik_api.to_vec(),
         traefik_metrics: proof.traefik_metrics.to_vec(),
+        envoy_admin: proof.envoy_admin.to_vec(),
         kube_proxy,
     })
 }

@@ -678,6 +678,10 @@ mod tests {
             recorded("HTTPRoute", &backends("front")).as_deref(),
             Some("gateway/front")
         );
+        assert_eq!(
+            recorded("VirtualService", &backends("web-green")).as_deref(),
+            Some("istio/front:web")
+        );
         assert_eq!(recorded("Gateway", &backends("front")), None);
     }
 }

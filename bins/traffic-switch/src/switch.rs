@@ -50,6 +50,7 @@ pub(crate) async fn run(inputs: SwitchInputs, context: &mut Context) -> Result<(
                 .traefik_api
                 .iter()
                 .chain(inputs.proof.traefik_metrics.iter())
+                .chain(inputs.proof.envoy_admin.iter())
                 .collect(),
             writing: if inputs.plan {
                 Writing::No
@@ -100,7 +101,7 @@ pub(crate) fn check_targets(targets: &[Target], steps: &Steps) -> Result<(), Fai
     let bad = |text: String| Failure::message(Kind::Input, text);
     if targets.is_empty() {
         return Err(bad("input `targets` is empty".to_owned())
-            .hint("give one or more of service/NAME, traefik/NAME, gateway/NAME"));
+            .hint("give one or more of service/NAME, traefik/NAME, gateway/NAME, istio/NAME"));
     }
     let mut seen = BTreeSet::new();
     for target in targets {
@@ -118,7 +119,7 @@ pub(crate) fn check_targets(targets: &[Target], steps: &Steps) -> Result<(), Fai
                     "`{target}` can only get all of the traffic or none, not {share}"
                 ))
                 .hint(
-                    "leave out `weight` and `steps`, or use a weighted target (traefik, gateway)",
+                    "leave out `weight` and `steps`, or use a weighted target (traefik, gateway, istio)",
                 ));
             }
             (Capability::Binary, None) | (Capability::Weighted, _) => {}

@@ -8,6 +8,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::envoy::EnvoyExpectation;
 use crate::traefik_api::ApiService;
 
 /// How far a switch was verified, or has to be.
@@ -102,6 +103,8 @@ pub struct Expectation {
     pub parents_generation: Option<i64>,
     /// What each Traefik replica must show.
     pub traefik: Option<TraefikExpectation>,
+    /// What each Envoy of a mesh must show.
+    pub envoy: Option<EnvoyExpectation>,
 }
 
 /// What each Traefik replica must show.
@@ -472,7 +475,7 @@ pub fn judge_kube_proxy(before: Option<&KubeProxySample>, now: &KubeProxySample)
 /// A check made at each of several proxies.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Replicas {
-    /// What was asked: `traefik`, `kube-proxy`.
+    /// What was asked: `traefik`, `envoy`, `kube-proxy`.
     pub proxy: String,
     /// How many confirmed.
     pub confirmed: usize,

@@ -5,6 +5,8 @@
 
 pub mod capacity;
 pub mod engine;
+pub mod envoy;
+pub mod envoy_admin;
 pub mod evidence;
 pub mod machine;
 pub mod metrics;

@@ -2,6 +2,7 @@
 //! Pure: a provider reads and writes JSON; it refuses to know the network, the clock and records.
 
 pub mod gateway;
+pub mod istio;
 pub mod service;
 pub mod traefik;
 mod weighted;
@@ -33,6 +34,8 @@ pub enum ProviderKind {
     Traefik,
     /// An HTTPRoute's backend references.
     Gateway,
+    /// A VirtualService's destinations.
+    Istio,
 }
 
 impl ProviderKind {
@@ -42,6 +45,7 @@ impl ProviderKind {
             Self::Service => &service::Service,
             Self::Traefik => &traefik::Traefik,
             Self::Gateway => &gateway::Gateway,
+            Self::Istio => &istio::Istio,
         }
     }
 
@@ -51,6 +55,7 @@ impl ProviderKind {
             Self::Service => "service",
             Self::Traefik => "traefik",
             Self::Gateway => "gateway",
+            Self::Istio => "istio",
         }
     }
 
@@ -188,7 +193,7 @@ impl Refusal {
         match self {
             Self::Unsuitable { hint, .. } => hint.clone(),
             Self::NotWeighted { .. } => {
-                "leave out `weight` and `steps`, or use a weighted target (traefik, gateway)".to_owned()
+                "leave out `weight` and `steps`, or use a weighted target (traefik, gateway, istio)".to_owned()
             }
             Self::NotDivisible { .. } => {
                 "give our side a weight of 100 in that list (others' weights in proportion), or switch 100 % at once"

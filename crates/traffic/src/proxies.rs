@@ -12,6 +12,7 @@ use switchyard_cluster::{Cluster, Deadline};
 use switchyard_http::{Client, DisplaySafeUrl, Repeat, Request};
 use thiserror::Error;
 
+use crate::envoy_admin::{CLUSTERS_PATH, EnvoyState, ROUTES_PATH, parse_clusters, parse_routes};
 use crate::evidence::KubeProxySample;
 use crate::traefik_api::{ApiService, finished_requests, next_page, parse_services};
 
@@ -118,6 +119,8 @@ pub struct Proxies {
     pub traefik_api: Vec<ProxySource>,
     /// Traefik's metrics; empty means the API's own addresses.
     pub traefik_metrics: Vec<ProxySource>,
+    /// Envoy's admin API; empty when it was not given.
+    pub envoy_admin: Vec<ProxySource>,
     /// kube-proxy's metrics.
     pub kube_proxy: KubeProxies,
 }
@@ -176,6 +179,24 @@ impl Proxies {
             counters_of(&text)
         })
         .await
+    }
+
+    /// What every Envoy has loaded.
+    pub async fn envoy_states(&self) -> Vec<(String, Result<EnvoyState, String>)> {
+        self.each(&self.envoy_admin, |replica| async move {
+            self.envoy_state(&replica).await
+        })
+        .await
+    }
+
+    async fn envoy_state(&self, replica: &Replica) -> Result<EnvoyState, String> {
+        let other = |error| format!("it answers something else: {error}");
+        let routes = self.ask(replica, ROUTES_PATH).await?;
+        let clusters = self.ask(replica, CLUSTERS_PATH).await?;
+        Ok(EnvoyState {
+            routes: parse_routes(&routes.body).map_err(other)?,
+            clusters: parse_clusters(&clusters.body).map_err(other)?,
+        })
     }
 
     /// What every kube-proxy says of its synchronisation.

@@ -4,21 +4,25 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Requests finished at each counter (a proxy replica and one of its services), at one moment.
+/// Requests counted at each counter (a proxy replica and one of its services), at one moment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
     /// Time since the route was confirmed.
     pub at: Duration,
-    /// Finished requests by counter. A counter that is absent has not been used yet.
+    /// Counted requests by counter, finished or begun as the proxy counts them. A counter that is
+    /// absent has not been used yet.
     pub finished: BTreeMap<String, f64>,
+    /// Requests without an answer yet, as far as proxies tell.
+    pub in_flight: u64,
 }
 
 /// How quiet the old side is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Quiet {
-    /// No request has ended for at least the longest one: none can be in flight.
+    /// No request was counted for at least the longest one, and no proxy tells of one: none can be
+    /// in flight.
     Verified,
-    /// Requests still end, or the time is not up.
+    /// Requests are still counted or in flight, or the time is not up.
     NotYet {
         /// For how long nothing has ended.
         flat_for: Duration,
@@ -40,8 +44,8 @@ impl Quiet {
 /// Judges the samples taken so far.
 ///
 /// Proxies count a request when it ends. So when nothing has ended for as long as the longest
-/// request takes, nothing is in flight. Streams that outlive `longest_request` are beyond this, and
-/// samples without a single counter are none: nobody counts what no proxy lists.
+/// request takes, nothing is in flight. Streams that outlive `longest_request` are beyond this where
+/// no proxy tells what is in flight, and samples without a single counter are none: nobody counts what no proxy lists.
 pub fn judge(samples: &[Sample], longest_request: Duration, elapsed: Duration) -> Quiet {
     let is_counted = samples.iter().any(|sample| !sample.finished.is_empty());
     let Some(last) = samples.last().filter(|_| is_counted) else {
@@ -62,7 +66,7 @@ pub fn judge(samples: &[Sample], longest_request: Duration, elapsed: Duration) -
         None => samples.first().map_or(last.at, |first| first.at),
     };
     let flat_for = last.at.saturating_sub(flat_since);
-    if flat_for >= longest_request {
+    if flat_for >= longest_request && last.in_flight == 0 {
         Quiet::Verified
     } else {
         Quiet::NotYet { flat_for }
@@ -89,6 +93,7 @@ mod tests {
         Sample {
             at: Duration::from_secs(at),
             finished,
+            in_flight: 0,
         }
     }
 
@@ -147,6 +152,26 @@ mod tests {
         ));
         let vanishes = [sample(0, &[("a", 1.0)]), sample(5, &[])];
         assert_eq!(judge(&vanishes, LONGEST, LONGEST), Quiet::Verified);
+    }
+
+    #[test]
+    fn a_stream_that_a_proxy_tells_of_is_in_flight_however_flat_the_counters_are() {
+        let open = Sample {
+            in_flight: 1,
+            ..sample(9, &[("a", 9.0)])
+        };
+        let samples = [sample(0, &[("a", 9.0)]), open.clone()];
+        let elapsed = Duration::from_secs(9);
+        let judged = judge(&samples, LONGEST, elapsed);
+        assert_eq!(judged, Quiet::NotYet { flat_for: elapsed });
+        let closed = Sample {
+            in_flight: 0,
+            ..open.clone()
+        };
+        assert_eq!(
+            judge(&[samples[0].clone(), open, closed], LONGEST, elapsed),
+            Quiet::Verified
+        );
     }
 
     #[test]

@@ -11,8 +11,8 @@ use crate::share::Percent;
 
 /// The owned fields of one front object, equal when they send traffic the same way.
 ///
-/// List order, an unset weight (which means 1), defaulted fields and everything that belongs to
-/// others are not part of it.
+/// List order, whether a default weight is spelled out, defaulted fields and everything that belongs
+/// to others are not part of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum Routing {
@@ -23,7 +23,8 @@ pub enum Routing {
     },
     /// The sides' entries in each weighted list.
     Backends {
-        /// By place: the one list of a TraefikService, or the rules of an HTTPRoute.
+        /// By place: the one list of a TraefikService, or the rules of an HTTPRoute or a
+        /// VirtualService.
         places: BTreeMap<String, Place>,
     },
 }
@@ -34,7 +35,7 @@ pub type Place = BTreeMap<String, Entry>;
 /// One side's entry in a weighted list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
-    /// Its weight; the default of 1 is spelled out.
+    /// Its weight; what an unset one means to the provider is spelled out.
     pub weight: u32,
     /// Its port as written: a number, a name, or null.
     #[serde(default, skip_serializing_if = "Value::is_null")]

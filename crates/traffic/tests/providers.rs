@@ -97,6 +97,34 @@ fn http_route(annotated: bool, rules: &[(Vec<u32>, Option<u32>)]) -> Value {
         "spec": {"parentRefs": [{"name": "main"}], "rules": rules}})
 }
 
+fn virtual_service(annotated: bool, rules: &[(Vec<u32>, Option<u32>)]) -> Value {
+    let destination = |host: &str| json!({"host": host, "port": {"number": 8080}});
+    let rules: Vec<Value> = rules
+        .iter()
+        .enumerate()
+        .map(|(index, (others, weight))| {
+            let mut route: Vec<Value> = others
+                .iter()
+                .enumerate()
+                .map(|(number, weight)| json!({"destination": destination(&format!("legacy-{number}")), "weight": weight}))
+                .collect();
+            let mut ours = json!({"destination": destination("web-blue.shop.svc.cluster.local"),
+                "headers": {"response": {"remove": ["server"]}}});
+            if let Some(weight) = weight {
+                ours["weight"] = json!(weight);
+            }
+            route.push(ours);
+            json!({"match": [{"uri": {"prefix": format!("/{index}")}}], "retries": {"attempts": 2},
+                "mirror": {"host": "web-green"}, "route": route})
+        })
+        .chain([json!({"match": [{"uri": {"prefix": "/others"}}], "route": [{"destination": {"host": "elsewhere"}}]}),
+            json!({"match": [{"uri": {"prefix": "/old"}}], "redirect": {"uri": "/"}})])
+        .collect();
+    json!({"apiVersion": "networking.istio.io/v1", "kind": "VirtualService", "metadata": metadata(annotated),
+        "spec": {"hosts": ["shop.test"], "gateways": ["front/door"], "http": rules,
+            "tls": [{"match": [{"sniHosts": ["shop.test"]}], "route": [{"destination": {"host": "web-blue"}}]}]}})
+}
+
 fn read(kind: ProviderKind, object: &Value) -> Owned {
     kind.provider().read(object, &roles()).unwrap()
 }
@@ -171,6 +199,17 @@ fn of_others(kind: ProviderKind, object: &Value) -> Value {
                 strip(&mut rule["backendRefs"]);
             }
         }
+        ProviderKind::Istio => {
+            for rule in rest["spec"]["http"].as_array_mut().unwrap() {
+                let Some(route) = rule.get_mut("route").and_then(Value::as_array_mut) else {
+                    continue;
+                };
+                route.retain(|element| {
+                    let host = element["destination"]["host"].as_str().unwrap();
+                    !ours.contains(&host.split('.').next().unwrap())
+                });
+            }
+        }
     }
     rest
 }
@@ -189,6 +228,14 @@ fn any_object() -> impl Strategy<Value = (ProviderKind, Value)> {
             prop::collection::vec((others(), weight()), 1..4)
         )
             .prop_map(|(annotated, rules)| (ProviderKind::Gateway, http_route(annotated, &rules))),
+        (
+            any::<bool>(),
+            prop::collection::vec((others(), weight()), 1..4)
+        )
+            .prop_map(|(annotated, rules)| (
+                ProviderKind::Istio,
+                virtual_service(annotated, &rules)
+            )),
     ]
 }
 
@@ -427,6 +474,64 @@ fn a_new_reference_copies_filters_and_port_of_the_one_it_takes_over_from() {
 }
 
 #[test]
+fn a_destination_keeps_the_form_of_its_host_its_port_and_its_headers() {
+    let object = virtual_service(false, &[(vec![], None)]);
+    let prepared = reach(ProviderKind::Istio, &object, &Goal::Prepare).unwrap();
+    let headers = json!({"response": {"remove": ["server"]}});
+    let element = |side: &str, weight: u32| {
+        json!({"destination": {"host": format!("web-{side}.shop.svc.cluster.local"), "port": {"number": 8080}},
+            "headers": headers, "weight": weight})
+    };
+    assert_eq!(
+        prepared["spec"]["http"][0]["route"],
+        json!([element("blue", 100), element("green", 0)])
+    );
+    let settled = reach(ProviderKind::Istio, &prepared, &Goal::Settle(Percent::ALL)).unwrap();
+    assert_eq!(
+        settled["spec"]["http"][0]["route"],
+        json!([element("green", 100)])
+    );
+}
+
+#[test]
+fn destinations_are_known_by_every_form_of_their_host_and_by_their_namespace() {
+    for (host, is_ours) in [
+        ("web-blue", true),
+        ("web-blue.shop", true),
+        ("web-blue.shop.svc", true),
+        ("web-blue.shop.svc.cluster.local", true),
+        ("web-blue.shop.svc.example.org", true),
+        ("web-blue.other.svc.cluster.local", false),
+        ("web-blue.shop.example.com", false),
+        ("web-blue-2", false),
+    ] {
+        let mut object = virtual_service(false, &[(vec![], None)]);
+        object["spec"]["http"][0]["route"][0]["destination"]["host"] = json!(host);
+        let owned = read(ProviderKind::Istio, &object);
+        assert_eq!(
+            owned.routing.describe() == "web-blue 100",
+            is_ours,
+            "{host}"
+        );
+    }
+}
+
+#[test]
+fn an_unset_weight_is_everything_alone_and_nothing_among_others() {
+    let describe = |rules: &[(Vec<u32>, Option<u32>)]| {
+        read(ProviderKind::Istio, &virtual_service(false, rules))
+            .routing
+            .describe()
+    };
+    assert_eq!(describe(&[(vec![], None)]), "web-blue 100");
+    assert_eq!(describe(&[(vec![], Some(0))]), "web-blue 100");
+    assert_eq!(describe(&[(vec![100], None)]), "neither side");
+    let aside = virtual_service(false, &[(vec![100], None)]);
+    let refusal = reach(ProviderKind::Istio, &aside, &Goal::Prepare).unwrap_err();
+    assert!(matches!(refusal, Refusal::NothingOwned { .. }), "{refusal}");
+}
+
+#[test]
 fn traffic_of_a_third_side_is_not_taken_silently() {
     let mut object = traefik_service(false, &[], Some(50));
     object["spec"]["weighted"]["services"]
@@ -481,6 +586,10 @@ fn a_routing_survives_the_record() {
             ProviderKind::Gateway,
             http_route(false, &[(vec![], Some(5))]),
         ),
+        (
+            ProviderKind::Istio,
+            virtual_service(false, &[(vec![], Some(5))]),
+        ),
     ] {
         let routing = read(kind, &object).routing;
         assert_eq!(Routing::from_value(&routing.to_value()).unwrap(), routing);
@@ -492,6 +601,9 @@ fn objects_that_cannot_be_switched_say_why() {
     let mut external = service(false);
     external["spec"] = json!({"type": "ExternalName", "externalName": "x"});
     let mirror = json!({"metadata": metadata(false), "spec": {"mirroring": {}}});
+    let tcp = json!({"metadata": metadata(false), "spec": {"tcp": []}});
+    let subset = json!({"metadata": metadata(false), "spec": {"http": [
+        {"route": [{"destination": {"host": "web", "subset": "blue"}}]}]}});
     let refusals = [
         ProviderKind::Service
             .provider()
@@ -500,6 +612,14 @@ fn objects_that_cannot_be_switched_say_why() {
         ProviderKind::Traefik
             .provider()
             .read(&mirror, &roles())
+            .unwrap_err(),
+        ProviderKind::Istio
+            .provider()
+            .read(&tcp, &roles())
+            .unwrap_err(),
+        ProviderKind::Istio
+            .provider()
+            .read(&subset, &roles())
             .unwrap_err(),
     ];
     let shown: Vec<_> = refusals
@@ -511,5 +631,9 @@ fn objects_that_cannot_be_switched_say_why() {
     hint: switch the Service that selects the pods
     traefikservice `shop/web` has no `spec.weighted.services`
     hint: only weighted TraefikServices can be switched: list the live side there with its port
+    virtualservice `shop/web` has no `spec.http`
+    hint: only HTTP routes can be switched: list the live side there, `tls` and `tcp` stay as they are
+    virtualservice `shop/web` sends to subset `blue` of `web` in any request: sides that are subsets are not supported
+    hint: give each side a Service of its own (`web-blue`, `web-green`) and name those as destinations, without `subset`
     ");
 }

@@ -127,7 +127,7 @@ impl Engine<'_> {
                 self.settings.require
             ),
             Some(
-                "give `traefik-api` or `kube-proxy-metrics` so that the proxies can be asked, or ask for less with `require-verified`",
+                "give `traefik-api`, `envoy-admin` or `kube-proxy-metrics` so that the proxies can be asked, or ask for less with `require-verified`",
             ),
         ))
     }
@@ -193,8 +193,19 @@ impl Engine<'_> {
                 Vec::new()
             }
         };
-        let (traefik, kube) = futures::join!(self.proxies.traefik_services(), kube);
-        Seen { traefik, kube }
+        let envoy = async {
+            if self.own_fronts().any(Front::is_istio) {
+                self.proxies.envoy_states().await
+            } else {
+                Vec::new()
+            }
+        };
+        let (traefik, envoy, kube) = futures::join!(self.proxies.traefik_services(), envoy, kube);
+        Seen {
+            traefik,
+            envoy,
+            kube,
+        }
     }
 }
 

@@ -100,7 +100,15 @@ impl Front {
     pub fn is_service(&self) -> bool {
         match self.target.provider {
             ProviderKind::Service => true,
-            ProviderKind::Traefik | ProviderKind::Gateway => false,
+            ProviderKind::Traefik | ProviderKind::Gateway | ProviderKind::Istio => false,
+        }
+    }
+
+    /// Is it the Envoys of a mesh that send its traffic?
+    pub(crate) fn is_istio(&self) -> bool {
+        match self.target.provider {
+            ProviderKind::Istio => true,
+            ProviderKind::Service | ProviderKind::Traefik | ProviderKind::Gateway => false,
         }
     }
 }
@@ -270,7 +278,7 @@ async fn view(
                 ports: Vec::new(),
             })
         }
-        ProviderKind::Traefik | ProviderKind::Gateway => {
+        ProviderKind::Traefik | ProviderKind::Gateway | ProviderKind::Istio => {
             let found: Option<Service> = cluster.objects().find(&side.service, deadline).await?;
             let service = found.unwrap_or_else(|| absent(&side.service));
             let selector = service.spec.as_ref().and_then(|spec| spec.selector.clone());

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::{Engine, Stop};
+use super::{Engine, Front, Stop};
 use crate::proxies::{ProxySource, paired};
 use crate::quiet::{self, Quiet, Sample};
 use crate::share::Percent;
@@ -114,7 +114,7 @@ impl Engine<'_> {
                 }
                 Quiet::NotYet { .. } if limit.has_passed() => {
                     self.warn(format!(
-                        "requests to the side without traffic still ended after {}s; `longest-request` is {}s",
+                        "requests to the side without traffic still went on after {}s; `longest-request` is {}s",
                         started.elapsed().as_secs(),
                         longest.as_secs()
                     ));
@@ -165,28 +165,69 @@ impl Engine<'_> {
         paired(loaded, counted)
     }
 
-    /// Requests finished by the side that lost its traffic, at every replica.
+    /// Requests of the side that lost its traffic, at every replica.
     async fn sample(&self, started: Instant) -> Result<Sample, String> {
-        if self.proxies.traefik_api.is_empty() {
-            return Err("no `traefik-api` was given, so nobody counts".to_owned());
-        }
         if let Some(front) = self.own_fronts().find(|front| front.is_service()) {
             return Err(format!(
                 "{}: both sides are behind one Service, so proxies count them together",
                 front.target
             ));
         }
+        let mut sample = Sample {
+            at: started.elapsed(),
+            finished: BTreeMap::new(),
+            in_flight: 0,
+        };
+        if self.own_fronts().any(|front| !front.is_istio()) {
+            self.sample_traefik(&mut sample).await?;
+        }
+        if self.own_fronts().any(Front::is_istio) {
+            self.sample_envoy(&mut sample).await?;
+        }
+        sample.at = started.elapsed();
+        Ok(sample)
+    }
+
+    /// Endpoints of the side that lost its traffic, as proxies list them.
+    fn giving_servers(&self, is_meant: impl Fn(&Front) -> bool) -> BTreeSet<String> {
+        let snapshot = self.scene.now();
+        self.own_fronts()
+            .filter(|front| is_meant(front))
+            .flat_map(|front| front.views.giving.servers(&snapshot))
+            .collect()
+    }
+
+    /// Envoy counts a request when it is sent, and tells how many have no answer yet.
+    async fn sample_envoy(&self, sample: &mut Sample) -> Result<(), String> {
+        if self.proxies.envoy_admin.is_empty() {
+            return Err("no `envoy-admin` was given, so nobody counts".to_owned());
+        }
+        let states = self.proxies.envoy_states().await;
+        let giving = self.giving_servers(Front::is_istio);
+        for (replica, state) in states {
+            let state = state.map_err(|problem| format!("envoy {replica}: {problem}"))?;
+            for cluster in &state.clusters {
+                let hosts = cluster.hosts.iter();
+                for host in hosts.filter(|host| giving.contains(&host.address)) {
+                    let counter = format!("envoy {replica}/{}/{}", cluster.name, host.address);
+                    sample.finished.insert(counter, host.requests as f64);
+                    sample.in_flight += host.in_flight;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Traefik counts a request when it has ended.
+    async fn sample_traefik(&self, sample: &mut Sample) -> Result<(), String> {
+        if self.proxies.traefik_api.is_empty() {
+            return Err("no `traefik-api` was given, so nobody counts".to_owned());
+        }
         let (loaded, counted) = futures::join!(
             self.proxies.traefik_services(),
             self.proxies.traefik_counters()
         );
-        let at = started.elapsed();
-        let mut finished = BTreeMap::new();
-        let snapshot = self.scene.now();
-        let giving: BTreeSet<String> = self
-            .own_fronts()
-            .flat_map(|front| front.views.giving.servers(&snapshot))
-            .collect();
+        let giving = self.giving_servers(|front| !front.is_istio());
         for (replica, services, counters) in self.put_together(loaded, counted)? {
             let services = services.map_err(|problem| format!("traefik {replica}: {problem}"))?;
             let counters = counters.map_err(|problem| format!("traefik {replica}: {problem}"))?;
@@ -195,9 +236,10 @@ impl Engine<'_> {
                 .filter(|service| !service.open_servers().is_disjoint(&giving));
             for service in of_giving {
                 let total = counters.get(&service.name).copied().unwrap_or(0.0);
-                finished.insert(format!("{replica}/{}", service.name), total);
+                let counter = format!("{replica}/{}", service.name);
+                sample.finished.insert(counter, total);
             }
         }
-        Ok(Sample { at, finished })
+        Ok(())
     }
 }

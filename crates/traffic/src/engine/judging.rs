@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Front;
 use super::write::front_servers;
+use crate::envoy::judge_envoy;
+use crate::envoy_admin::EnvoyState;
 use crate::evidence::{
     Expectation, KubeProxySample, Replicas, Servers, TargetEvidence, Verification,
     judge_kube_proxy, judge_parents, judge_plain, judge_traefik, plain_services,
@@ -17,6 +19,7 @@ use crate::traefik_api::ApiService;
 /// What all proxies said at one moment.
 pub(crate) struct Seen {
     pub(crate) traefik: Vec<(String, Result<Vec<ApiService>, String>)>,
+    pub(crate) envoy: Vec<(String, Result<EnvoyState, String>)>,
     pub(crate) kube: Vec<(String, Result<KubeProxySample, String>)>,
 }
 
@@ -36,6 +39,14 @@ pub(crate) fn judge(
     if let Some((replicas, is_only_silence)) =
         judge_traefik_replicas(front, &expected, snapshot, seen)
     {
+        is_silence &= is_only_silence;
+        proxies.push(replicas);
+    }
+    if let (Some(envoy), false) = (&expected.envoy, seen.envoy.is_empty()) {
+        let servers = side_servers(front, snapshot);
+        let (replicas, is_only_silence) = collect("envoy", &seen.envoy, |state| {
+            judge_envoy(envoy, state, &servers)
+        });
         is_silence &= is_only_silence;
         proxies.push(replicas);
     }
@@ -151,7 +162,15 @@ fn judge_traefik_replicas(
         }));
     }
     let traefik = expected.traefik.as_ref()?;
-    let servers: Servers = BTreeMap::from([
+    let servers = side_servers(front, snapshot);
+    Some(collect("traefik", &seen.traefik, |services| {
+        judge_traefik(traefik, services, &servers)
+    }))
+}
+
+/// The routable endpoints of both sides, by Service.
+fn side_servers(front: &Front, snapshot: &Snapshot) -> Servers {
+    BTreeMap::from([
         (
             front.roles.taking.service.clone(),
             front.views.taking.servers(snapshot),
@@ -160,10 +179,7 @@ fn judge_traefik_replicas(
             front.roles.giving.service.clone(),
             front.views.giving.servers(snapshot),
         ),
-    ]);
-    Some(collect("traefik", &seen.traefik, |services| {
-        judge_traefik(traefik, services, &servers)
-    }))
+    ])
 }
 
 fn judge_kube_proxies(front: &Front, snapshot: &Snapshot, seen: &Seen) -> (Replicas, bool) {

@@ -113,6 +113,7 @@ impl Provider for Gateway {
                 weights,
                 is_native: false,
             }),
+            envoy: None,
         }
     }
 

@@ -124,6 +124,7 @@ impl Provider for Service {
             kube_proxy: true,
             parents_generation: None,
             traefik: None,
+            envoy: None,
         }
     }
 

@@ -98,6 +98,7 @@ impl Provider for Traefik {
                 weights: BTreeMap::from([(PLACE.to_owned(), weights)]),
                 is_native,
             }),
+            envoy: None,
         }
     }
 

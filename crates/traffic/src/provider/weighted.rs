@@ -32,9 +32,43 @@ pub(super) trait Layout {
     fn backend(&self, element: &Value, roles: &Roles) -> Backend;
     /// Fields that say which object is meant, and its weight: everything else is copied.
     fn identity_fields(&self) -> &'static [&'static str];
+
+    /// What the weight of an element means in a list of so many, as it is written there.
+    fn weight(&self, written: Option<u32>, _listed: usize) -> u32 {
+        written.unwrap_or(1)
+    }
+
+    /// The port of an element, as written.
+    fn port(&self, element: &Value) -> Value {
+        element.get("port").cloned().unwrap_or(Value::Null)
+    }
+
+    /// Writes which Service is meant, and its port, into an element. `model` is another element of
+    /// ours in the list, or the element itself as it was.
+    fn point(
+        &self,
+        element: &mut Map<String, Value>,
+        service: &str,
+        port: &Value,
+        model: Option<&Value>,
+    ) {
+        let fields = self.identity_fields().iter();
+        let known =
+            model.filter(|model| model.get("name").and_then(Value::as_str) == Some(service));
+        for (field, value) in
+            fields.filter_map(|field| known.and_then(|known| Some((*field, known.get(*field)?))))
+        {
+            element.insert(field.to_owned(), value.clone());
+        }
+        element.insert("name".to_owned(), Value::from(service));
+        if !port.is_null() {
+            element.insert("port".to_owned(), port.clone());
+        }
+    }
 }
 
-/// Reads the lists that hold at least one of our sides.
+/// Reads the lists that send at least some of their traffic to our sides. One in which they get
+/// nothing beside others has no share of ours that could be divided.
 pub(super) fn read(
     lists: Vec<List<'_>>,
     layout: &dyn Layout,
@@ -57,7 +91,7 @@ pub(super) fn read(
             match layout.backend(element, roles) {
                 Backend::Foreign(name) => foreign.push(name),
                 Backend::Ours(service) => {
-                    let entry = entry_of(element, layout);
+                    let entry = entry_of(element, list.elements.len(), layout);
                     if place.insert(service.clone(), entry).is_some() {
                         return Err(Refusal::Unsuitable {
                             object: object.to_owned(),
@@ -68,7 +102,7 @@ pub(super) fn read(
                 }
             }
         }
-        if place.is_empty() {
+        if place.values().all(|entry| entry.weight == 0) {
             continue;
         }
         let key = unique(&places, list.key);
@@ -92,19 +126,18 @@ fn unique(places: &BTreeMap<String, Place>, key: String) -> String {
         .unwrap_or(key)
 }
 
-fn entry_of(element: &Value, layout: &dyn Layout) -> Entry {
+fn entry_of(element: &Value, listed: usize, layout: &dyn Layout) -> Entry {
     let mut rest = members(element);
     let weight = rest
         .get("weight")
         .and_then(Value::as_u64)
         .and_then(|weight| u32::try_from(weight).ok());
-    let port = rest.get("port").cloned().unwrap_or(Value::Null);
     for field in layout.identity_fields().iter().chain(&["weight", "port"]) {
         rest.shift_remove(*field);
     }
     Entry {
-        weight: weight.unwrap_or(1),
-        port,
+        weight: layout.weight(weight, listed),
+        port: layout.port(element),
         rest,
     }
 }
@@ -308,6 +341,7 @@ pub(super) fn edit(
     let (mut tests, mut changes, mut removals, mut additions) =
         (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let mut listed = Vec::new();
+    let mut model = None;
     for (index, element) in list.elements.iter().enumerate() {
         let Backend::Ours(service) = layout.backend(element, roles) else {
             continue;
@@ -316,13 +350,12 @@ pub(super) fn edit(
         tests.push(json!({"op": "test", "path": path, "value": element}));
         match after.get(&service) {
             None => removals.push(json!({"op": "remove", "path": path})),
-            Some(entry) if entry_of(element, layout) == *entry => {
-                if element.get("weight").is_none() {
-                    changes.push(json!({"op": "add", "path": format!("{path}/weight"), "value": entry.weight}));
-                }
+            Some(entry) => {
+                let current = entry_of(element, list.elements.len(), layout);
+                changes.extend(change(&path, element, &current, entry, &service, layout));
             }
-            Some(entry) => changes.push(change(&path, element, entry, layout)),
         }
+        model = model.or(Some(element));
         listed.push(service);
     }
     for (service, entry) in after
@@ -330,35 +363,36 @@ pub(super) fn edit(
         .filter(|(service, _)| !listed.contains(service))
     {
         let path = format!("{}/-", list.pointer);
-        additions.push(json!({"op": "add", "path": path, "value": element_of(service, entry)}));
+        let value = element_of(service, entry, model, layout);
+        additions.push(json!({"op": "add", "path": path, "value": value}));
     }
     // From the end, so that the indices of the elements before stay true.
     removals.reverse();
     [tests, changes, removals, additions].concat()
 }
 
-fn change(path: &str, element: &Value, entry: &Entry, layout: &dyn Layout) -> Value {
-    let current = entry_of(element, layout);
-    if current.port == entry.port && current.rest == entry.rest {
-        return json!({"op": "add", "path": format!("{path}/weight"), "value": entry.weight});
+/// A weight is always spelled out: what an unset one means may hang on how many others are listed.
+fn change(
+    path: &str,
+    element: &Value,
+    current: &Entry,
+    entry: &Entry,
+    service: &str,
+    layout: &dyn Layout,
+) -> Option<Value> {
+    if current.port != entry.port || current.rest != entry.rest {
+        let value = element_of(service, entry, Some(element), layout);
+        return Some(json!({"op": "replace", "path": path, "value": value}));
     }
-    let mut whole = members(element);
-    whole.retain(|field, _| layout.identity_fields().contains(&field.as_str()));
-    complete(&mut whole, entry);
-    json!({"op": "replace", "path": path, "value": whole})
+    let written = element.get("weight").and_then(Value::as_u64);
+    (written != Some(u64::from(entry.weight)))
+        .then(|| json!({"op": "add", "path": format!("{path}/weight"), "value": entry.weight}))
 }
 
-fn element_of(service: &str, entry: &Entry) -> Value {
+fn element_of(service: &str, entry: &Entry, model: Option<&Value>, layout: &dyn Layout) -> Value {
     let mut element = Map::new();
-    element.insert("name".to_owned(), Value::from(service));
-    complete(&mut element, entry);
-    Value::Object(element)
-}
-
-fn complete(element: &mut Map<String, Value>, entry: &Entry) {
-    if !entry.port.is_null() {
-        element.insert("port".to_owned(), entry.port.clone());
-    }
+    layout.point(&mut element, service, &entry.port, model);
     element.extend(entry.rest.clone());
     element.insert("weight".to_owned(), Value::from(entry.weight));
+    Value::Object(element)
 }
