@@ -115,7 +115,7 @@ impl<'a> Draft<'a> {
         self
     }
 
-    fn words(mut self, words: &[&str]) -> Self {
+    pub(crate) fn words(mut self, words: &[&str]) -> Self {
         self.arguments
             .extend(words.iter().map(|word| (*word).to_owned()));
         self

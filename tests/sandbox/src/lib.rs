@@ -17,6 +17,7 @@ mod http_client;
 mod identity;
 mod images;
 mod instance;
+mod istio;
 mod kubectl;
 mod namespace;
 mod network;
@@ -42,6 +43,7 @@ pub use identity::{AccessEntryGuard, DIRECT_AUDIENCE, EKS_CLUSTER};
 pub use instance::{
     FRONT_DOOR_PORT, InstanceName, NODE_ADDRESS, NODE_NAME, SANDBOX_NAMESPACE, User,
 };
+pub use istio::Istio;
 pub use namespace::TestNamespace;
 pub use sandbox::{BrokenKubeconfig, KEEP_VARIABLE, SANDBOX_VARIABLE, Sandbox};
 pub use tls::TlsAuthority;
