@@ -206,6 +206,30 @@ async fn a_promoted_version_goes_back_through_its_canary_which_comes_to_size_fir
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_takeover_that_fails_its_proof_leaves_everything_on_the_canary() {
+    let shop = Shop::open_canary_with(FrontKind::Gateway, 2, 2).await;
+    let load = shop.load(RATE);
+    let ended = run(shop.stage("100"));
+    assert_eq!(ended.code, Some(0), "{}", ended.log());
+    shop.promote().await;
+    let wrong = shop.to_stable().input("expect-version", "v9.9.9");
+    let ended = run(wrong
+        .input("timeout", "10s")
+        .input("scale-new-down", "true"));
+    let parts = [
+        "does not answer as it should",
+        "on the canary",
+        "rollout undo",
+    ];
+    assert_refused(&ended, 1, &parts);
+    assert_eq!(ended.outputs["result"], "through-canary");
+    assert_eq!(ended.outputs["weights"], r#"{"canary":100}"#);
+    assert_nothing_lost(&load.stop().await.unwrap());
+    assert_eq!(shop.weights(), json!({"canary": 100}));
+    assert_eq!(shop.record().await.phase, Phase::Reverting);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_a_canary_an_updated_main_workload_keeps_the_traffic() {
     let shop = Shop::open_canary_with(FrontKind::Traefik, 1, 1).await;
     let ended = run(shop.stage("100"));
