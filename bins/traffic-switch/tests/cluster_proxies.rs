@@ -1,12 +1,13 @@
-//! Traefik in pods, as most clusters have it: two replicas behind one Deployment, asked through
-//! port-forwards with the rights of `docs/rbac/proxies.yaml`.
+//! Proxies of more than one replica: Traefik in pods, as most clusters have it, two replicas behind one
+//! Deployment, asked through port-forwards with the rights of `docs/rbac/proxies.yaml`; and two Envoy
+//! gateways of a mesh.
 
 mod support;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
-use support::{FrontKind, Shop, assert_nothing_lost, run};
+use support::{FrontKind, OLD, Shop, assert_nothing_lost, run};
 use switchyard_harness::Step;
 use switchyard_sandbox::{Sandbox, TestNamespace};
 
@@ -194,5 +195,36 @@ async fn every_replica_behind_a_deployment_is_asked_and_one_that_is_silent_prove
     assert_eq!(ended.code, Some(0), "{}", ended.log());
     let evidence = &ended.outputs["evidence"];
     assert!(evidence.contains(r#""confirmed":2,"of":2"#), "{evidence}");
+    assert_nothing_lost(&load.stop().await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_envoy_is_asked_and_without_their_word_the_front_door_still_proves() {
+    let shop = Shop::open_with(FrontKind::Istio, 1, 1).await;
+    let istio = shop.istio.as_ref().unwrap();
+    let load = shop.load(50);
+    let asking = || shop.switch().input("require-verified", "data-plane");
+
+    istio.freeze(1).unwrap();
+    let ended = run(asking().input("timeout", "12s"));
+    assert_eq!(ended.code, Some(1), "{}", ended.log());
+    assert_eq!(ended.outputs["verified"], "endpoints", "{}", ended.log());
+    let evidence = &ended.outputs["evidence"];
+    assert!(evidence.contains(r#""confirmed":1,"of":2"#), "{evidence}");
+    assert_eq!(shop.weights(), json!({"blue": 100}));
+    istio.thaw(1).unwrap();
+
+    let ended = run(asking().input("new-deployment", "true"));
+    assert_eq!(ended.code, Some(0), "{}", ended.log());
+    let evidence = &ended.outputs["evidence"];
+    assert!(evidence.contains(r#""confirmed":2,"of":2"#), "{evidence}");
+    assert_eq!(shop.weights(), json!({"green": 100}));
+
+    let back = shop.proving("rollback").input("expect-version", OLD);
+    let ended = run(back.input("envoy-admin", ""));
+    assert_eq!(ended.code, Some(0), "{}", ended.log());
+    assert_eq!(ended.outputs["verified"], "front-door", "{}", ended.log());
+    let warning = "not verified: no `envoy-admin` was given";
+    assert!(ended.log().contains(warning), "{}", ended.log());
     assert_nothing_lost(&load.stop().await.unwrap());
 }

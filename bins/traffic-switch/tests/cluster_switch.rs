@@ -96,6 +96,14 @@ fn assert_same_traffic(front: FrontKind, live: &serde_json::Value, prior: &serde
             assert_eq!(references.len(), 1, "{references:?}");
             assert_eq!(references[0]["name"], "web-blue");
         }
+        FrontKind::Istio => {
+            let route = live["http"][0]["route"].as_array().unwrap();
+            assert_eq!(route.len(), 1, "{route:?}");
+            assert_eq!(
+                route[0]["destination"],
+                prior["http"][0]["route"][0]["destination"]
+            );
+        }
     }
 }
 
@@ -112,6 +120,11 @@ async fn a_traefik_service_is_switched_and_back_without_a_lost_request() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_http_route_is_switched_and_back_without_a_lost_request() {
     loses_nothing_there_and_back(FrontKind::Gateway).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_virtual_service_is_switched_and_back_without_a_lost_request() {
+    loses_nothing_there_and_back(FrontKind::Istio).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,7 +9,7 @@ use switchyard_record::{
 };
 use switchyard_sandbox::Sandbox;
 
-use super::{FrontKind, NEW, OLD, Shop, ingress_route, run};
+use super::{FrontKind, NEW, OLD, Shop, ingress_route, mesh_of, run};
 
 /// Pods of the main workload.
 pub(crate) const SIZE: u32 = 3;
@@ -24,11 +24,13 @@ impl Shop {
     pub(crate) async fn open_canary_with(front: FrontKind, main: u32, canary: u32) -> Self {
         let sandbox = Sandbox::shared();
         let namespace = sandbox.namespace("canary").await;
+        let istio = mesh_of(front, &sandbox).await;
         let shop = Self {
             sandbox,
             namespace,
             front,
             run_id: "1001".to_owned(),
+            istio,
         };
         let main_labels = json!({"app": "web"});
         let canary_labels = json!({"app": "web-canary", "switchyard.dev/slot": "canary"});
@@ -98,6 +100,7 @@ spec:
   - backendRefs: [{{name: web, port: 80}}]
 "#
             ),
+            FrontKind::Istio => self.virtual_service("web"),
         }
     }
 

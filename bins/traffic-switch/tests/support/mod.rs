@@ -17,7 +17,7 @@ use switchyard_record::{
 };
 use switchyard_sandbox::fault_proxy::FaultProxy;
 use switchyard_sandbox::load::{LoadPlan, LoadReport, RunningLoad};
-use switchyard_sandbox::{Sandbox, TestNamespace, User};
+use switchyard_sandbox::{Istio, Sandbox, SandboxError, TestNamespace, User};
 
 /// The versions of the two slots.
 pub(crate) const OLD: &str = "v1.0.0";
@@ -31,9 +31,11 @@ pub(crate) enum FrontKind {
     Service,
     Traefik,
     Gateway,
+    Istio,
 }
 
 impl FrontKind {
+    /// Those whose data plane the sandbox has without being asked for it.
     pub(crate) const ALL: [Self; 3] = [Self::Service, Self::Traefik, Self::Gateway];
 
     pub(crate) fn target(self) -> &'static str {
@@ -41,6 +43,7 @@ impl FrontKind {
             Self::Service => "service/web",
             Self::Traefik => "traefik/web",
             Self::Gateway => "gateway/web",
+            Self::Istio => "istio/web",
         }
     }
 
@@ -50,6 +53,7 @@ impl FrontKind {
             Self::Service => "service/web",
             Self::Traefik => "traefikservice/web",
             Self::Gateway => "httproute/web",
+            Self::Istio => "virtualservice.networking.istio.io/web",
         }
     }
 
@@ -64,6 +68,8 @@ pub(crate) struct Shop {
     pub(crate) namespace: TestNamespace,
     pub(crate) front: FrontKind,
     pub(crate) run_id: String,
+    /// The mesh whose gateways send the shop's traffic, where it is one.
+    pub(crate) istio: Option<Istio>,
 }
 
 impl Shop {
@@ -78,11 +84,13 @@ impl Shop {
 
     pub(crate) async fn open_in(sandbox: Sandbox, front: FrontKind, blue: u32, green: u32) -> Self {
         let namespace = sandbox.namespace("switch").await;
+        let istio = mesh_of(front, &sandbox).await;
         let shop = Self {
             sandbox,
             namespace,
             front,
             run_id: "1001".to_owned(),
+            istio,
         };
         shop.apply(&shop.side("blue", OLD, blue));
         shop.apply(&shop.side("green", NEW, green));
@@ -177,7 +185,26 @@ spec:
   - backendRefs: [{{name: web-blue, port: 80}}]
 "#
             ),
+            FrontKind::Istio => self.virtual_service("web-blue"),
         }
+    }
+
+    /// A VirtualService at every gateway of the mesh, with one destination.
+    fn virtual_service(&self, destination: &str) -> String {
+        let host = self.host();
+        let gateways: Vec<_> = self.istio.iter().flat_map(Istio::gateways).collect();
+        format!(
+            r#"
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: web}}
+spec:
+  hosts: ["{host}"]
+  gateways: {gateways:?}
+  http:
+  - route: [{{destination: {{host: {destination}, port: {{number: 80}}}}}}]
+"#
+        )
     }
 
     /// Waits until exactly so many pods of a slot are ready.
@@ -219,7 +246,10 @@ spec:
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("{}/", self.sandbox.front_door())
+        match &self.istio {
+            Some(istio) => format!("{}/", istio.front_door(0)),
+            None => format!("{}/", self.sandbox.front_door()),
+        }
     }
 
     /// Load through the front door. What a busy machine answers late is not lost.
@@ -252,10 +282,14 @@ spec:
 
     /// A step that asks every proxy and probes the front door.
     pub(crate) fn proving(&self, command: &str) -> Step {
-        self.step(command)
-            .input("traefik-api", self.sandbox.traefik_api())
-            .input("traefik-metrics", self.sandbox.traefik_metrics())
-            .input("kube-proxy-metrics", "http://10.10.0.1:10249")
+        let step = self.step(command);
+        let step = match &self.istio {
+            Some(istio) => step.input("envoy-admin", istio.admin().join(",")),
+            None => step
+                .input("traefik-api", self.sandbox.traefik_api())
+                .input("traefik-metrics", self.sandbox.traefik_metrics()),
+        };
+        step.input("kube-proxy-metrics", "http://10.10.0.1:10249")
             .input("verify-url", self.url())
             .input("verify-host", self.host())
             .input("version-header", "x-app-version")
@@ -419,6 +453,18 @@ spec:
         };
         session.finish(result).await.unwrap();
         session.close().await;
+    }
+}
+
+/// The mesh that a front needs. Two gateways: who asks one of them has asked half.
+async fn mesh_of(front: FrontKind, sandbox: &Sandbox) -> Option<Istio> {
+    match front {
+        FrontKind::Service | FrontKind::Traefik | FrontKind::Gateway => None,
+        FrontKind::Istio => {
+            let started = Istio::start(sandbox, 2).await;
+            let fail = |error: SandboxError| panic!("{}\nhint: {:?}", error.chain(), error.hint());
+            Some(started.unwrap_or_else(fail))
+        }
     }
 }
 
