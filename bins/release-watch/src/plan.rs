@@ -6,8 +6,8 @@ use switchyard_cluster::rollout::RolloutTarget;
 use switchyard_cluster::workloads::{WorkloadKind, WorkloadRef};
 use switchyard_health::checks;
 use switchyard_runner::{Failure, Kind, values};
-use switchyard_verdict::check::Percentile;
 use switchyard_verdict::checklist::Window;
+use switchyard_verdict::rule::Percentile;
 use switchyard_verdict::{Action, Concern, Policies, Rule};
 
 use crate::checklist;
@@ -309,8 +309,8 @@ fn of_written(inputs: &ReleaseWatch, written: Written) -> Planned {
             tolerance,
         } => {
             let concern = match unit {
-                switchyard_verdict::check::Unit::Seconds => Concern::Performance,
-                switchyard_verdict::check::Unit::Plain | switchyard_verdict::check::Unit::Share => {
+                switchyard_verdict::rule::Unit::Seconds => Concern::Performance,
+                switchyard_verdict::rule::Unit::Plain | switchyard_verdict::rule::Unit::Share => {
                     Concern::Business
                 }
             };

@@ -10,7 +10,7 @@ use switchyard_runner::Failure;
 use switchyard_verdict::{Count, Judgement, Measurement, Verdict};
 
 use crate::front_door::{OfVersion, Probes, UNVERSIONED};
-use switchyard_verdict::check::Percentile;
+use switchyard_verdict::rule::Percentile;
 
 /// Which curve of the chart a point belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

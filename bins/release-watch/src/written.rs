@@ -6,8 +6,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use switchyard_health::checks;
 use switchyard_runner::values;
-use switchyard_verdict::check::{Limit, Unit};
 use switchyard_verdict::checklist::Window;
+use switchyard_verdict::rule::{Limit, Unit};
 use switchyard_verdict::{Action, Concern, Policy};
 
 /// The checks of the input, in order.

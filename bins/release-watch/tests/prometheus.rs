@@ -81,7 +81,7 @@ fn a_good_version_passes_and_every_check_says_what_it_measured() {
 #[test]
 fn two_percent_errors_roll_back_before_the_time_is_over() {
     let (canary, baseline) = sides();
-    canary.behave(r#"{"error_rate": 0.05}"#);
+    canary.behave(r#"{"error_rate": 0.02}"#);
     let prometheus = Prometheus::scraping(&[&canary, &baseline]);
     let _traffic = Traffic::to(&[&canary, &baseline]);
     let ended = compared(&canary, &baseline, &prometheus)

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::check::Rule;
+use crate::rule::Rule;
 
 /// Share of releases without any fault that may be rolled back all the same, over all looks and all tests.
 pub const RELEASE_ALPHA: f64 = 0.01;

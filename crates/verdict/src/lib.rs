@@ -22,8 +22,10 @@ pub mod evidence;
 mod numbers;
 pub mod ranks;
 pub mod rates;
+pub mod rule;
 
-pub use check::{Check, Conclusion, Judgement, Measurement, Policies, Policy, Rule, Verdict};
+pub use check::{Check, Conclusion, Judgement};
 pub use decision::{Action, Concern, Decision, Failing, Ordered, Thresholds, decide};
 pub use evidence::{Evidence, RELEASE_ALPHA, test_alpha};
 pub use rates::Count;
+pub use rule::{Measurement, Policies, Policy, Rule, Verdict};

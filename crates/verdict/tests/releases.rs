@@ -3,7 +3,7 @@
 
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
-use switchyard_verdict::check::{Percentile, Policies, Rule};
+use switchyard_verdict::rule::{Percentile, Policies, Rule};
 use switchyard_verdict::{Check, Count, Measurement, test_alpha};
 
 const RELEASES: u64 = 1_000;

@@ -1,7 +1,7 @@
 //! HAProxy's own exporter. It has no histogram: of latencies it knows the average of the last 1,024 requests, so that is
 //! what is named and judged.
 
-use switchyard_verdict::check::Unit;
+use switchyard_verdict::rule::Unit;
 
 use super::{Names, Subject, Written, errors, escaped, joined, observed, p95};
 use crate::written::Counters;

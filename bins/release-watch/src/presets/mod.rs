@@ -10,7 +10,7 @@ mod traefik;
 
 use std::str::FromStr;
 
-use switchyard_verdict::check::{Limit, Unit};
+use switchyard_verdict::rule::{Limit, Unit};
 use switchyard_verdict::{Concern, Policy};
 
 use crate::inputs::Preset;

@@ -1,7 +1,7 @@
 //! Depth of a queue: RabbitMQ's metric unless another one is named.
 
 use switchyard_verdict::Concern;
-use switchyard_verdict::check::Unit;
+use switchyard_verdict::rule::Unit;
 
 use super::{Names, Written, bounded, joined};
 

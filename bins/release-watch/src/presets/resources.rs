@@ -1,7 +1,7 @@
 //! CPU and memory of pods against their limits: the kubelet's cAdvisor, and kube-state-metrics for the limits.
 
 use switchyard_verdict::Concern;
-use switchyard_verdict::check::Unit;
+use switchyard_verdict::rule::Unit;
 
 use super::{Names, Written, bounded, escaped, joined};
 
