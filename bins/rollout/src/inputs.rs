@@ -238,18 +238,22 @@ pub(crate) enum Replicas {
     Count(u16),
     /// As many as there are: only the record moves on.
     Keep,
+    /// As many as the old side had when the deployment began.
+    AsOld,
 }
 
 impl FromStr for Replicas {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text == "keep" {
-            return Ok(Self::Keep);
+        match text {
+            "keep" => return Ok(Self::Keep),
+            "as-old" => return Ok(Self::AsOld),
+            _ => {}
         }
         text.parse()
             .map(Self::Count)
-            .map_err(|_| "a number from 0 to 65535, or `keep`".to_owned())
+            .map_err(|_| "a number from 0 to 65535, `keep` or `as-old`".to_owned())
     }
 }
 
@@ -265,7 +269,7 @@ pub(crate) struct ScaleArgs {
     /// Workloads to scale instead of a side (`deployment/web`)
     #[arg(long, default_value = "")]
     pub(crate) workloads: List<ObjectName>,
-    /// Number of pods of each workload, or `keep`
+    /// Number of pods of each workload, `keep`, or `as-old` for as many as the old side had at the start
     #[arg(long)]
     pub(crate) replicas: Replicas,
     /// Wait until the pods are there, or gone

@@ -7,9 +7,10 @@ use switchyard_cluster::scale::{Precondition, ScaleGoal, ScaleState, ScaleWrite,
 use switchyard_cluster::workloads::WorkloadRef;
 use switchyard_cluster::{Operation, Verb, access::Permission};
 use switchyard_deployment::cluster_failure;
-use switchyard_manifest::Identity;
+use switchyard_manifest::{Identity, ObjectName};
 use switchyard_record::{
-    Chain, ObjectRef, Outcome, Phase, PlannedMutation, Projection, Settlement, Side,
+    Chain, DeploymentRecord, ObjectRef, Outcome, Phase, PlannedMutation, Projection, Settlement,
+    Side,
 };
 use switchyard_runner::{Context, Failure, Kind as FailureKind};
 
@@ -156,6 +157,7 @@ impl Scaling<'_> {
         if record.chain == Chain::Canary {
             return match self.args.replicas {
                 Replicas::Count(count) if count > 0 => Ok(false),
+                Replicas::AsOld => Ok(false),
                 Replicas::Count(_) | Replicas::Keep => Err(Failure::message(
                     FailureKind::Gate,
                     "the old side of a canary deployment is the main workload, which is never retired",
@@ -169,6 +171,7 @@ impl Scaling<'_> {
         match self.args.replicas {
             // Bringing the old side up is what a rollback does, at any time.
             Replicas::Count(count) if count > 0 => Ok(false),
+            Replicas::AsOld => Ok(false),
             Replicas::Count(_) | Replicas::Keep => Err(Failure::message(
                 FailureKind::Gate,
                 format!(
@@ -181,10 +184,10 @@ impl Scaling<'_> {
     }
 
     async fn scale_all(&self, ledger: &mut Ledger, chosen: &Chosen) -> Result<usize, Failure> {
-        let Replicas::Count(count) = self.args.replicas else {
+        if self.args.replicas == Replicas::Keep {
             self.context.console.info("sizes are kept as they are");
             return Ok(0);
-        };
+        }
         let mut changed = 0;
         for name in &chosen.workloads {
             if name.kind == "daemonset" {
@@ -193,8 +196,13 @@ impl Scaling<'_> {
                     .info(format!("{name}: has one pod per node, so it is left alone"));
                 continue;
             }
+            let count = match self.args.replicas {
+                Replicas::Count(count) => i32::from(count),
+                Replicas::AsOld => old_size(ledger.record(), name)?,
+                Replicas::Keep => continue,
+            };
             let workload = sides::reference(name)?;
-            let scaled = self.scale_one(ledger, &workload, i32::from(count)).await?;
+            let scaled = self.scale_one(ledger, &workload, count).await?;
             changed += usize::from(!scaled.writes.is_empty());
             self.context.console.info(described(name, &scaled));
         }
@@ -278,6 +286,30 @@ impl Scaling<'_> {
     }
 }
 
+/// The size that the old side's workload of the same base name was found with.
+fn old_size(record: Option<&DeploymentRecord>, name: &ObjectName) -> Result<i32, Failure> {
+    let unknown = |text: String| {
+        Failure::message(FailureKind::Gate, text).hint("give the number of pods as `replicas`")
+    };
+    let from = record.and_then(|record| record.sides.from.as_ref());
+    let Some(from) = from else {
+        return Err(unknown(
+            "input `replicas` is `as-old`, and no record tells of an old side".to_owned(),
+        ));
+    };
+    let to = record.and_then(|record| record.sides.to.as_ref());
+    let state = from.workloads.iter().find(|state| {
+        let of_old = |side: Side, base: &str| side.object_name(base) == state.workload.name;
+        let is_old = state.workload.name == name.name;
+        let suffix = to.map(|to| format!("-{}", to.side));
+        let base = suffix.and_then(|suffix| name.name.strip_suffix(suffix.as_str()));
+        is_old || base.is_some_and(|base| of_old(from.side, base))
+    });
+    state
+        .and_then(|state| i32::try_from(state.replicas?).ok())
+        .ok_or_else(|| unknown(format!("the record tells no old size for {name}")))
+}
+
 /// Refuses to take away the pods that live traffic goes to.
 fn refuse_live(chosen: &Chosen, survey: &Survey, ledger: &Ledger) -> Result<(), Failure> {
     let recorded = ledger
@@ -334,7 +366,7 @@ fn after(before: &ScaleState, writes: &[ScaleWrite]) -> ScaleState {
     state
 }
 
-fn described(name: &switchyard_manifest::ObjectName, scaled: &Scaled) -> String {
+fn described(name: &ObjectName, scaled: &Scaled) -> String {
     let writes: Vec<String> = scaled
         .writes
         .iter()

@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use switchyard_contracts::{Repository, check};
 
-const CALLED: [&str; 4] = [
+const CALLED: [&str; 5] = [
     "deploy-blue-green.yml",
+    "deploy-canary.yml",
     "deploy-dev.yml",
     "migrate.yml",
     "rollback.yml",
@@ -254,6 +255,57 @@ fn where_nothing_is_pending_the_outputs_say_so() {
 }
 
 #[test]
+fn a_canary_takes_all_before_the_main_workload_is_touched_and_goes_last() {
+    let repository = repository();
+    let jobs = repository.jobs("deploy-canary.yml");
+    let mut expected = vec![
+        "setup",
+        "oidc-login azure",
+        "oidc-login aws",
+        "oidc-login direct",
+        "rollout backup",
+        "notify",
+        "rollout remember",
+        "rollout canary",
+        "health-wait rollout",
+        "rollout annotate",
+        "health-wait forward",
+    ];
+    let stage = ["rollout scale", "traffic-switch switch", "release-watch"];
+    for _ in 0..4 {
+        expected.extend(stage);
+        expected.push("notify");
+    }
+    expected.extend(stage);
+    expected.extend([
+        "rollout promote",
+        "health-wait rollout",
+        "traffic-switch switch",
+        "release-watch",
+        "health-wait forward",
+        "rollout retire",
+        "rollout finish",
+    ]);
+    let back = [
+        "traffic-switch rescue",
+        "rollout undo",
+        "traffic-switch rescue",
+        "rollout retire",
+    ];
+    expected.extend(back);
+    assert_eq!(order(&jobs["deploy"]), expected);
+    assert_eq!(order(&jobs["rescue"])[4..], back);
+    // What is taken back was not proved yet; what was proved stays.
+    let undo = steps(&jobs["deploy"])
+        .iter()
+        .find(|step| step["with"]["command"] == "rescue");
+    assert_eq!(
+        undo.unwrap()["if"],
+        "(failure() || cancelled()) && steps.main.outcome != 'success'"
+    );
+}
+
+#[test]
 fn what_fails_after_the_safety_period_sends_no_traffic_back() {
     let repository = repository();
     let undo = steps(&repository.jobs("deploy-blue-green.yml")["deploy"])
@@ -270,6 +322,7 @@ fn the_rescue_job_outlives_the_runner_of_the_deployment() {
     let repository = repository();
     for (workflow, program) in [
         ("deploy-blue-green.yml", "traffic-switch rescue"),
+        ("deploy-canary.yml", "traffic-switch rescue"),
         ("deploy-dev.yml", "rollout restore"),
     ] {
         let rescue = &repository.jobs(workflow)["rescue"];
@@ -286,7 +339,7 @@ fn the_rescue_job_outlives_the_runner_of_the_deployment() {
             "{workflow}"
         );
         assert_eq!(
-            order(rescue),
+            order(rescue)[..5],
             [
                 "setup",
                 "oidc-login azure",
@@ -312,6 +365,7 @@ fn a_rollback_waits_for_no_deployment_and_nothing_cancels_either() {
     };
     assert_ne!(group("rollback.yml"), group("deploy-blue-green.yml"));
     assert_eq!(group("deploy-dev.yml"), group("deploy-blue-green.yml"));
+    assert_eq!(group("deploy-canary.yml"), group("deploy-blue-green.yml"));
 }
 
 /// What a login needs is the same in every job that logs in, whichever way it is.
@@ -336,7 +390,7 @@ fn every_job_that_reaches_the_cluster_logs_in_alike() {
             assert_eq!(&logins, expected, "{place} differs from {first}");
         }
     }
-    assert_eq!(count, 5);
+    assert_eq!(count, 7);
 }
 
 #[test]

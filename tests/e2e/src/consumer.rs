@@ -27,6 +27,8 @@ pub struct Settings {
     pub registry: String,
     /// How long the switch is watched, for `2m`.
     pub watch: String,
+    /// How long a canary is watched at each stage, for all of its times.
+    pub canary_watch: String,
     /// How often the watch looks, for `5s`.
     pub watch_interval: String,
     /// The longest request, for `30s`.
@@ -174,6 +176,14 @@ impl Consumer {
             .map(|line| match line.trim_start().split_once(": ") {
                 Some(("namespace", "shop")) => line.replace("shop", &settings.namespace),
                 Some(("watch", "2m")) => line.replace("2m", &settings.watch),
+                Some(("stages", _)) => line
+                    .replace("15m", &settings.canary_watch)
+                    .replace("30m", &settings.canary_watch),
+                Some(("watch-full", "1m")) => line.replace("1m", &settings.canary_watch),
+                Some(("watch-main", "2m")) => line.replace("2m", &settings.canary_watch),
+                Some(("interval", "60s")) => line.replace("60s", "1s"),
+                Some(("verify-rate", "5")) => line.replace('5', "100"),
+                Some(("min-requests", "100")) => line.replace("100", "5"),
                 Some(("watch-interval", "5s")) => line.replace("5s", &settings.watch_interval),
                 Some(("install", "npm ci")) => line.replace("npm ci", &settings.install),
                 Some(("longest-request", "30s")) => line.replace("30s", &settings.longest_request),

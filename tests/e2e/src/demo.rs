@@ -246,6 +246,7 @@ impl Settings {
                 .to_owned(),
             registry,
             watch: "5s".into(),
+            canary_watch: "5s".into(),
             watch_interval: "1s".into(),
             longest_request: "2s".into(),
             safety_period: "5s".into(),

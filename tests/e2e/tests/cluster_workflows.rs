@@ -112,6 +112,11 @@ impl Shop {
         self.logins.as_ref().expect("this shop logs in")
     }
 
+    fn registry(&self) -> String {
+        let image = self.sandbox.image("web", OLD);
+        image.split('/').next().unwrap().to_owned()
+    }
+
     fn release(&self, version: &str) -> Ended {
         let run = self
             .consumer
@@ -578,6 +583,71 @@ async fn a_runner_that_dies_while_the_old_side_is_scaled_down_costs_the_new_one_
     assert!(rescue.contains("nothing is taken back"), "{rescue}");
     assert_eq!(shop.live("/").await, NEW);
     assert_eq!(shop.phase(), "succeeded");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_canary_takes_shares_then_all_and_its_main_workload_ends_with_the_traffic() {
+    let shop = Shop::open("e2e-canary").await;
+    let in_place = shop.consumer.workflow("dev.yml").input("version", OLD);
+    assert_succeeded(&in_place.wait().unwrap());
+    shop.becomes("/", OLD).await;
+    let loads = [
+        shop.load("/", KeepAlive::On),
+        shop.load("/api", KeepAlive::Off),
+    ];
+    let ended = shop.consumer.workflow("canary.yml").input("version", NEW);
+    let ended = ended.wait().unwrap();
+    assert_succeeded(&ended);
+    assert_nothing_lost(&stop(loads).await);
+    assert_eq!(shop.live("/").await, NEW);
+    assert_eq!(shop.live("/api").await, NEW);
+    assert_eq!(shop.phase(), "succeeded");
+    let workloads = shop.kubectl(&["get", "deployments", "-o", "name"]);
+    assert_eq!(workloads, "deployment.apps/api\ndeployment.apps/web\n");
+    let weights = "jsonpath={.spec.weighted.services[*].name}";
+    let services = shop.kubectl(&["get", "traefikservice", "web", "-o", weights]);
+    assert_eq!(services, "web");
+    let told = shop.told();
+    let of_stage = |share: &str| {
+        let text = format!("{share} % of the traffic passed its watch");
+        told.iter().any(|told| told.contains(&text))
+    };
+    assert!(of_stage("10") && of_stage("50"), "{told:?}");
+    shop.assert_no_secret_in(&[&ended]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_canary_that_fails_requests_is_taken_back_before_the_main_workload_is_touched() {
+    let shop = Shop::open("e2e-canary-bad").await;
+    let in_place = shop.consumer.workflow("dev.yml").input("version", OLD);
+    assert_succeeded(&in_place.wait().unwrap());
+    shop.becomes("/", OLD).await;
+    let image = "image: registry.example.com/shop/web";
+    let image = image.replace("registry.example.com/shop", &shop.registry());
+    let failing = format!("{image}\n          env: [{{name: ERROR_RATE, value: \"0.3\"}}]");
+    shop.consumer
+        .change("deploy/web.yaml", &image, &failing)
+        .unwrap();
+    // Tests without traffic would see it first.
+    let workflow = ".github/workflows/canary.yml";
+    let tests = "      tests: scripts/smoke-test.sh\n";
+    shop.consumer.change(workflow, tests, "").unwrap();
+    let ended = shop.consumer.workflow("canary.yml").input("version", NEW);
+    let ended = ended.wait().unwrap();
+    assert_failed(&ended);
+    assert_eq!(shop.phase(), "rolled_back");
+    assert_eq!(shop.live("/").await, OLD);
+    assert_eq!(shop.live("/api").await, OLD);
+    let workloads = shop.kubectl(&["get", "deployments", "-o", "name"]);
+    assert_eq!(workloads, "deployment.apps/api\ndeployment.apps/web\n");
+    let told = shop.told();
+    let last = told.last().expect("somebody was told");
+    assert!(last.contains("rolled back"), "{told:?}");
+    assert!(
+        !ended.log.contains("Update the main workload"),
+        "{}",
+        ended.log
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
