@@ -639,7 +639,8 @@ async fn a_canary_that_fails_requests_is_taken_back_before_the_main_workload_is_
     assert_eq!(shop.live("/").await, OLD);
     assert_eq!(shop.live("/api").await, OLD);
     let workloads = shop.kubectl(&["get", "deployments", "-o", "name"]);
-    assert_eq!(workloads, "deployment.apps/api\ndeployment.apps/web\n");
+    let gone = workloads == "deployment.apps/api\ndeployment.apps/web\n";
+    assert!(gone, "{workloads}{}", ended.log);
     let told = shop.told();
     let last = told.last().expect("somebody was told");
     assert!(last.contains("rolled back"), "{told:?}");
