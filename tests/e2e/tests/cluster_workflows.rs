@@ -650,6 +650,44 @@ async fn a_canary_that_fails_requests_is_taken_back_before_the_main_workload_is_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_main_workload_that_fails_its_smoke_tests_is_undone_behind_its_canary_without_a_lost_request()
+ {
+    let shop = Shop::open("e2e-canary-undo").await;
+    let in_place = shop.consumer.workflow("dev.yml").input("version", OLD);
+    assert_succeeded(&in_place.wait().unwrap());
+    shop.becomes("/", OLD).await;
+    let workflow = ".github/workflows/canary.yml";
+    let smoke = "smoke-tests: scripts/smoke-test.sh";
+    shop.consumer
+        .change(workflow, smoke, "smoke-tests: exit 1")
+        .unwrap();
+    let stages = "stages: '[{\"pods\": 1, \"weight\": 50, \"watch\": \"3s\"}]'";
+    let shown = std::fs::read_to_string(shop.consumer.checkout().join(workflow)).unwrap();
+    let line = shown
+        .lines()
+        .find(|line| line.contains("stages: '"))
+        .unwrap();
+    shop.consumer.change(workflow, line.trim(), stages).unwrap();
+    let loads = [
+        shop.load("/", KeepAlive::On),
+        shop.load("/api", KeepAlive::Off),
+    ];
+    let ended = shop.consumer.workflow("canary.yml").input("version", NEW);
+    let ended = ended.wait().unwrap();
+    assert_failed(&ended);
+    assert_eq!(shop.phase(), "rolled_back", "{}", ended.log);
+    assert_nothing_lost(&stop(loads).await);
+    assert_eq!(shop.live("/").await, OLD);
+    assert_eq!(shop.live("/api").await, OLD);
+    let workloads = shop.kubectl(&["get", "deployments", "-o", "name"]);
+    let gone = workloads == "deployment.apps/api\ndeployment.apps/web\n";
+    assert!(gone, "{workloads}{}", ended.log);
+    assert!(ended.log.contains("back to revision") || ended.log.contains("put back"));
+    let told = shop.told();
+    assert!(told.last().unwrap().contains("rolled back"), "{told:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_first_deployment_in_place_that_fails_is_left_to_a_person_who_orders_another() {
     let shop = Shop::opened("e2e-dev-first", Access::StoredKubeconfig).await;
     let deploy = |version: &str| shop.consumer.workflow("dev.yml").input("version", version);
