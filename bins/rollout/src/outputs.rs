@@ -8,11 +8,11 @@ use crate::ledger::Ledger;
 pub(crate) const ALL: &[Output] = &[
     Output {
         name: "slot",
-        description: "Slot that was written or read: `blue`, `green` or `none`",
+        description: "Place that was written or read: `blue`, `green`, `canary` or `none`",
     },
     Output {
         name: "previous-slot",
-        description: "Side that is live beside it: `blue`, `green`, `unslotted` or empty",
+        description: "Side that is live beside it: `blue`, `green`, `stable`, `unslotted` or empty",
     },
     Output {
         name: "applied",
