@@ -108,6 +108,21 @@ pub(crate) fn refuse_main_in_traffic(takers: &Takers) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Refuses to change a canary that takes traffic already: one that an earlier deployment left.
+///
+/// # Errors
+/// A gate failure that names the route.
+pub(crate) fn refuse_canary_in_traffic(survey: &Survey) -> Result<(), Failure> {
+    match Takers::of_any_canary(survey).canary.first() {
+        None => Ok(()),
+        Some(route) => Err(Failure::message(
+            FailureKind::Gate,
+            format!("a canary of an earlier deployment still takes traffic ({route}); applying would change what users see"),
+        )
+        .hint("take that deployment back first: `traffic-switch rollback`, where it says so with `rollout undo`")),
+    }
+}
+
 /// What `rollout undo` has to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ToUndo {

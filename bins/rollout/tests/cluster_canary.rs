@@ -335,6 +335,26 @@ async fn a_canary_that_nothing_could_be_compared_with_is_refused() {
 }
 
 #[tokio::test]
+async fn a_canary_that_takes_traffic_already_is_not_applied_over() {
+    let shop = live("canary-busy").await;
+    expect_code(&canary(&shop, "2").run(), 0);
+    route_to(&shop, &[("web", 90), ("web-canary", 10)]);
+    let before = shop.get("deployment/web-canary")["metadata"]["generation"].clone();
+    let other = canary(&shop, "3").input("new-deployment", "true").run();
+    expect_code(&other, 1);
+    let plan = step(&shop, "canary", "3").input("plan", "true").run();
+    expect_code(&plan, 1);
+    expect_said(
+        &plan,
+        &["still takes traffic (traefikservice/shop to service/web-canary)"],
+    );
+    assert_eq!(
+        shop.get("deployment/web-canary")["metadata"]["generation"],
+        before
+    );
+}
+
+#[tokio::test]
 async fn a_service_that_would_send_the_canary_traffic_at_once_is_refused() {
     let shop = live("canary-selected").await;
     let greedy = "{apiVersion: v1, kind: Service, metadata: {name: greedy}, spec: {selector: {switchyard.dev/application: web}, ports: [{port: 80}]}}";

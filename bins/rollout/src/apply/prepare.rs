@@ -11,6 +11,7 @@ use switchyard_record::Side;
 use switchyard_runner::{Failure, Kind as FailureKind};
 
 use super::{Applying, fronts, is_sized, side_of, sizes};
+use crate::canary;
 use crate::inputs::StageChoice;
 use crate::ledger::Ledger;
 use crate::objects::{CONCURRENCY, Conflicts};
@@ -120,6 +121,7 @@ impl Applying<'_> {
             }
             (Some(_), Some(Place::Canary), StageChoice::BeforeSwitch) => {
                 refuse_alone(&drafts, survey)?;
+                canary::refuse_canary_in_traffic(survey)?;
                 self.refuse_foreign_selectors(&drafts, Place::Canary, survey)?;
             }
             (Some(_), _, _) | (None, Some(_), _) => {}
