@@ -1,7 +1,9 @@
 //! One server, from its last user with the old version to its first one with the new:
 //!
-//!     drain → quiet, else maint at the limit → maint → update → healthy at its own address
-//!           → drain → every HAProxy finds it well → ready → every HAProxy uses it
+//! ```text
+//! drain → quiet, else maint at the limit → maint → update → healthy at its own address
+//!       → drain → every HAProxy finds it well → ready → every HAProxy uses it
+//! ```
 //!
 //! Maintenance comes before the update in any case: a drained server still gets users that are bound to it
 //! by a cookie. It is left through `drain`, so that HAProxy's own checks pass before the first user comes.
