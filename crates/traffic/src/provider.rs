@@ -320,6 +320,21 @@ fn into_patch(operations: Vec<Value>) -> Patch {
     serde_json::from_value(Value::Array(operations)).unwrap_or_default()
 }
 
+/// An object for messages, by its kind, namespace and name: ``httproute `shop/web` ``.
+pub(crate) fn titled(kind: &str, object: &Value) -> String {
+    let part = |pointer| {
+        object
+            .pointer(pointer)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    };
+    format!(
+        "{kind} `{}/{}`",
+        part("/metadata/namespace"),
+        part("/metadata/name")
+    )
+}
+
 /// Splits an object into its members, or nothing when it is none.
 pub(crate) fn members(value: &Value) -> Map<String, Value> {
     value.as_object().cloned().unwrap_or_default()

@@ -6,11 +6,20 @@ use std::collections::BTreeMap;
 use kube::api::ApiResource;
 use serde_json::Value;
 
-use super::weighted::{self, Backend, Layout, List};
+use super::weighted::{self, Backend, Layout, Rules};
 use super::{Capability, Goal, Owned, Provider, ProviderKind, Refusal};
 use crate::evidence::{Expectation, TraefikExpectation, WeightedService};
 use crate::roles::Roles;
 use crate::routing::{Place, Routing};
+
+/// The rules of an HTTPRoute.
+const RULES: Rules = Rules {
+    pointer: "/spec/rules",
+    list: "backendRefs",
+    matches: "matches",
+    describe: match_text,
+    anything: "PathPrefix /",
+};
 
 /// The provider.
 #[derive(Debug)]
@@ -40,8 +49,9 @@ impl Provider for Gateway {
     }
 
     fn read(&self, object: &Value, roles: &Roles) -> Result<Owned, Refusal> {
-        let mut owned = weighted::read(lists_of(object), &References, roles, &name_of(object))?;
-        let is_sticky = rules_of(object)
+        let mut owned = weighted::read(RULES.lists(object), &References, roles, &name_of(object))?;
+        let is_sticky = RULES
+            .of(object)
             .iter()
             .any(|rule| rule.get("sessionPersistence").is_some());
         if is_sticky {
@@ -61,21 +71,7 @@ impl Provider for Gateway {
 
     fn edit(&self, object: &Value, after: &Routing, roles: &Roles) -> Result<Vec<Value>, Refusal> {
         let owned = self.read(object, roles)?;
-        let keys: BTreeMap<&String, &String> = owned
-            .pointers
-            .iter()
-            .map(|(key, pointer)| (pointer, key))
-            .collect();
-        let after = weighted::places_of(after);
-        let mut operations = Vec::new();
-        for list in lists_of(object) {
-            // A rule that is not in `after` is one that somebody added meanwhile: not ours to empty.
-            let wanted = keys.get(&list.pointer).and_then(|key| after.get(*key));
-            if let Some(wanted) = wanted {
-                operations.extend(weighted::edit(&list, wanted, &References, roles));
-            }
-        }
-        Ok(operations)
+        Ok(RULES.edit(object, &owned, after, &References, roles))
     }
 
     fn expectation(&self, object: &Value, routing: &Routing, roles: &Roles) -> Expectation {
@@ -151,43 +147,6 @@ impl Layout for References {
     }
 }
 
-fn rules_of(object: &Value) -> &[Value] {
-    object
-        .pointer("/spec/rules")
-        .and_then(Value::as_array)
-        .map_or(&[], Vec::as_slice)
-}
-
-fn lists_of(object: &Value) -> Vec<List<'_>> {
-    let rules = rules_of(object).iter().enumerate();
-    let lists = rules.filter_map(|(index, rule)| {
-        let elements = rule.get("backendRefs")?.as_array()?;
-        Some(List {
-            pointer: format!("/spec/rules/{index}/backendRefs"),
-            key: key_of(rule),
-            elements,
-        })
-    });
-    lists.collect()
-}
-
-/// What tells a rule apart wherever it stands: its name, else what it matches.
-fn key_of(rule: &Value) -> String {
-    if let Some(name) = rule.get("name").and_then(Value::as_str) {
-        return format!("rule {name}");
-    }
-    let matches = rule
-        .get("matches")
-        .and_then(Value::as_array)
-        .map_or(&[][..], Vec::as_slice);
-    let texts: Vec<_> = matches.iter().map(match_text).collect();
-    if texts.is_empty() {
-        "PathPrefix /".to_owned()
-    } else {
-        texts.join(" | ")
-    }
-}
-
 fn match_text(condition: &Value) -> String {
     let text = |pointer: &str| condition.pointer(pointer).and_then(Value::as_str);
     let path = format!(
@@ -211,15 +170,5 @@ fn match_text(condition: &Value) -> String {
 }
 
 fn name_of(object: &Value) -> String {
-    let part = |pointer| {
-        object
-            .pointer(pointer)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-    };
-    format!(
-        "httproute `{}/{}`",
-        part("/metadata/namespace"),
-        part("/metadata/name")
-    )
+    super::titled("httproute", object)
 }

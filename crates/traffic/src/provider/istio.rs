@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use kube::api::ApiResource;
 use serde_json::{Map, Value, json};
 
-use super::weighted::{self, Backend, Layout, List};
+use super::weighted::{self, Backend, Layout, Rules};
 use super::{Capability, Goal, Owned, Provider, ProviderKind, Refusal};
 use crate::envoy::{EnvoyExpectation, ExpectedRoute};
 use crate::evidence::Expectation;
@@ -19,6 +19,15 @@ use crate::routing::Routing;
 
 /// What a destination that is alone in its route gets, whatever its weight says.
 const ALONE: u32 = 100;
+
+/// The HTTP rules of a VirtualService.
+const RULES: Rules = Rules {
+    pointer: "/spec/http",
+    list: "route",
+    matches: "match",
+    describe: match_text,
+    anything: "any request",
+};
 
 /// The provider.
 #[derive(Debug)]
@@ -57,7 +66,7 @@ impl Provider for Istio {
             });
         }
         refuse_subsets(object, roles)?;
-        weighted::read(lists_of(object), &Destinations, roles, &name_of(object))
+        weighted::read(RULES.lists(object), &Destinations, roles, &name_of(object))
     }
 
     fn aim(&self, owned: &Owned, goal: &Goal, roles: &Roles) -> Result<Routing, Refusal> {
@@ -70,21 +79,7 @@ impl Provider for Istio {
 
     fn edit(&self, object: &Value, after: &Routing, roles: &Roles) -> Result<Vec<Value>, Refusal> {
         let owned = self.read(object, roles)?;
-        let keys: BTreeMap<&String, &String> = owned
-            .pointers
-            .iter()
-            .map(|(key, pointer)| (pointer, key))
-            .collect();
-        let after = weighted::places_of(after);
-        let mut operations = Vec::new();
-        for list in lists_of(object) {
-            // A rule that is not in `after` is one that somebody added meanwhile: not ours to empty.
-            let wanted = keys.get(&list.pointer).and_then(|key| after.get(*key));
-            if let Some(wanted) = wanted {
-                operations.extend(weighted::edit(&list, wanted, &Destinations, roles));
-            }
-        }
-        Ok(operations)
+        Ok(RULES.edit(object, &owned, after, &Destinations, roles))
     }
 
     fn expectation(&self, object: &Value, routing: &Routing, roles: &Roles) -> Expectation {
@@ -202,7 +197,7 @@ fn is_here(rest: &str, namespace: &str) -> bool {
 
 /// Sides that are subsets of one host hang on a DestinationRule, which nothing here writes.
 fn refuse_subsets(object: &Value, roles: &Roles) -> Result<(), Refusal> {
-    for list in lists_of(object) {
+    for list in RULES.lists(object) {
         for element in list.elements {
             let subset = text_at(element, "/destination/subset");
             let is_ours = matches!(Destinations.backend(element, roles), Backend::Ours(_));
@@ -223,39 +218,6 @@ fn refuse_subsets(object: &Value, roles: &Roles) -> Result<(), Refusal> {
         }
     }
     Ok(())
-}
-
-fn lists_of(object: &Value) -> Vec<List<'_>> {
-    let rules = object
-        .pointer("/spec/http")
-        .and_then(Value::as_array)
-        .map_or(&[][..], Vec::as_slice);
-    let lists = rules.iter().enumerate().filter_map(|(index, rule)| {
-        let elements = rule.get("route")?.as_array()?;
-        Some(List {
-            pointer: format!("/spec/http/{index}/route"),
-            key: key_of(rule),
-            elements,
-        })
-    });
-    lists.collect()
-}
-
-/// What tells a rule apart wherever it stands: its name, else what it matches.
-fn key_of(rule: &Value) -> String {
-    if let Some(name) = rule.get("name").and_then(Value::as_str) {
-        return format!("rule {name}");
-    }
-    let matches = rule
-        .get("match")
-        .and_then(Value::as_array)
-        .map_or(&[][..], Vec::as_slice);
-    let texts: Vec<_> = matches.iter().map(match_text).collect();
-    if texts.is_empty() {
-        "any request".to_owned()
-    } else {
-        texts.join(" | ")
-    }
 }
 
 /// `uri prefix /api, headers x-user exact dana`: every word and value, in an order of their own.
@@ -295,9 +257,5 @@ fn text_at<'value>(value: &'value Value, pointer: &str) -> &'value str {
 }
 
 fn name_of(object: &Value) -> String {
-    format!(
-        "virtualservice `{}/{}`",
-        text_at(object, "/metadata/namespace"),
-        text_at(object, "/metadata/name")
-    )
+    super::titled("virtualservice", object)
 }

@@ -195,15 +195,5 @@ fn selector_of(object: &Value) -> Result<BTreeMap<String, String>, Refusal> {
 }
 
 fn name_of(object: &Value) -> String {
-    let part = |pointer| {
-        object
-            .pointer(pointer)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-    };
-    format!(
-        "service `{}/{}`",
-        part("/metadata/namespace"),
-        part("/metadata/name")
-    )
+    super::titled("service", object)
 }

@@ -142,15 +142,5 @@ fn list_of(object: &Value) -> Result<List<'_>, Refusal> {
 }
 
 fn name_of(object: &Value) -> String {
-    let part = |pointer| {
-        object
-            .pointer(pointer)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-    };
-    format!(
-        "traefikservice `{}/{}`",
-        part("/metadata/namespace"),
-        part("/metadata/name")
-    )
+    super::titled("traefikservice", object)
 }

@@ -26,6 +26,85 @@ pub(super) struct List<'object> {
     pub elements: &'object [Value],
 }
 
+/// Where the rules of an object stand, and their lists in them.
+pub(super) struct Rules {
+    /// JSON pointer of the rules.
+    pub pointer: &'static str,
+    /// The field of a rule that is its weighted list.
+    pub list: &'static str,
+    /// The field of a rule that says what it matches.
+    pub matches: &'static str,
+    /// A condition in words, the same for the same condition.
+    pub describe: fn(&Value) -> String,
+    /// The key of a rule that has neither a name nor conditions.
+    pub anything: &'static str,
+}
+
+impl Rules {
+    /// The rules of an object.
+    pub(super) fn of<'object>(&self, object: &'object Value) -> &'object [Value] {
+        elements(object.pointer(self.pointer))
+    }
+
+    /// The lists of all rules that have one.
+    pub(super) fn lists<'object>(&self, object: &'object Value) -> Vec<List<'object>> {
+        let rules = self.of(object).iter().enumerate();
+        let lists = rules.filter_map(|(index, rule)| {
+            let elements = rule.get(self.list)?.as_array()?;
+            Some(List {
+                pointer: format!("{}/{index}/{}", self.pointer, self.list),
+                key: self.key_of(rule),
+                elements,
+            })
+        });
+        lists.collect()
+    }
+
+    /// What tells a rule apart wherever it stands: its name, else what it matches.
+    fn key_of(&self, rule: &Value) -> String {
+        if let Some(name) = rule.get("name").and_then(Value::as_str) {
+            return format!("rule {name}");
+        }
+        let conditions = elements(rule.get(self.matches));
+        let texts: Vec<_> = conditions.iter().map(self.describe).collect();
+        if texts.is_empty() {
+            self.anything.to_owned()
+        } else {
+            texts.join(" | ")
+        }
+    }
+
+    /// Operations that turn the lists that `owned` was read from into `after`.
+    pub(super) fn edit(
+        &self,
+        object: &Value,
+        owned: &Owned,
+        after: &Routing,
+        layout: &dyn Layout,
+        roles: &Roles,
+    ) -> Vec<Value> {
+        let keys: BTreeMap<&String, &String> = owned
+            .pointers
+            .iter()
+            .map(|(key, pointer)| (pointer, key))
+            .collect();
+        let after = places_of(after);
+        let mut operations = Vec::new();
+        for list in self.lists(object) {
+            // A rule that is not in `after` is one that somebody added meanwhile: not ours to empty.
+            let wanted = keys.get(&list.pointer).and_then(|key| after.get(*key));
+            if let Some(wanted) = wanted {
+                operations.extend(edit(&list, wanted, layout, roles));
+            }
+        }
+        operations
+    }
+}
+
+fn elements(list: Option<&Value>) -> &[Value] {
+    list.and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
 /// How a provider tells one element's owner and its fields apart.
 pub(super) trait Layout {
     /// Whose element it is.
