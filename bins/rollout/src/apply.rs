@@ -1,5 +1,6 @@
 //! `rollout apply`: one manifest into the cluster, in place or into the idle slot. `rollout canary` and
-//! `rollout promote` do the same beside, and to, the main workload of a canary deployment.
+//! `rollout promote` do the same beside, and to, the main workload of a canary deployment, and `rollout roll`
+//! watches what it has applied pod by pod.
 //!
 //! Owns the order: read, decide, check permissions, dry-run everything, write down, write. The
 //! decisions are in [`crate::plan`] and in the manifest crate.
@@ -10,6 +11,7 @@ mod preflight;
 mod prepare;
 mod promotion;
 mod report;
+mod rolling;
 mod sizes;
 mod survey;
 mod write;
@@ -27,7 +29,7 @@ use switchyard_record::{
 };
 use switchyard_runner::{Context, DeploymentArgs, Failure, Kind as FailureKind, List};
 
-use crate::inputs::{ApplyArgs, CanaryArgs, PromoteArgs, SlotChoice, StageChoice};
+use crate::inputs::{ApplyArgs, CanaryArgs, PromoteArgs, RollArgs, SlotChoice, StageChoice};
 use crate::ledger::{Ledger, claim_request};
 use crate::objects::AnyObjects;
 use crate::opening;
@@ -65,7 +67,7 @@ pub(crate) async fn canary(args: CanaryArgs, context: &mut Context) -> Result<()
         plan,
         timeout,
     } = args;
-    require_record(&deployment)?;
+    require_record(&deployment, BESIDE)?;
     let args = ApplyArgs {
         deployment,
         manifests,
@@ -74,6 +76,7 @@ pub(crate) async fn canary(args: CanaryArgs, context: &mut Context) -> Result<()
         plan,
         timeout,
         canary_pods,
+        rolling: None,
         slot: SlotChoice::Canary,
         stage: StageChoice::BeforeSwitch,
         front: List::default(),
@@ -95,7 +98,7 @@ pub(crate) async fn promote(args: PromoteArgs, context: &mut Context) -> Result<
         force_conflicts,
         timeout,
     } = args;
-    require_record(&deployment)?;
+    require_record(&deployment, BESIDE)?;
     let args = ApplyArgs {
         deployment,
         manifests,
@@ -104,6 +107,7 @@ pub(crate) async fn promote(args: PromoteArgs, context: &mut Context) -> Result<
         timeout,
         plan: false,
         canary_pods: 0,
+        rolling: None,
         slot: SlotChoice::Canary,
         stage: StageChoice::Promotion,
         front: List::default(),
@@ -113,13 +117,52 @@ pub(crate) async fn promote(args: PromoteArgs, context: &mut Context) -> Result<
     apply(args, context).await
 }
 
-/// Which share a canary has, and what it was beside, only a record tells.
-fn require_record(deployment: &DeploymentArgs) -> Result<(), Failure> {
+/// `rollout roll`: in place, pod by pod, watched, and back to the version before at the first bad pod.
+///
+/// # Errors
+/// As [`run`], and a new pod that is bad.
+pub(crate) async fn roll(args: RollArgs, context: &mut Context) -> Result<(), Failure> {
+    let RollArgs {
+        deployment,
+        manifests,
+        rolling,
+        version,
+        force_conflicts,
+        plan,
+        timeout,
+    } = args;
+    require_record(
+        &deployment,
+        "a rolling update needs a record of what it brings back at a bad pod",
+    )?;
+    let args = ApplyArgs {
+        deployment,
+        manifests,
+        version,
+        force_conflicts,
+        plan,
+        timeout,
+        rolling: Some(rolling),
+        canary_pods: 0,
+        slot: SlotChoice::None,
+        stage: StageChoice::BeforeSwitch,
+        front: List::default(),
+        after_switch: List::default(),
+        per_slot: List::default(),
+    };
+    // The way back has its own time: it may begin when that of the update is over.
+    within(2 * args.timeout, Applying::begin(&args, context)).await
+}
+
+/// Why a canary cannot do without a record: which share it has, only that tells.
+const BESIDE: &str = "a canary needs a record of what it stands beside";
+
+fn require_record(deployment: &DeploymentArgs, why: &str) -> Result<(), Failure> {
     if deployment.application.is_some() || deployment.deployment_id.is_some() {
         return Ok(());
     }
     Err(Failure::input(anyhow!(
-        "input `application` is required: a canary needs a record of what it stands beside"
+        "input `application` is required: {why}"
     )))
 }
 
@@ -185,7 +228,10 @@ impl<'a> Applying<'a> {
             StageChoice::AfterSwitch | StageChoice::Promotion => Intent::Continue,
         };
         let inputs = StepInputs {
-            step: format!("rollout apply {}", self.args.stage.as_str()),
+            step: match self.args.rolling {
+                Some(_) => "rollout roll".to_owned(),
+                None => format!("rollout apply {}", self.args.stage.as_str()),
+            },
             hash: self.inputs_hash(),
         };
         let request = claim_request(self.context, &self.args.deployment, intent, Some(inputs));
@@ -209,6 +255,7 @@ impl<'a> Applying<'a> {
 
     /// A hash of what is deployed. Values of secrets take no part: the hash is kept in the record.
     fn inputs_hash(&self) -> String {
+        let rolling = self.args.rolling.as_ref().map(rolling::inputs);
         let manifest: Vec<String> = self
             .manifest
             .iter()
@@ -222,13 +269,15 @@ impl<'a> Applying<'a> {
         let front = names(&self.args.front);
         let after_switch = names(&self.args.after_switch);
         let per_slot = names(&self.args.per_slot);
-        inputs_hash([
+        let mut inputs = vec![
             ("manifests", manifest.as_str()),
             ("slot", self.args.slot.as_str()),
             ("front", front.as_str()),
             ("after-switch", after_switch.as_str()),
             ("per-slot", per_slot.as_str()),
-        ])
+        ];
+        inputs.extend(rolling.as_deref().map(|rolling| ("rolling", rolling)));
+        inputs_hash(inputs)
     }
 
     async fn with_ledger(
@@ -256,6 +305,9 @@ impl<'a> Applying<'a> {
         }
         let plan = self.prepare(ledger, place, (&survey, &known)).await?;
         report::show(self.context, self.args, &plan)?;
+        if let Some(rolling) = &self.args.rolling {
+            self.state(rolling, &plan, &survey)?;
+        }
         if self.args.plan {
             return report::planned(self.context, ledger, &plan);
         }
@@ -271,6 +323,9 @@ impl<'a> Applying<'a> {
     /// Whether this run's deployment is past this step. A completed step is a no-op.
     fn is_done_already(&self, phase: Phase) -> Result<bool, Failure> {
         match self.args.stage {
+            StageChoice::BeforeSwitch if self.args.rolling.is_some() => {
+                Ok(phase.has_passed(Phase::Ready))
+            }
             StageChoice::BeforeSwitch => Ok(phase.has_passed(Phase::Applied)),
             StageChoice::Promotion => Ok(phase.has_passed(Phase::Soaking)),
             StageChoice::AfterSwitch if phase.has_passed(Phase::Soaking) => {
@@ -315,7 +370,11 @@ impl<'a> Applying<'a> {
                 record.digests = image_digests(&self.manifest);
             })
             .await?;
-        ledger.advance(Phase::Applied).await
+        ledger.advance(Phase::Applied).await?;
+        match &self.args.rolling {
+            Some(rolling) => self.roll(rolling, ledger, plan, &survey).await,
+            None => Ok(()),
+        }
     }
 }
 

@@ -18,6 +18,8 @@ use crate::remember::NoticeKey;
 pub(crate) enum Command {
     /// Apply manifests, in place or into the idle slot
     Apply(ApplyArgs),
+    /// Update workloads in place, pod by pod, and bring the version before back at the first bad pod
+    Roll(RollArgs),
     /// Bring the new version up as a small copy beside the main workload, which stays as it is
     Canary(CanaryArgs),
     /// Update the main workload while its canary takes all of the traffic
@@ -137,6 +139,133 @@ pub(crate) struct ApplyArgs {
     /// Pods of each workload of a canary.
     #[arg(skip)]
     pub(crate) canary_pods: u16,
+    /// How the update is rolled and watched, by the command `roll`.
+    #[arg(skip)]
+    pub(crate) rolling: Option<RollingArgs>,
+}
+
+/// Inputs of `roll`.
+#[derive(Debug, Args)]
+pub(crate) struct RollArgs {
+    /// Which deployment.
+    #[command(flatten)]
+    pub(crate) deployment: DeploymentArgs,
+    /// Which manifests.
+    #[command(flatten)]
+    pub(crate) manifests: ManifestArgs,
+    /// How it is rolled and watched.
+    #[command(flatten)]
+    pub(crate) rolling: RollingArgs,
+    /// Version that is deployed, for the record
+    #[arg(long)]
+    pub(crate) version: Option<String>,
+    /// Take fields over that another field manager owns
+    #[arg(long, value_parser = values::boolean, default_value = "false", num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
+    pub(crate) force_conflicts: bool,
+    /// Show what would change, and change nothing
+    #[arg(long, value_parser = values::boolean, default_value = "false", num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
+    pub(crate) plan: bool,
+    /// Longest time for the update; the way back may take as long again
+    #[arg(long, value_parser = values::duration, default_value = "10m")]
+    pub(crate) timeout: Duration,
+}
+
+/// How a rolling update goes, and what it is judged by.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct RollingArgs {
+    /// Pods that a Deployment may have on top of its size (`1`, `25%`); the manifest's when it is not given
+    #[arg(long)]
+    pub(crate) max_surge: Option<PodCount>,
+    /// Pods of a Deployment that may be missing (`0`, `25%`); the manifest's when it is not given
+    #[arg(long)]
+    pub(crate) max_unavailable: Option<PodCount>,
+    /// How long a pod that is told to end serves on, such as `5s`, so that proxies leave it in time
+    ///
+    /// Added as `lifecycle.preStop.sleep` to every container of the manifests that has no preStop hook; the
+    /// pod's grace period gets as much longer. It needs Kubernetes 1.30.
+    #[arg(long)]
+    pub(crate) pre_stop_sleep: Option<PreStopSleep>,
+    /// How long a new pod may run without being ready, where its startup probe does not allow more
+    #[arg(long, value_parser = values::duration, default_value = "2m")]
+    pub(crate) ready_within: Duration,
+    /// Backup of what is live, as `backup` wrote it, to bring back at a bad pod; without it the revisions of
+    /// the workloads
+    ///
+    /// A revision brings back pods alone. What else was changed in place (ConfigMaps, Services) comes back
+    /// from a backup only.
+    #[arg(long)]
+    pub(crate) backup_file: Option<PathBuf>,
+}
+
+/// A number of pods, or a share of a workload's size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PodCount {
+    /// So many.
+    Pods(u16),
+    /// So many in a hundred.
+    Percent(u8),
+}
+
+impl PodCount {
+    /// As Kubernetes has it: a number, or a text with `%`.
+    pub(crate) fn to_value(self) -> serde_json::Value {
+        match self {
+            Self::Pods(pods) => pods.into(),
+            Self::Percent(percent) => format!("{percent}%").into(),
+        }
+    }
+}
+
+impl std::fmt::Display for PodCount {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Pods(pods) => write!(f, "{pods}"),
+            Self::Percent(percent) => write!(f, "{percent}%"),
+        }
+    }
+}
+
+impl FromStr for PodCount {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let refused = || "a number of pods such as `1`, or a share from `0%` to `100%`".to_owned();
+        match text.strip_suffix('%') {
+            Some(percent) => match percent.parse() {
+                Ok(percent @ 0..=100) => Ok(Self::Percent(percent)),
+                Ok(_) | Err(_) => Err(refused()),
+            },
+            None => text.parse().map(Self::Pods).map_err(|_| refused()),
+        }
+    }
+}
+
+/// How long a pod that is told to end serves on: whole seconds, as Kubernetes takes them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PreStopSleep(u32);
+
+impl PreStopSleep {
+    /// The longest: far above what any proxy takes.
+    const LONGEST: u64 = 600;
+
+    /// In seconds, never 0.
+    pub(crate) fn seconds(self) -> u32 {
+        self.0
+    }
+}
+
+impl FromStr for PreStopSleep {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let refused = || format!("whole seconds from `1s` to `{}s`", Self::LONGEST);
+        let duration = values::duration(text)?;
+        let seconds = duration.as_secs();
+        if duration.subsec_nanos() > 0 || seconds == 0 || seconds > Self::LONGEST {
+            return Err(refused());
+        }
+        u32::try_from(seconds).map(Self).map_err(|_| refused())
+    }
 }
 
 /// Inputs of `canary`.

@@ -51,6 +51,7 @@ impl Action for Rollout {
     async fn run(self, context: &mut Context) -> Result<(), Failure> {
         match self.command {
             Command::Apply(args) => apply::run(args, context).await,
+            Command::Roll(args) => apply::roll(args, context).await,
             Command::Canary(args) => apply::canary(args, context).await,
             Command::Promote(args) => apply::promote(args, context).await,
             Command::Undo(args) => undo::run(args, context).await,

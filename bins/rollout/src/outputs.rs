@@ -35,6 +35,10 @@ pub(crate) const ALL: &[Output] = &[
         description: "Identity of the deployment, for later steps and jobs",
     },
     Output {
+        name: "result",
+        description: "How a rolling update ended: `updated`, `undone` (the version before is back), `paused` (there was none) or `planned`",
+    },
+    Output {
         name: "notices",
         description: "Where notices about the deployment were posted, as JSON by channel; see `remember`",
     },

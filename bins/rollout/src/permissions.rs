@@ -1,9 +1,9 @@
 //! What a command needs to be allowed, asked before it begins, with all gaps in one report.
 
-use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, StatefulSet};
+use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{ConfigMap, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use switchyard_cluster::access::Permission;
 use switchyard_cluster::{Cluster, Deadline, DynamicKind, Operation, Verb};
@@ -85,6 +85,21 @@ pub(crate) fn to_record(namespace: &str) -> Vec<Permission> {
     let leases = [Verb::Get, Verb::Create, Verb::Update]
         .map(|verb| Permission::to(Operation::on::<Lease>(verb, namespace)));
     records.into_iter().chain(leases).collect()
+}
+
+/// What watching an update pod by pod, and taking it back, needs beyond applying it.
+pub(crate) fn to_roll(namespace: &str) -> Vec<Permission> {
+    let mut wanted = to_survey(namespace);
+    wanted.push(Permission::to(Operation::on::<Deployment>(
+        Verb::Update,
+        namespace,
+    )));
+    for verb in [Verb::List, Verb::Watch] {
+        wanted.push(Permission::to(Operation::on::<Pod>(verb, namespace)));
+        wanted.push(Permission::to(Operation::on::<ReplicaSet>(verb, namespace)));
+        wanted.push(Permission::to(Operation::on::<Deployment>(verb, namespace)));
+    }
+    wanted
 }
 
 /// What seeing all selectors of a namespace needs.

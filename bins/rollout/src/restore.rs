@@ -27,6 +27,9 @@ use crate::waiting;
 
 /// The journal's word for what this command does.
 const OPERATION: &str = "restore";
+/// The journal's word for holding a Deployment whose update went wrong, until this brings the version
+/// before back.
+pub(crate) const PAUSE: &str = "pause";
 
 /// What was made live again.
 #[derive(Debug, Default)]
@@ -100,6 +103,51 @@ pub(crate) async fn main_from_backup(
         routes: from_backup::Routes::Left,
     };
     from_backup::restore(&source, Carrying::Out, context, opened, ledger).await
+}
+
+/// Puts everything back as the backup of the record holds it.
+///
+/// # Errors
+/// As [`run`] for a backup.
+pub(crate) async fn from_backup(
+    file: &Path,
+    deployment: &DeploymentArgs,
+    context: &Context,
+    opened: &Opened,
+    ledger: &mut Ledger,
+) -> Result<Restored, Failure> {
+    let source = from_backup::Source {
+        file,
+        digest: None,
+        application: deployment.application.as_deref(),
+        routes: from_backup::Routes::PutBack,
+    };
+    from_backup::restore(&source, Carrying::Out, context, opened, ledger).await
+}
+
+/// The revisions that the workloads of a side had when the deployment began.
+///
+/// # Errors
+/// A gate failure where the record tells none.
+pub(crate) fn revisions_of_side(side: &SideState) -> Result<Vec<(ObjectName, u64)>, Failure> {
+    let known = side.workloads.iter().map(|state| {
+        let revision = state.revision.as_deref().and_then(|text| text.parse().ok());
+        let name = ObjectName {
+            kind: state.workload.kind.to_lowercase(),
+            name: state.workload.name.clone(),
+        };
+        revision.map(|revision| (name, revision)).ok_or_else(|| {
+            Failure::message(
+                FailureKind::Gate,
+                format!(
+                    "the record tells no numbered revision of {}",
+                    state.workload
+                ),
+            )
+            .hint("give the backup of the step `rollout backup` as `backup-file`")
+        })
+    });
+    known.collect()
 }
 
 /// Brings main workloads back to these revisions.
@@ -263,6 +311,7 @@ async fn end(ledger: &mut Ledger, is_own: bool) -> Result<(), Failure> {
     let Some(record) = ledger.record() else {
         return Ok(());
     };
+    let cause = (!is_own).then_some("restored by `rollout restore`");
     let verdict = match (is_own, record.phase) {
         (true, _) => {
             for phase in [Phase::Ready, Phase::Soaking] {
@@ -273,6 +322,22 @@ async fn end(ledger: &mut Ledger, is_own: bool) -> Result<(), Failure> {
         (false, Phase::Abandoning) => Verdict::Abandoned,
         (false, _) => Verdict::RolledBack,
     };
+    conclude(ledger, verdict, cause).await
+}
+
+/// Ends a deployment whose version before is back.
+///
+/// # Errors
+/// The record cannot be written.
+pub(crate) async fn roll_back(ledger: &mut Ledger, cause: &str) -> Result<(), Failure> {
+    conclude(ledger, Verdict::RolledBack, Some(cause)).await
+}
+
+async fn conclude(
+    ledger: &mut Ledger,
+    verdict: Verdict,
+    cause: Option<&str>,
+) -> Result<(), Failure> {
     let Some(session) = ledger.session_mut() else {
         return Ok(());
     };
@@ -282,7 +347,7 @@ async fn end(ledger: &mut Ledger, is_own: bool) -> Result<(), Failure> {
         .unwrap_or_default();
     let result = DeploymentResult {
         verdict,
-        cause: (!is_own).then(|| "restored by `rollout restore`".to_owned()),
+        cause: cause.map(str::to_owned),
         by,
     };
     session

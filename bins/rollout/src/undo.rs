@@ -101,25 +101,7 @@ fn main_revisions(
     record: &DeploymentRecord,
 ) -> Result<Vec<(switchyard_manifest::ObjectName, u64)>, Failure> {
     let from = record.sides.from.as_ref();
-    let workloads = from.map_or(&[][..], |from| &from.workloads);
-    let known = workloads.iter().map(|state| {
-        let revision = state.revision.as_deref().and_then(|text| text.parse().ok());
-        let name = switchyard_manifest::ObjectName {
-            kind: state.workload.kind.to_lowercase(),
-            name: state.workload.name.clone(),
-        };
-        revision.map(|revision| (name, revision)).ok_or_else(|| {
-            Failure::message(
-                FailureKind::Gate,
-                format!(
-                    "the record tells no numbered revision of {}",
-                    state.workload
-                ),
-            )
-            .hint("give the backup of the step `rollout backup` as `backup-file`")
-        })
-    });
-    let known: Vec<_> = known.collect::<Result<_, _>>()?;
+    let known = from.map_or_else(|| Ok(Vec::new()), restore::revisions_of_side)?;
     if known.is_empty() {
         return Err(Failure::message(
             FailureKind::Gate,

@@ -22,6 +22,16 @@ fn apply() -> Step {
     step.input("files", file)
 }
 
+fn roll_without_record() -> Step {
+    let step = step("roll");
+    let file = step.file("web.yaml", WEB);
+    step.input("files", file)
+}
+
+fn roll() -> Step {
+    roll_without_record().input("application", "web")
+}
+
 fn refusal(step: Step) -> String {
     let folder = step.folder().display().to_string();
     let ended = step.run();
@@ -95,6 +105,15 @@ fn every_input_refuses_nonsense() {
             step("restore")
                 .input("workloads", "deployment/web")
                 .input("to-revision", "last"),
+        ),
+        ("roll: no record", roll_without_record()),
+        ("roll: surge", roll().input("max-surge", "101%")),
+        ("roll: unavailable", roll().input("max-unavailable", "-1")),
+        ("roll: sleep", roll().input("pre-stop-sleep", "1500ms")),
+        ("roll: no sleep", roll().input("pre-stop-sleep", "0")),
+        (
+            "roll: sleep without unit",
+            roll().input("pre-stop-sleep", "5"),
         ),
         ("adopt: nothing", step("adopt")),
         (

@@ -12,6 +12,7 @@ mod operation;
 mod proxy;
 mod read;
 mod transport;
+mod version;
 
 pub mod access;
 pub mod endpoints;
@@ -31,6 +32,7 @@ pub use error::{Error, Result};
 pub use operation::{Operation, Verb};
 pub use proxy::ProxyEnvironment;
 pub use read::Deadline;
+pub use version::ServerVersion;
 
 /// The field manager under which this project writes.
 pub const FIELD_MANAGER: &str = "switchyard";

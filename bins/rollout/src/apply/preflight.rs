@@ -25,6 +25,9 @@ impl Applying<'_> {
             let namespace = self.connection.cluster.namespace();
             wanted.extend(permissions::to_survey(namespace));
         }
+        if self.args.rolling.is_some() && !self.args.plan {
+            wanted.extend(permissions::to_roll(self.connection.cluster.namespace()));
+        }
         if !self.args.plan && self.args.deployment.application.is_some() {
             wanted.extend(permissions::to_record(self.connection.cluster.namespace()));
         }

@@ -150,6 +150,9 @@ impl Applying<'_> {
                 sizes::set_sizes(&mut drafts, place.and(previous), survey, &mut notes);
             }
         }
+        if let Some(rolling) = &self.args.rolling {
+            self.shape(rolling, &mut drafts, &mut notes).await?;
+        }
         let objects = self.dry_run(drafts, &mut notes).await?;
         Ok(Plan {
             objects,

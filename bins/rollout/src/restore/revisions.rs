@@ -11,7 +11,7 @@ use switchyard_manifest::{Kind, ObjectName, names, object};
 use switchyard_record::Projection;
 use switchyard_runner::{Context, Failure, Kind as FailureKind};
 
-use super::{Carrying, OPERATION, Restored};
+use super::{Carrying, OPERATION, PAUSE, Restored};
 use crate::ledger::Ledger;
 use crate::opening::Opened;
 use crate::plan::ownership;
@@ -62,6 +62,8 @@ pub(super) async fn restore(
     let mut planned = Vec::new();
     for ((name, subject, live), (_, asked)) in found.into_iter().zip(workloads) {
         let revisions = revisions_of(opened, name, &live).await?;
+        let pause = pause_of(ledger, &subject, &live);
+        refuse_paused(name, pause)?;
         let wanted = choose(name, &live, &revisions, *asked)?.clone();
         let kind = sides::kind_of(name);
         subject
@@ -223,6 +225,41 @@ fn of_controller_revision(revision: &Value) -> Option<Revision> {
     })
 }
 
+/// Who has paused a Deployment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pause {
+    /// Nobody has.
+    None,
+    /// This deployment, when its update went wrong: it ends with the revision before.
+    Ours,
+    /// Somebody else.
+    Foreign,
+}
+
+fn pause_of(ledger: &Ledger, subject: &Subject<'_>, live: &Value) -> Pause {
+    if live.pointer("/spec/paused") != Some(&Value::Bool(true)) {
+        return Pause::None;
+    }
+    let target = subject.record_ref();
+    let is_ours = ledger.record().is_some_and(|record| {
+        record.journal.iter().any(|entry| {
+            entry.operation == PAUSE && entry.target == target && entry.may_have_been_applied()
+        })
+    });
+    if is_ours { Pause::Ours } else { Pause::Foreign }
+}
+
+fn refuse_paused(name: &ObjectName, pause: Pause) -> Result<(), Failure> {
+    match pause {
+        Pause::None | Pause::Ours => Ok(()),
+        Pause::Foreign => Err(Failure::message(
+            FailureKind::Gate,
+            format!("{name} is paused, so a restored revision would not be rolled out"),
+        )
+        .hint(format!("resume it first: `kubectl rollout resume {name}`"))),
+    }
+}
+
 /// The revision that is asked for, else the one before the current.
 fn choose<'a>(
     name: &ObjectName,
@@ -230,13 +267,6 @@ fn choose<'a>(
     revisions: &'a [Revision],
     asked: Option<u64>,
 ) -> Result<&'a Revision, Failure> {
-    if live.pointer("/spec/paused") == Some(&Value::Bool(true)) {
-        return Err(Failure::message(
-            FailureKind::Gate,
-            format!("{name} is paused, so a restored revision would not be rolled out"),
-        )
-        .hint(format!("resume it first: `kubectl rollout resume {name}`")));
-    }
     let known: Vec<String> = revisions
         .iter()
         .map(|revision| revision.number.to_string())
@@ -272,6 +302,10 @@ fn choose<'a>(
 fn replaced(kind: Kind, live: &Value, wanted: &Revision) -> Value {
     let mut after = live.clone();
     after["spec"]["template"] = wanted.template.clone();
+    // Only our own pause comes this far. Both in one write: no pod of the newer template comes in between.
+    if let Some(spec) = after.get_mut("spec").and_then(Value::as_object_mut) {
+        spec.remove("paused");
+    }
     if kind == Kind::Deployment
         && let Some(metadata) = after.get_mut("metadata").and_then(Value::as_object_mut)
     {
@@ -289,7 +323,8 @@ fn replaced(kind: Kind, live: &Value, wanted: &Revision) -> Value {
 }
 
 fn change(kind: Kind, live: &Value, wanted: &Revision) -> Option<Change> {
-    if live.pointer("/spec/template") == Some(&wanted.template) {
+    let is_paused = live.pointer("/spec/paused") == Some(&Value::Bool(true));
+    if live.pointer("/spec/template") == Some(&wanted.template) && !is_paused {
         return None;
     }
     let template =
@@ -358,10 +393,16 @@ mod tests {
     }
 
     #[test]
-    fn a_paused_deployment_is_refused() {
-        let live = json!({"spec": {"paused": true}});
+    fn a_deployment_that_somebody_paused_is_refused_and_our_own_pause_ends_with_the_old_template() {
         let name = "deployment/web".parse().expect("a name");
-        assert!(choose(&name, &live, &[revision(1)], Some(1)).is_err());
+        assert!(refuse_paused(&name, Pause::Foreign).is_err());
+        assert!(refuse_paused(&name, Pause::Ours).is_ok());
+        let live = json!({"metadata": {}, "spec": {"paused": true, "template": {"image": 2}}});
+        let change = change(Kind::Deployment, &live, &revision(1)).expect("something changes");
+        let Write::Replace(after) = change.write else {
+            panic!("the whole object is written");
+        };
+        assert_eq!(after["spec"], json!({"template": {"image": 1}}));
     }
 
     #[test]
