@@ -175,14 +175,21 @@ pub(crate) fn listen(started: &mut Started) -> Arc<Mutex<String>> {
     said
 }
 
-/// Makes every pod ready, past the Service, which has no endpoint before.
+/// Makes every pod ready, past the Service, which has no endpoint before. A pod that runs may not listen yet.
 pub(crate) async fn make_ready(namespace: &TestNamespace) {
     let ips = "jsonpath={.items[*].status.podIP}";
     let ips = namespace.kubectl(&["get", "pods", "-o", ips]).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
     for ip in ips.split_whitespace() {
         let url = format!("http://{ip}:8081/control");
         let change = json!({"ready": true});
-        let answer = HttpClient::plain().post_json(&url, &change).await.unwrap();
+        let answer = loop {
+            match HttpClient::plain().post_json(&url, &change).await {
+                Ok(answer) => break answer,
+                Err(error) => assert!(Instant::now() < deadline, "{url}: {error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        };
         assert!(answer.status.is_success(), "{}", answer.text());
     }
 }
