@@ -304,6 +304,9 @@ impl<'a> Applying<'a> {
             promotion::refuse_in_traffic(ledger, &survey)?;
         }
         let plan = self.prepare(ledger, place, (&survey, &known)).await?;
+        if self.args.stage == StageChoice::Promotion {
+            promotion::refuse_gap(&plan, &survey)?;
+        }
         report::show(self.context, self.args, &plan)?;
         if let Some(rolling) = &self.args.rolling {
             self.state(rolling, &plan, &survey)?;

@@ -64,6 +64,16 @@ fn takers<'a>(
 ) -> Takers {
     let mut takers = Takers::default();
     for route in routes {
+        if let Some(shares) = front::CanaryIngress::of(route.kind, &route.value)
+            && shares.main > 0
+        {
+            let whole = shares.main + shares.canary;
+            let text = format!(
+                "{} leaves {} of {whole} to the Ingress beside it",
+                route.title, shares.main
+            );
+            takers.main.push(text);
+        }
         for backend in front::backends(route.kind, &route.value) {
             let service = services
                 .iter()
@@ -157,7 +167,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::plan::traffic::tests::{service, traefik};
+    use crate::plan::traffic::tests::{ingress, service, traefik};
 
     fn found(backends: &[(&str, u64)]) -> Takers {
         let services = [
@@ -181,6 +191,27 @@ mod tests {
         let canary = found(&[("web", 0), ("web-canary", 100)]);
         assert!(canary.main.is_empty());
         assert!(refuse_main_in_traffic(&canary).is_ok());
+    }
+
+    #[test]
+    fn a_canary_ingress_leaves_the_main_workload_what_its_weight_does_not_take() {
+        let found = |weight: &str| {
+            let canary = service(
+                "web-canary",
+                &json!({"switchyard.dev/slot": "canary"}),
+                &json!({"app": "web-canary"}),
+            );
+            let route = ingress("shop-next", "web-canary", Some(weight));
+            takers([route].iter(), &[canary], &[])
+        };
+        let half = found("50");
+        assert_eq!(half.canary, ["ingress/shop-next to service/web-canary"]);
+        assert_eq!(
+            refuse_main_in_traffic(&half).unwrap_err().to_string(),
+            "the main workload still takes traffic (ingress/shop-next leaves 50 of 100 to the Ingress beside it); it is changed while it is idle"
+        );
+        assert!(refuse_main_in_traffic(&found("100")).is_ok());
+        assert!(found("0").canary.is_empty());
     }
 
     #[test]

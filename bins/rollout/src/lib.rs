@@ -7,6 +7,7 @@ mod adopt;
 mod annotate;
 mod apply;
 mod backup;
+mod beside;
 mod canary;
 mod finish;
 mod inputs;

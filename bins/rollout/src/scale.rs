@@ -14,6 +14,7 @@ use switchyard_record::{
 };
 use switchyard_runner::{Context, Failure, Kind as FailureKind};
 
+use crate::beside::Beside;
 use crate::inputs::{Replicas, ScaleArgs, SideChoice, refuse_both};
 use crate::ledger::Ledger;
 use crate::opening::Opened;
@@ -86,10 +87,13 @@ impl Scaling<'_> {
             refuse_live(&chosen, &survey, ledger)?;
         }
         let is_retiring = self.is_retiring(ledger)?;
+        if self.args.replicas == Replicas::Count(0) && !is_retiring {
+            refuse_beside(&chosen, &survey)?;
+        }
         if is_retiring {
             ledger.advance(Phase::Quieting).await?;
         }
-        let changed = self.scale_all(ledger, &chosen).await?;
+        let changed = self.scale_all(ledger, &chosen, &survey).await?;
         if self.args.wait {
             let cluster = self.opened.cluster();
             waiting::rollout(
@@ -183,7 +187,22 @@ impl Scaling<'_> {
         }
     }
 
-    async fn scale_all(&self, ledger: &mut Ledger, chosen: &Chosen) -> Result<usize, Failure> {
+    /// What a retired side keeps of a workload: nothing, or the pod that a canary Ingress needs beside it.
+    fn least(&self, survey: &Survey, name: &ObjectName) -> i32 {
+        let Some(beside) = Beside::of(survey, name) else {
+            return 0;
+        };
+        let text = format!("{name} keeps one pod: {}", beside.describe());
+        self.context.console.warning("a pod is kept", text);
+        1
+    }
+
+    async fn scale_all(
+        &self,
+        ledger: &mut Ledger,
+        chosen: &Chosen,
+        survey: &Survey,
+    ) -> Result<usize, Failure> {
         if self.args.replicas == Replicas::Keep {
             self.context.console.info("sizes are kept as they are");
             return Ok(0);
@@ -197,6 +216,7 @@ impl Scaling<'_> {
                 continue;
             }
             let count = match self.args.replicas {
+                Replicas::Count(0) => self.least(survey, name),
                 Replicas::Count(count) => i32::from(count),
                 Replicas::AsOld => old_size(ledger.record(), name)?,
                 Replicas::Keep => continue,
@@ -332,6 +352,22 @@ fn refuse_live(chosen: &Chosen, survey: &Survey, ledger: &Ledger) -> Result<(), 
         .hint("move the traffic away first: `traffic-switch switch`"));
     }
     Ok(())
+}
+
+/// Refuses to take away the pods that a canary Ingress needs beside it. A side that is retired keeps one.
+fn refuse_beside(chosen: &Chosen, survey: &Survey) -> Result<(), Failure> {
+    let mut found = chosen.workloads.iter().filter_map(|workload| {
+        let beside = Beside::of(survey, workload)?;
+        Some(format!(
+            "{workload} may not be without pods: {}",
+            beside.describe()
+        ))
+    });
+    match found.next() {
+        None => Ok(()),
+        Some(text) => Err(Failure::message(FailureKind::Gate, text)
+            .hint("keep one pod of it (`replicas: 1`), or delete the canary Ingress first")),
+    }
 }
 
 fn autoscaler_identity(autoscaler: &Value) -> Identity {

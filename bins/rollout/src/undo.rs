@@ -5,11 +5,13 @@ use switchyard_deployment::record_failure;
 use switchyard_record::{Chain, DeploymentRecord, Intent, Phase, Promotion};
 use switchyard_runner::{Context, Failure, Kind as FailureKind};
 
+use crate::beside;
 use crate::canary::{self, Takers, ToUndo};
 use crate::inputs::UndoArgs;
 use crate::ledger::{Ledger, claim_request};
 use crate::opening::Opened;
 use crate::restore;
+use crate::sides;
 use crate::survey::Survey;
 use crate::timing::within;
 use crate::waiting;
@@ -55,6 +57,7 @@ async fn undo(
     refuse_forward(&record)?;
     let survey = Survey::read(&opened.objects).await?;
     canary::refuse_main_in_traffic(&Takers::of(&record, &survey))?;
+    refuse_gap(&record, &survey)?;
     let restored = match &args.backup_file {
         Some(file) => {
             let digest = args.digest.as_ref();
@@ -94,6 +97,17 @@ fn refuse_forward(record: &DeploymentRecord) -> Result<(), Failure> {
     .hint(
         "run `traffic-switch rollback` first: it gives the canary all of the traffic, and says so",
     ))
+}
+
+/// What stands beside a canary Ingress has to keep a pod while it is brought back.
+fn refuse_gap(record: &DeploymentRecord, survey: &Survey) -> Result<(), Failure> {
+    let names = record.sides.from.as_ref().map(sides::names_of);
+    let names = names.unwrap_or_default();
+    let updates = names.into_iter().filter_map(|name| {
+        let live = survey.workload(sides::kind_of(&name), &name.name)?;
+        Some((name, live))
+    });
+    beside::refuse_gap(survey, updates)
 }
 
 /// The revisions that the main workloads had when the deployment began.

@@ -3,6 +3,7 @@
 //!
 //! Refuses to know whether a decision is a good one, and to move traffic.
 
+mod canary_ingress;
 mod layout;
 
 use std::collections::BTreeSet;
@@ -15,6 +16,7 @@ use crate::object::Object;
 use crate::pods::text_map;
 use crate::slot::Slot;
 
+pub use canary_ingress::{CanaryIngress, is_beside};
 use layout::Layout;
 
 /// A Service that a route sends traffic to.
@@ -22,7 +24,7 @@ use layout::Layout;
 pub struct Backend {
     /// The Service's name.
     pub service: String,
-    /// Its weight; 1 when the route states none.
+    /// Its weight; 1 when the route states none. In a canary Ingress all have the weight of the whole.
     pub weight: u64,
 }
 
@@ -38,6 +40,7 @@ impl Backend {
 #[must_use]
 pub fn backends(kind: Kind, route: &Value) -> Vec<Backend> {
     let layout = Layout::of(kind);
+    let canary = CanaryIngress::of(kind, route);
     let entries = layout
         .list_pointers(route)
         .into_iter()
@@ -53,7 +56,7 @@ pub fn backends(kind: Kind, route: &Value) -> Vec<Backend> {
         .filter_map(|entry| {
             Some(Backend {
                 service: layout.service(entry)?,
-                weight: layout.weight(entry),
+                weight: canary.map_or_else(|| layout.weight(entry), |shares| shares.canary),
             })
         })
         .collect()
@@ -79,6 +82,8 @@ pub fn keep_live(front: &mut Object, live: &Value, bases: &BTreeSet<String>, slo
         return keep_selector(front, live);
     }
     let layout = Layout::of(kind);
+    let slot = slot_of(front, slot);
+    canary_ingress::keep_weight(front, live);
     let mut kept = Kept::default();
     for pointer in layout.list_pointers(front.value()) {
         let live_entries = layout.live_entries(front.value(), &pointer, live);
@@ -168,6 +173,7 @@ pub fn point_at(front: &mut Object, bases: &BTreeSet<String>, slot: Slot) {
         return;
     }
     let layout = Layout::of(kind);
+    let slot = slot_of(front, slot);
     let mut ignored = Kept::default();
     for pointer in layout.list_pointers(front.value()) {
         if let Some(Value::Array(list)) = front.value_mut().pointer_mut(&pointer) {
@@ -180,6 +186,15 @@ pub fn point_at(front: &mut Object, bases: &BTreeSet<String>, slot: Slot) {
         {
             layout.set_service(entry, &slot.name_of(&base));
         }
+    }
+}
+
+/// The slot that a new front names when this one is deployed. A canary Ingress names the one that its main
+/// Ingress does not: their weight alone decides between them, however often it is switched.
+fn slot_of(front: &Object, deployed: Slot) -> Slot {
+    match CanaryIngress::of(front.kind(), front.value()) {
+        Some(_) => deployed.other(),
+        None => deployed,
     }
 }
 

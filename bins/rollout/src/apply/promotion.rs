@@ -6,6 +6,7 @@ use switchyard_runner::{Failure, Kind as FailureKind};
 
 use super::prepare::Plan;
 use super::{Applying, image_digests, is_sized};
+use crate::beside;
 use crate::canary::{self, Takers};
 use crate::ledger::Ledger;
 use crate::survey::Survey;
@@ -39,6 +40,16 @@ fn refuse_too_early(record: &DeploymentRecord) -> Result<(), Failure> {
         ),
     )
     .hint("the main workload is updated after `traffic-switch switch` with `to: canary` and `weight: 100`"))
+}
+
+/// Refuses an update that could leave the canary without what it stands beside.
+pub(super) fn refuse_gap(plan: &Plan, survey: &Survey) -> Result<(), Failure> {
+    let sized = plan
+        .objects
+        .iter()
+        .filter(|planned| is_sized(planned.object.kind()));
+    let updates = sized.map(|planned| (planned.object.identity().short(), &planned.after));
+    beside::refuse_gap(survey, updates)
 }
 
 /// Writes down that the main workload may change from here on.

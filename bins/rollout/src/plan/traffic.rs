@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
+use switchyard_manifest::front::CanaryIngress;
 use switchyard_manifest::{Kind, LabelSelector, Slot, front, names, object};
 
 /// A live object with the kind that it was read as.
@@ -69,7 +70,7 @@ impl TrafficView {
             let deciders: Vec<String> = if is_per_slot {
                 routes
                     .iter()
-                    .filter(|route| sends_traffic_to(route, &name))
+                    .filter(|route| sends_traffic_to(route, &name, routes))
                     .map(|route| route.title.clone())
                     .collect()
             } else {
@@ -132,10 +133,29 @@ fn is_per_slot(service: &Value, name: &str) -> bool {
     is_labelled || (named.is_some() && named == selected)
 }
 
-fn sends_traffic_to(route: &LiveObject, service: &str) -> bool {
-    front::backends(route.kind, &route.value)
+fn sends_traffic_to(route: &LiveObject, service: &str, routes: &[LiveObject]) -> bool {
+    let mut canaries = canaries_beside(route, service, routes);
+    let has_nothing_left = canaries.any(|(_, shares)| shares.main == 0);
+    !has_nothing_left
+        && front::backends(route.kind, &route.value)
+            .iter()
+            .any(|backend| backend.service == service && backend.takes_traffic())
+}
+
+/// The canary Ingresses beside what a main one sends to a Service, with their weights.
+pub(crate) fn canaries_beside<'a>(
+    main: &'a LiveObject,
+    service: &'a str,
+    routes: &'a [LiveObject],
+) -> impl Iterator<Item = (&'a LiveObject, CanaryIngress)> {
+    let is_main = main.kind == Kind::Ingress && CanaryIngress::of(main.kind, &main.value).is_none();
+    routes
         .iter()
-        .any(|backend| backend.service == service && backend.takes_traffic())
+        .filter(move |_| is_main)
+        .filter_map(move |route| {
+            let shares = CanaryIngress::of(route.kind, &route.value)?;
+            front::is_beside(&route.value, &main.value, service).then_some((route, shares))
+        })
 }
 
 /// Labels of a workload's pods as they are in a slot.
@@ -192,6 +212,44 @@ pub(crate) mod tests {
         };
         assert_eq!(decided(Slot::Blue), Some("traefikservice/shop"));
         assert_eq!(decided(Slot::Green), None);
+    }
+
+    /// An Ingress at `shop.test/`; with a weight, a canary.
+    pub(crate) fn ingress(name: &str, service: &str, weight: Option<&str>) -> LiveObject {
+        let annotations = weight.map_or_else(
+            || json!({}),
+            |weight| {
+                json!({"nginx.ingress.kubernetes.io/canary": "true",
+                    "nginx.ingress.kubernetes.io/canary-weight": weight})
+            },
+        );
+        LiveObject::new(
+            Kind::Ingress,
+            "Ingress",
+            json!({"metadata": {"name": name, "annotations": annotations}, "spec": {"rules": [
+                {"host": "shop.test", "http": {"paths": [{"path": "/", "pathType": "Prefix",
+                    "backend": {"service": {"name": service, "port": {"number": 80}}}}]}}]}}),
+        )
+    }
+
+    #[test]
+    fn a_canary_ingress_takes_what_its_weight_says_and_leaves_the_main_one_the_rest() {
+        let services = [per_slot("blue"), per_slot("green")];
+        let decided = |weight: &str| {
+            let routes = [
+                ingress("shop", "web-blue", None),
+                ingress("shop-next", "web-green", Some(weight)),
+            ];
+            let view = TrafficView::of(&services, &routes);
+            [Slot::Blue, Slot::Green].map(|slot| {
+                let entry = view.reaches(&labels_in_slot(&web(), slot));
+                entry.map(|entry| entry.decided_by.clone())
+            })
+        };
+        let (main, canary) = ("ingress/shop".to_owned(), "ingress/shop-next".to_owned());
+        assert_eq!(decided("0"), [Some(main.clone()), None]);
+        assert_eq!(decided("50"), [Some(main), Some(canary.clone())]);
+        assert_eq!(decided("100"), [None, Some(canary)]);
     }
 
     #[test]

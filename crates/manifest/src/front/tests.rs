@@ -124,3 +124,41 @@ fn a_front_service_keeps_its_live_selector_and_says_when_it_differs() {
     assert_eq!(other.value()["spec"], live.value()["spec"]);
     assert!(kept.selector_differs);
 }
+
+fn canary_ingress(service: &str, weights: &str) -> Object {
+    object(&format!(
+        "apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {{name: shop-next, annotations: {{nginx.ingress.kubernetes.io/canary: \"true\"{weights}}}}}\nspec: {{rules: [{{host: shop.test, http: {{paths: [{{path: /, backend: {{service: {{name: {service}, port: {{number: 80}}}}}}}}]}}}}]}}\n"
+    ))
+}
+
+#[test]
+fn a_canary_ingress_sends_what_its_annotation_says_and_an_unset_weight_is_none() {
+    let of = |weights: &str| shares(&canary_ingress("web-canary", weights));
+    assert_eq!(of(""), ["web-canary 0"]);
+    let weight = ", nginx.ingress.kubernetes.io/canary-weight: \"10\"";
+    assert_eq!(of(weight), ["web-canary 10"]);
+    let canary = canary_ingress("web-canary", weight);
+    let shares = CanaryIngress::of(canary.kind(), canary.value()).unwrap();
+    assert_eq!((shares.canary, shares.main), (10, 90));
+    let main = object(
+        "apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {name: shop}\nspec: {rules: [{http: {paths: [{path: /, backend: {service: {name: web, port: {number: 80}}}}]}}]}\n",
+    );
+    assert_eq!(CanaryIngress::of(main.kind(), main.value()), None);
+}
+
+#[test]
+fn a_canary_ingress_keeps_its_live_weight_and_slot_and_a_new_one_names_the_other_slot() {
+    let live = canary_ingress(
+        "web-green",
+        ", nginx.ingress.kubernetes.io/canary-weight: \"100\"",
+    );
+    let mut again = canary_ingress(
+        "web",
+        ", nginx.ingress.kubernetes.io/canary-weight: \"0\", nginx.ingress.kubernetes.io/canary-weight-total: \"1000\"",
+    );
+    keep_live(&mut again, live.value(), &bases(), Slot::Blue);
+    assert_eq!(again.value(), live.value());
+    let mut new = canary_ingress("web", "");
+    point_at(&mut new, &bases(), Slot::Blue);
+    assert_eq!(shares(&new), ["web-green 0"]);
+}

@@ -9,10 +9,9 @@ use switchyard_manifest::{Kind, pods};
 use switchyard_runner::values::show_duration;
 
 use super::shape::grace;
+use crate::plan::bounds::{Bounds, DEFAULT_SHARE, Rounding, bounds, resolved};
 use crate::plan::traffic::name_of;
 
-/// Kubernetes' own surge and unavailability of a Deployment.
-const DEFAULT_SHARE: &str = "25%";
 /// Kubernetes' own progress deadline, in seconds.
 const DEFAULT_PROGRESS: u64 = 600;
 
@@ -78,46 +77,6 @@ pub(super) fn of(update: &Update<'_>) -> Statement {
     }
     statement.state_hooks(update, Some(live));
     statement
-}
-
-/// How many pods of a Deployment may be too many and too few.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Bounds {
-    surge: u64,
-    unavailable: u64,
-}
-
-/// As the Deployment controller resolves them: surge up, unavailability down, and never both to nothing.
-fn bounds(deployment: &Value, size: u64) -> Bounds {
-    let field = |name: &str| deployment.pointer(&format!("/spec/strategy/rollingUpdate/{name}"));
-    let surge = resolved(field("maxSurge"), DEFAULT_SHARE, size, Rounding::Up);
-    let unavailable = resolved(field("maxUnavailable"), DEFAULT_SHARE, size, Rounding::Down);
-    Bounds {
-        surge,
-        unavailable: if surge == 0 && unavailable == 0 {
-            1
-        } else {
-            unavailable.min(size)
-        },
-    }
-}
-
-#[derive(Clone, Copy)]
-enum Rounding {
-    Up,
-    Down,
-}
-
-fn resolved(value: Option<&Value>, default: &str, size: u64, rounding: Rounding) -> u64 {
-    if let Some(pods) = value.and_then(Value::as_u64) {
-        return pods;
-    }
-    let text = value.and_then(Value::as_str).unwrap_or(default);
-    let percent: u64 = text.trim_end_matches('%').parse().unwrap_or(0);
-    match rounding {
-        Rounding::Up => (percent * size).div_ceil(100),
-        Rounding::Down => percent * size / 100,
-    }
 }
 
 /// What a budget asks of so many pods.
