@@ -52,6 +52,14 @@ pub(crate) fn permissions(plan: &Plan<'_>) -> Vec<Permission> {
         if plan.writing == Writing::Yes {
             operations.push(on(Verb::Patch));
         }
+        if target.provider == ProviderKind::Nginx {
+            // What the canary stands beside.
+            operations.push(Operation::on_dynamic(
+                Verb::List,
+                &resource,
+                Some(namespace),
+            ));
+        }
         if target.provider != ProviderKind::Service {
             operations.push(Operation::on::<Service>(Verb::Get, namespace));
         }

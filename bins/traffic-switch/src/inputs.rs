@@ -59,6 +59,14 @@ pub(crate) struct ProofInputs {
     /// the data plane of these targets is unverifiable.
     #[arg(long, default_value = "")]
     pub(crate) envoy_admin: List<ProxySource>,
+    /// Where the status server of every ingress-nginx controller answers, in the forms of `traefik-api`
+    ///
+    /// Such as `ingress-nginx/deployment/ingress-nginx-controller:10246`, which answers inside its pod only:
+    /// every controller must show the weight and the endpoints of `nginx` targets. Without it `traefik-api` is
+    /// asked for Traefik's reading of the same annotations (`kubernetesIngressNGINX`), and the evidence says
+    /// which of the two confirmed. What is in flight only Traefik tells.
+    #[arg(long, default_value = "")]
+    pub(crate) nginx_status: List<ProxySource>,
     /// Where every kube-proxy answers `/metrics`, in the forms of `traefik-api`, or `none`
     ///
     /// `none` says that nobody reaches the targets through kube-proxy. Without it the pods of
@@ -105,9 +113,11 @@ pub(crate) struct SwitchInputs {
     pub(crate) deployment: DeploymentArgs,
     /// Front objects to switch, all or none
     ///
-    /// `service/NAME` (its selector), `traefik/NAME` (a TraefikService), `gateway/NAME` (an HTTPRoute)
-    /// or `istio/NAME` (a VirtualService whose destinations are the sides' Services). `:BASE` after the name when the Services of the sides are not called like the front
-    /// object, and `:BASE:PORT` when their port is not the one in the route.
+    /// `service/NAME` (its selector), `traefik/NAME` (a TraefikService), `gateway/NAME` (an HTTPRoute),
+    /// `istio/NAME` (a VirtualService whose destinations are the sides' Services) or `nginx/NAME` (the canary
+    /// Ingress beside a main one: its `canary-weight` is switched). `:BASE` after the name when the Services of
+    /// the sides are not called like the front object, and `:BASE:PORT` when their port is not the one in the
+    /// route.
     #[arg(long)]
     pub(crate) targets: List<Target>,
     /// Side that is to get the traffic, or `auto` for the one that the record names

@@ -170,13 +170,16 @@ fn write_lines(
         aim.word(),
         after.describe()
     )];
-    for operation in &patch.0 {
-        let text = serde_json::to_string(operation).unwrap_or_default();
-        // The fence is only known once the lease is held, and versions move with every write.
-        if !text.contains("/metadata/") {
-            lines.push(format!("         {text}"));
-        }
-    }
+    // Without the fence, which is only known once the lease is held, and the version, which moves with
+    // every write.
+    let edits = provider
+        .edit(object, &after, &front.roles)
+        .map_err(refused)?;
+    lines.extend(
+        edits
+            .iter()
+            .map(|operation| format!("         {operation}")),
+    );
     json_patch::patch(object, &patch).map_err(Failure::bug)?;
     Ok(lines)
 }

@@ -188,6 +188,7 @@ pub(crate) async fn require_access(
             .iter()
             .chain(proof.traefik_metrics.iter())
             .chain(proof.envoy_admin.iter())
+            .chain(proof.nginx_status.iter())
             .collect(),
         writing,
     };

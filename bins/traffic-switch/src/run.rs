@@ -43,6 +43,7 @@ pub(crate) fn proxies(
         traefik_api: proof.traefik_api.to_vec(),
         traefik_metrics: proof.traefik_metrics.to_vec(),
         envoy_admin: proof.envoy_admin.to_vec(),
+        nginx_status: proof.nginx_status.to_vec(),
         kube_proxy,
     })
 }

@@ -51,6 +51,7 @@ pub(crate) async fn run(inputs: SwitchInputs, context: &mut Context) -> Result<(
                 .iter()
                 .chain(inputs.proof.traefik_metrics.iter())
                 .chain(inputs.proof.envoy_admin.iter())
+                .chain(inputs.proof.nginx_status.iter())
                 .collect(),
             writing: if inputs.plan {
                 Writing::No
@@ -100,8 +101,9 @@ fn steps_of(inputs: &SwitchInputs) -> Result<Steps, Failure> {
 pub(crate) fn check_targets(targets: &[Target], steps: &Steps) -> Result<(), Failure> {
     let bad = |text: String| Failure::message(Kind::Input, text);
     if targets.is_empty() {
-        return Err(bad("input `targets` is empty".to_owned())
-            .hint("give one or more of service/NAME, traefik/NAME, gateway/NAME, istio/NAME"));
+        return Err(bad("input `targets` is empty".to_owned()).hint(
+            "give one or more of service/NAME, traefik/NAME, gateway/NAME, istio/NAME, nginx/NAME",
+        ));
     }
     let mut seen = BTreeSet::new();
     for target in targets {
@@ -119,7 +121,7 @@ pub(crate) fn check_targets(targets: &[Target], steps: &Steps) -> Result<(), Fai
                     "`{target}` can only get all of the traffic or none, not {share}"
                 ))
                 .hint(
-                    "leave out `weight` and `steps`, or use a weighted target (traefik, gateway, istio)",
+                    "leave out `weight` and `steps`, or use a weighted target (traefik, gateway, istio, nginx)",
                 ));
             }
             (Capability::Binary, None) | (Capability::Weighted, _) => {}

@@ -44,7 +44,7 @@ spec:
         FrontKind::Service => {
             r#"{"app":"web","switchyard.dev/slot":null,"pod-template-hash":"HASH"}"#
         }
-        FrontKind::Traefik | FrontKind::Gateway | FrontKind::Istio => {
+        FrontKind::Traefik | FrontKind::Gateway | FrontKind::Istio | FrontKind::Nginx => {
             r#"{"app":"web","tier":"front","pod-template-hash":"HASH"}"#
         }
     }

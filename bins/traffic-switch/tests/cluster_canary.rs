@@ -102,6 +102,11 @@ async fn a_canary_behind_an_http_route_is_promoted_without_a_lost_request() {
     is_promoted_without_loss(FrontKind::Gateway).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_canary_behind_a_canary_ingress_is_promoted_without_a_lost_request() {
+    is_promoted_without_loss(FrontKind::Nginx).await;
+}
+
 /// Gives the canary these shares and takes them back, from a main workload that somebody shrank.
 async fn goes_back_without_loss(front: FrontKind, weights: &[u32]) {
     let shop = Shop::open_canary(front).await;

@@ -34,6 +34,7 @@ providers! {
     traefik: Traefik,
     gateway: Gateway,
     istio: Istio,
+    nginx_as_traefik_reads_it: Nginx,
 }
 
 /// Requests a second all the while.
@@ -134,6 +135,10 @@ fn assert_every_replica_confirmed(shop: &Shop, ended: &Ended) {
         assert_eq!(proxies[0]["proxy"], "envoy", "{evidence}");
         assert_eq!(proxies[0]["of"], 2, "{evidence}");
     }
+    if shop.front == FrontKind::Nginx {
+        // Not ingress-nginx itself, which nobody asked.
+        assert_eq!(proxies[0]["proxy"], "traefik", "{evidence}");
+    }
 }
 
 /// Sends requests of its own, so that each was sent after the share was reported as in effect.
@@ -208,6 +213,7 @@ fn what_somebody_else_wrote_stays(shop: &Shop) {
     assert!(ended.log().contains(&name), "{}", ended.log());
     let live = shop.front_object();
     assert_eq!(live["spec"], theirs["spec"], "what they wrote stays");
+    assert_eq!(routing(shop, &live), routing(shop, &theirs));
 }
 
 /// A JSON Patch that adds something of others to the object, in front where there is an order.
@@ -226,6 +232,10 @@ fn others(front: FrontKind) -> &'static str {
                 "match": [{"uri": {"prefix": "/legacy"}}], "timeout": "3s", "retries": {"attempts": 1},
                 "mirror": {"host": "web-green"}, "route": [{"destination": {"host": "legacy"}}]}}]"#
         }
+        FrontKind::Nginx => {
+            r#"[{"op": "add", "path": "/metadata/annotations/nginx.ingress.kubernetes.io~1canary-by-header",
+                "value": "x-canary"}]"#
+        }
     }
 }
 
@@ -243,6 +253,10 @@ fn theft(front: FrontKind) -> &'static str {
         }
         FrontKind::Istio => {
             r#"[{"op": "replace", "path": "/spec/http/1/route/0/weight", "value": 7}]"#
+        }
+        FrontKind::Nginx => {
+            r#"[{"op": "replace", "path": "/metadata/annotations/nginx.ingress.kubernetes.io~1canary-weight",
+                "value": "7"}]"#
         }
     }
 }
@@ -297,6 +311,10 @@ fn of_others(front: FrontKind, object: &Value) -> Value {
                 let route = rule["route"].as_array_mut().unwrap();
                 route.retain(|element| !ours(&element["destination"]["host"]));
             }
+        }
+        FrontKind::Nginx => {
+            let annotations = rest["metadata"]["annotations"].as_object_mut().unwrap();
+            annotations.remove("nginx.ingress.kubernetes.io/canary-weight");
         }
     }
     rest

@@ -104,6 +104,7 @@ fn assert_same_traffic(front: FrontKind, live: &serde_json::Value, prior: &serde
                 prior["http"][0]["route"][0]["destination"]
             );
         }
+        FrontKind::Nginx => assert_eq!(live, prior),
     }
 }
 

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::envoy::EnvoyExpectation;
+use crate::ingress_nginx::NginxExpectation;
 use crate::traefik_api::ApiService;
 
 /// How far a switch was verified, or has to be.
@@ -105,6 +106,8 @@ pub struct Expectation {
     pub traefik: Option<TraefikExpectation>,
     /// What each Envoy of a mesh must show.
     pub envoy: Option<EnvoyExpectation>,
+    /// What each ingress-nginx controller must show.
+    pub nginx: Option<NginxExpectation>,
 }
 
 /// What each Traefik replica must show.
@@ -139,6 +142,17 @@ pub enum WeightedService {
         /// The rule's place in the routing.
         place: String,
     },
+    /// The locations of a main Ingress beside its canary, as Traefik reads ingress-nginx's annotations.
+    Canary {
+        /// Their namespace.
+        namespace: String,
+        /// The Service of the main Ingress.
+        main: String,
+        /// The Service of the canary Ingress.
+        canary: String,
+        /// Its place in the routing.
+        place: String,
+    },
 }
 
 impl WeightedService {
@@ -146,7 +160,7 @@ impl WeightedService {
     pub fn place(&self) -> &str {
         match self {
             Self::Crd { .. } => "services",
-            Self::Route { place, .. } => place,
+            Self::Route { place, .. } | Self::Canary { place, .. } => place,
         }
     }
 
@@ -181,7 +195,64 @@ impl WeightedService {
                     .and_then(|index| index.parse::<usize>().ok());
                 index == Some(*rule)
             }
+            Self::Canary {
+                namespace, main, ..
+            } => {
+                let name = service.name.strip_suffix("-wrr@kubernetesingressnginx");
+                name.is_some_and(|name| is_location(name, namespace, main))
+            }
         }
+    }
+
+    /// Whether a service that is called like it sends to our sides, where names do not tell.
+    fn is_ours(&self, service: &ApiService, seen: &[ApiService], servers: &Servers) -> bool {
+        match self {
+            Self::Crd { .. } | Self::Route { .. } => true,
+            Self::Canary { .. } => service.children.iter().any(|child| {
+                let loaded = servers_of(&child.name, seen);
+                servers.values().any(|wanted| !wanted.is_disjoint(&loaded))
+            }),
+        }
+    }
+
+    /// What is wrong when no such service is there. Traefik leaves a canary without endpoints out, and
+    /// sends everything to the main Service: as it is to be for one that is to get nothing.
+    fn absence(
+        &self,
+        seen: &[ApiService],
+        weights: &BTreeMap<String, u32>,
+        servers: &Servers,
+    ) -> Option<String> {
+        let Self::Canary {
+            namespace,
+            main,
+            canary,
+            ..
+        } = self
+        else {
+            return Some("is not loaded".to_owned());
+        };
+        let nothing = BTreeSet::new();
+        let of = |service: &String| servers.get(service).unwrap_or(&nothing);
+        let gets_nothing = weights.get(canary).is_none_or(|weight| *weight == 0);
+        if !gets_nothing || !of(canary).is_empty() {
+            return Some("is not loaded".to_owned());
+        }
+        let is_main = |service: &&ApiService| {
+            let name = service.name.strip_suffix("@kubernetesingressnginx");
+            name.is_some_and(|name| is_location(name, namespace, main))
+                && !service.open_servers().is_disjoint(of(main))
+        };
+        let mut loaded = seen.iter().filter(is_main).peekable();
+        if loaded.peek().is_none() {
+            return Some(format!("has no endpoints, and `{main}` is not loaded"));
+        }
+        let other = loaded.find(|service| service.open_servers() != *of(main))?;
+        Some(format!(
+            "has no endpoints, and `{main}` has the servers {} instead of {}",
+            list(&other.open_servers()),
+            list(of(main))
+        ))
     }
 }
 
@@ -199,8 +270,27 @@ impl fmt::Display for WeightedService {
             } => {
                 write!(formatter, "HTTPRoute `{namespace}/{name}` ({place})")
             }
+            Self::Canary {
+                namespace,
+                main,
+                canary,
+                ..
+            } => {
+                write!(
+                    formatter,
+                    "the canary `{namespace}/{canary}` beside `{main}`"
+                )
+            }
         }
     }
+}
+
+/// Whether a service of Traefik's is of a location that sends to this Service:
+/// `NAMESPACE-INGRESS-SERVICE-PORT`. Names run into each other, so what it sends to has to tell, too.
+fn is_location(name: &str, namespace: &str, service: &str) -> bool {
+    let start = format!("{}-", normalise(namespace));
+    let middle = format!("-{}-", normalise(service));
+    name.starts_with(&start) && name.contains(&middle)
 }
 
 /// Traefik's way of making names of its services: runs of other characters become one hyphen.
@@ -229,13 +319,14 @@ pub fn judge_traefik(
     for weighted in &expected.services {
         let found: Vec<_> = seen
             .iter()
-            .filter(|service| weighted.matches(service))
+            .filter(|service| weighted.matches(service) && weighted.is_ours(service, seen, servers))
             .collect();
-        if found.is_empty() {
-            return Verification::pending(format!("{weighted} is not loaded"));
-        }
         let nothing = BTreeMap::new();
         let weights = expected.weights.get(weighted.place()).unwrap_or(&nothing);
+        if let (true, Some(problem)) = (found.is_empty(), weighted.absence(seen, weights, servers))
+        {
+            return Verification::pending(format!("{weighted} {problem}"));
+        }
         for service in found {
             if let Some(difference) = difference(service, seen, weights, servers) {
                 return Verification::pending(format!("{weighted}: {difference}"));

@@ -8,6 +8,7 @@ pub mod engine;
 pub mod envoy;
 pub mod envoy_admin;
 pub mod evidence;
+pub mod ingress_nginx;
 pub mod machine;
 pub mod metrics;
 pub mod probe;

@@ -3,6 +3,7 @@
 
 pub mod gateway;
 pub mod istio;
+pub mod nginx;
 pub mod service;
 pub mod traefik;
 mod weighted;
@@ -36,6 +37,8 @@ pub enum ProviderKind {
     Gateway,
     /// A VirtualService's destinations.
     Istio,
+    /// A canary Ingress's weight, by ingress-nginx's annotations.
+    Nginx,
 }
 
 impl ProviderKind {
@@ -46,6 +49,7 @@ impl ProviderKind {
             Self::Traefik => &traefik::Traefik,
             Self::Gateway => &gateway::Gateway,
             Self::Istio => &istio::Istio,
+            Self::Nginx => &nginx::Nginx,
         }
     }
 
@@ -56,6 +60,7 @@ impl ProviderKind {
             Self::Traefik => "traefik",
             Self::Gateway => "gateway",
             Self::Istio => "istio",
+            Self::Nginx => "nginx",
         }
     }
 
@@ -193,7 +198,7 @@ impl Refusal {
         match self {
             Self::Unsuitable { hint, .. } => hint.clone(),
             Self::NotWeighted { .. } => {
-                "leave out `weight` and `steps`, or use a weighted target (traefik, gateway, istio)".to_owned()
+                "leave out `weight` and `steps`, or use a weighted target (traefik, gateway, istio, nginx)".to_owned()
             }
             Self::NotDivisible { .. } => {
                 "give our side a weight of 100 in that list (others' weights in proportion), or switch 100 % at once"
@@ -244,6 +249,11 @@ pub trait Provider: Send + Sync + fmt::Debug {
 
     /// The share of the owned traffic that goes to each side's Service, per place.
     fn shares(&self, routing: &Routing, roles: &Roles) -> BTreeMap<String, BTreeMap<String, f64>>;
+
+    /// The Service without whose endpoints nobody is answered, although it may get no traffic.
+    fn needs_endpoints(&self, _object: &Value, _roles: &Roles) -> Option<String> {
+        None
+    }
 
     /// The patch that brings about `after`: preconditions on the object's resourceVersion and on
     /// every owned element, the annotations of the writer, then [`Provider::edit`].

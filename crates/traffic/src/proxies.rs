@@ -14,6 +14,7 @@ use thiserror::Error;
 
 use crate::envoy_admin::{CLUSTERS_PATH, EnvoyState, ROUTES_PATH, parse_clusters, parse_routes};
 use crate::evidence::KubeProxySample;
+use crate::ingress_nginx::{BACKENDS_PATH, NginxBackend, TAKEN_AFTER, parse_backends};
 use crate::traefik_api::{ApiService, finished_requests, next_page, parse_services};
 
 /// A proxy answers its API at once or it is not well.
@@ -121,6 +122,8 @@ pub struct Proxies {
     pub traefik_metrics: Vec<ProxySource>,
     /// Envoy's admin API; empty when it was not given.
     pub envoy_admin: Vec<ProxySource>,
+    /// The status servers of ingress-nginx's controllers; empty when they were not given.
+    pub nginx_status: Vec<ProxySource>,
     /// kube-proxy's metrics.
     pub kube_proxy: KubeProxies,
 }
@@ -197,6 +200,24 @@ impl Proxies {
             routes: parse_routes(&routes.body).map_err(other)?,
             clusters: parse_clusters(&clusters.body).map_err(other)?,
         })
+    }
+
+    /// What the workers of every ingress-nginx controller have taken.
+    pub async fn nginx_backends(&self) -> Vec<(String, Result<Vec<NginxBackend>, String>)> {
+        self.each(&self.nginx_status, |replica| async move {
+            let given = self.backends_of(&replica).await?;
+            tokio::time::sleep(TAKEN_AFTER).await;
+            if self.backends_of(&replica).await? != given {
+                return Err("its workers are being given something else".to_owned());
+            }
+            Ok(given)
+        })
+        .await
+    }
+
+    async fn backends_of(&self, replica: &Replica) -> Result<Vec<NginxBackend>, String> {
+        let answer = self.ask(replica, BACKENDS_PATH).await?;
+        parse_backends(&answer.body).map_err(|error| format!("it answers something else: {error}"))
     }
 
     /// What every kube-proxy says of its synchronisation.

@@ -252,3 +252,77 @@ fn the_level_is_that_of_the_weakest_target() {
     );
     assert_eq!(overall(&[], &front_door), Level::None);
 }
+
+/// Traefik's reading of ingress-nginx's annotations: one location of main Ingress `shop`, with a canary
+/// that has these endpoints, and one of another application whose names run into ours.
+fn canary_seen(canary: u32, endpoints: &[&str]) -> Vec<ApiService> {
+    let balancer = |name: &str, servers: &[&str]| {
+        let servers: Vec<_> = servers
+            .iter()
+            .map(|one| json!({"url": format!("http://{one}")}))
+            .collect();
+        json!({"name": format!("{name}@kubernetesingressnginx"), "loadBalancer": {"servers": servers}})
+    };
+    let weighted = |name: &str, canary: u32| {
+        json!({"name": format!("{name}-wrr@kubernetesingressnginx"), "weighted": {"services": [
+            {"name": name, "weight": 100 - canary}, {"name": format!("{name}-canary"), "weight": canary}]}})
+    };
+    let mut all = vec![
+        balancer("shop-front-web-80", &["10.0.0.1:80"]),
+        weighted("shop-front-web-80", 3),
+        balancer("shop-front-web-80-canary", &["10.0.0.7:80"]),
+    ];
+    all[0]["loadBalancer"]["servers"][0]["url"] = json!("http://10.0.0.8:80");
+    all.push(balancer("shop-main-web-80", &["10.0.0.1:80"]));
+    if !endpoints.is_empty() {
+        all.push(weighted("shop-main-web-80", canary));
+        all.push(balancer("shop-main-web-80-canary", endpoints));
+    }
+    parse_services(json!(all).to_string().as_bytes()).unwrap()
+}
+
+fn judge_canary(weight: u32, seen: &[ApiService], endpoints: &[&str]) -> Verification {
+    let set = |list: &[&str]| {
+        list.iter()
+            .map(|one| (*one).to_owned())
+            .collect::<BTreeSet<_>>()
+    };
+    let servers = BTreeMap::from([
+        ("web".to_owned(), set(&["10.0.0.1:80"])),
+        ("web-canary".to_owned(), set(endpoints)),
+    ]);
+    let weights = BTreeMap::from([
+        ("web".to_owned(), 100 - weight),
+        ("web-canary".to_owned(), weight),
+    ]);
+    let expected = TraefikExpectation {
+        services: vec![WeightedService::Canary {
+            namespace: "shop".to_owned(),
+            main: "web".to_owned(),
+            canary: "web-canary".to_owned(),
+            place: "canary".to_owned(),
+        }],
+        weights: BTreeMap::from([("canary".to_owned(), weights)]),
+        is_native: false,
+    };
+    judge_traefik(&expected, seen, &servers)
+}
+
+#[test]
+fn a_canary_is_known_by_the_pods_that_it_and_its_main_side_send_to() {
+    let pods = ["10.0.0.2:80"];
+    assert!(judge_canary(10, &canary_seen(10, &pods), &pods).is_verified());
+    assert!(judge_canary(50, &canary_seen(10, &pods), &pods).is_pending());
+    let grown = ["10.0.0.2:80", "10.0.0.3:80"];
+    assert!(judge_canary(10, &canary_seen(10, &pods), &grown).is_pending());
+}
+
+#[test]
+fn a_canary_that_traefik_leaves_out_is_right_only_where_it_is_to_get_nothing() {
+    let pods = ["10.0.0.2:80"];
+    assert!(judge_canary(0, &canary_seen(0, &[]), &[]).is_verified());
+    // It has pods, so proxies do not know it yet.
+    assert!(judge_canary(0, &canary_seen(0, &[]), &pods).is_pending());
+    // It is to get traffic, and everything goes to the main side.
+    assert!(judge_canary(10, &canary_seen(0, &[]), &[]).is_pending());
+}

@@ -97,6 +97,24 @@ fn http_route(annotated: bool, rules: &[(Vec<u32>, Option<u32>)]) -> Value {
         "spec": {"parentRefs": [{"name": "main"}], "rules": rules}})
 }
 
+/// A canary of the other slot, beside the Ingress that names the live one.
+fn canary_ingress(weight: Option<u32>, total: Option<u32>) -> Value {
+    let mut metadata = metadata(true);
+    metadata["annotations"]["nginx.ingress.kubernetes.io/canary"] = json!("true");
+    metadata["annotations"]["nginx.ingress.kubernetes.io/canary-by-header"] = json!("x-canary");
+    for (key, value) in [("canary-weight", weight), ("canary-weight-total", total)] {
+        if let Some(value) = value {
+            let key = format!("nginx.ingress.kubernetes.io/{key}");
+            metadata["annotations"][key] = json!(value.to_string());
+        }
+    }
+    let backend = json!({"service": {"name": "web-green", "port": {"number": 80}}});
+    let path = |path: &str| json!({"path": path, "pathType": "Prefix", "backend": backend});
+    json!({"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": metadata, "spec": {
+        "ingressClassName": "nginx",
+        "rules": [{"host": "shop.example", "http": {"paths": [path("/"), path("/api")]}}]}})
+}
+
 fn virtual_service(annotated: bool, rules: &[(Vec<u32>, Option<u32>)]) -> Value {
     let destination = |host: &str| json!({"host": host, "port": {"number": 8080}});
     let rules: Vec<Value> = rules
@@ -177,7 +195,7 @@ fn of_others(kind: ProviderKind, object: &Value) -> Value {
         .as_object()
         .unwrap()
         .iter()
-        .filter(|(key, _)| !key.starts_with("switchyard.dev/"))
+        .filter(|(key, _)| !key.starts_with("switchyard.dev/") && !key.ends_with("/canary-weight"))
         .collect();
     rest["others"] = json!(kept);
     let ours = ["web", "web-blue", "web-green"];
@@ -210,6 +228,8 @@ fn of_others(kind: ProviderKind, object: &Value) -> Value {
                 });
             }
         }
+        // Its weight is an annotation.
+        ProviderKind::Nginx => {}
     }
     rest
 }
@@ -236,6 +256,11 @@ fn any_object() -> impl Strategy<Value = (ProviderKind, Value)> {
                 ProviderKind::Istio,
                 virtual_service(annotated, &rules)
             )),
+        (
+            prop::option::of(Just(0)),
+            prop::option::of(prop::sample::select(vec![1, 100, 1000]))
+        )
+            .prop_map(|(weight, total)| (ProviderKind::Nginx, canary_ingress(weight, total))),
     ]
 }
 
@@ -316,6 +341,11 @@ fn an_element_that_somebody_changed_fails_the_test_of_that_element() {
             ProviderKind::Traefik,
             traefik_service(true, &[20], Some(80)),
             "/spec/weighted/services/0/weight",
+        ),
+        (
+            ProviderKind::Nginx,
+            canary_ingress(Some(10), None),
+            "/metadata/annotations/nginx.ingress.kubernetes.io~1canary-weight",
         ),
     ] {
         let provider = kind.provider();

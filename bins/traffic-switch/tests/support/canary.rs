@@ -101,6 +101,7 @@ spec:
 "#
             ),
             FrontKind::Istio => self.virtual_service("web"),
+            FrontKind::Nginx => self.ingresses("web", "web-canary"),
         }
     }
 

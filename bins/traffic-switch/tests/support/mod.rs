@@ -32,6 +32,7 @@ pub(crate) enum FrontKind {
     Traefik,
     Gateway,
     Istio,
+    Nginx,
 }
 
 impl FrontKind {
@@ -44,6 +45,7 @@ impl FrontKind {
             Self::Traefik => "traefik/web",
             Self::Gateway => "gateway/web",
             Self::Istio => "istio/web",
+            Self::Nginx => "nginx/web-next:web",
         }
     }
 
@@ -54,6 +56,7 @@ impl FrontKind {
             Self::Traefik => "traefikservice/web",
             Self::Gateway => "httproute/web",
             Self::Istio => "virtualservice.networking.istio.io/web",
+            Self::Nginx => "ingress/web-next",
         }
     }
 
@@ -186,7 +189,30 @@ spec:
 "#
             ),
             FrontKind::Istio => self.virtual_service("web-blue"),
+            FrontKind::Nginx => self.ingresses("web-blue", "web-green"),
         }
+    }
+
+    /// A main Ingress and a canary beside it that gets nothing.
+    fn ingresses(&self, main: &str, canary: &str) -> String {
+        let host = self.host();
+        let annotations = r#"nginx.ingress.kubernetes.io/canary: "true""#;
+        [("web", "", main), ("web-next", annotations, canary)]
+            .map(|(name, annotations, service)| {
+                format!(
+                    r#"
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {{name: {name}, annotations: {{{annotations}}}}}
+spec:
+  ingressClassName: nginx
+  rules:
+  - host: {host}
+    http: {{paths: [{{path: /, pathType: Prefix, backend: {{service: {{name: {service}, port: {{number: 80}}}}}}}}]}}
+"#
+                )
+            })
+            .join("---")
     }
 
     /// A VirtualService at every gateway of the mesh, with one destination.
@@ -459,7 +485,7 @@ spec:
 /// The mesh that a front needs. Two gateways: who asks one of them has asked half.
 async fn mesh_of(front: FrontKind, sandbox: &Sandbox) -> Option<Istio> {
     match front {
-        FrontKind::Service | FrontKind::Traefik | FrontKind::Gateway => None,
+        FrontKind::Service | FrontKind::Traefik | FrontKind::Gateway | FrontKind::Nginx => None,
         FrontKind::Istio => {
             let started = Istio::start(sandbox, 2).await;
             let fail = |error: SandboxError| panic!("{}\nhint: {:?}", error.chain(), error.hint());

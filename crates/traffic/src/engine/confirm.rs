@@ -127,7 +127,7 @@ impl Engine<'_> {
                 self.settings.require
             ),
             Some(
-                "give `traefik-api`, `envoy-admin` or `kube-proxy-metrics` so that the proxies can be asked, or ask for less with `require-verified`",
+                "give `traefik-api`, `envoy-admin`, `nginx-status` or `kube-proxy-metrics` so that the proxies can be asked, or ask for less with `require-verified`",
             ),
         ))
     }
@@ -200,10 +200,19 @@ impl Engine<'_> {
                 Vec::new()
             }
         };
-        let (traefik, envoy, kube) = futures::join!(self.proxies.traefik_services(), envoy, kube);
+        let nginx = async {
+            if self.own_fronts().any(Front::is_nginx) {
+                self.proxies.nginx_backends().await
+            } else {
+                Vec::new()
+            }
+        };
+        let traefik = self.proxies.traefik_services();
+        let (traefik, envoy, nginx, kube) = futures::join!(traefik, envoy, nginx, kube);
         Seen {
             traefik,
             envoy,
+            nginx,
             kube,
         }
     }

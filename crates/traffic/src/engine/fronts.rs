@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::Service;
-use kube::api::DynamicObject;
+use kube::api::{DynamicObject, ListParams};
 use serde_json::Value;
 use switchyard_cluster::endpoints::PortRef;
 use switchyard_cluster::names::SLOT;
@@ -15,6 +15,7 @@ use thiserror::Error;
 use super::doubt::Doubt;
 use crate::evidence::KubeProxySample;
 use crate::machine::Aim;
+use crate::provider::nginx::check_beside;
 use crate::provider::service::overlap_selector;
 use crate::provider::{Owned, ProviderKind, Refusal};
 use crate::roles::{Backing, Roles, Target};
@@ -100,7 +101,21 @@ impl Front {
     pub fn is_service(&self) -> bool {
         match self.target.provider {
             ProviderKind::Service => true,
-            ProviderKind::Traefik | ProviderKind::Gateway | ProviderKind::Istio => false,
+            ProviderKind::Traefik
+            | ProviderKind::Gateway
+            | ProviderKind::Istio
+            | ProviderKind::Nginx => false,
+        }
+    }
+
+    /// Is it a canary Ingress?
+    pub(crate) fn is_nginx(&self) -> bool {
+        match self.target.provider {
+            ProviderKind::Nginx => true,
+            ProviderKind::Service
+            | ProviderKind::Traefik
+            | ProviderKind::Gateway
+            | ProviderKind::Istio => false,
         }
     }
 
@@ -108,7 +123,10 @@ impl Front {
     pub(crate) fn is_istio(&self) -> bool {
         match self.target.provider {
             ProviderKind::Istio => true,
-            ProviderKind::Service | ProviderKind::Traefik | ProviderKind::Gateway => false,
+            ProviderKind::Service
+            | ProviderKind::Traefik
+            | ProviderKind::Gateway
+            | ProviderKind::Nginx => false,
         }
     }
 }
@@ -226,7 +244,12 @@ async fn load_front(
         |prior| Ok(keys_of(prior)),
     )?;
     let roles = roles_of(target, namespace, sides, &unslotted);
-    let owned = provider.read(&object, &roles)?;
+    let mut owned = provider.read(&object, &roles)?;
+    if target.provider == ProviderKind::Nginx {
+        let all = objects.list(&ListParams::default(), deadline).await?;
+        let beside: Vec<Value> = all.iter().map(to_value).collect();
+        owned.shares_unverifiable = check_beside(&object, &beside, &roles)?;
+    }
     let views = SidePair {
         taking: view(cluster, target, &object, &owned, &roles.taking, deadline).await?,
         giving: view(cluster, target, &object, &owned, &roles.giving, deadline).await?,
@@ -278,7 +301,10 @@ async fn view(
                 ports: Vec::new(),
             })
         }
-        ProviderKind::Traefik | ProviderKind::Gateway | ProviderKind::Istio => {
+        ProviderKind::Traefik
+        | ProviderKind::Gateway
+        | ProviderKind::Istio
+        | ProviderKind::Nginx => {
             let found: Option<Service> = cluster.objects().find(&side.service, deadline).await?;
             let service = found.unwrap_or_else(|| absent(&side.service));
             let selector = service.spec.as_ref().and_then(|spec| spec.selector.clone());

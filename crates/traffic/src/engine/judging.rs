@@ -10,6 +10,7 @@ use crate::evidence::{
     Expectation, KubeProxySample, Replicas, Servers, TargetEvidence, Verification,
     judge_kube_proxy, judge_parents, judge_plain, judge_traefik, plain_services,
 };
+use crate::ingress_nginx::{NginxBackend, judge_nginx};
 use crate::machine::Aim;
 use crate::proxies::KubeProxies;
 use crate::routing::Routing;
@@ -20,6 +21,7 @@ use crate::traefik_api::ApiService;
 pub(crate) struct Seen {
     pub(crate) traefik: Vec<(String, Result<Vec<ApiService>, String>)>,
     pub(crate) envoy: Vec<(String, Result<EnvoyState, String>)>,
+    pub(crate) nginx: Vec<(String, Result<Vec<NginxBackend>, String>)>,
     pub(crate) kube: Vec<(String, Result<KubeProxySample, String>)>,
 }
 
@@ -36,7 +38,15 @@ pub(crate) fn judge(
     let endpoints = judge_endpoints(front, aim, snapshot);
     let mut proxies = Vec::new();
     let mut is_silence = !endpoints.is_pending();
-    if let Some((replicas, is_only_silence)) =
+    // Where the controller itself is asked, Traefik's reading of its annotations carries nothing.
+    if let (Some(nginx), false) = (&expected.nginx, seen.nginx.is_empty()) {
+        let servers = side_servers(front, snapshot);
+        let (replicas, is_only_silence) = collect("ingress-nginx", &seen.nginx, |backends| {
+            judge_nginx(nginx, backends, &servers)
+        });
+        is_silence &= is_only_silence;
+        proxies.push(replicas);
+    } else if let Some((replicas, is_only_silence)) =
         judge_traefik_replicas(front, &expected, snapshot, seen)
     {
         is_silence &= is_only_silence;

@@ -16,6 +16,7 @@ use super::scaling::workload_ref;
 use super::write::{OPERATION, writer_of};
 use super::{Front, Stop};
 use crate::machine::{Trouble, TroubleKind};
+use crate::provider::escape;
 use crate::routing::Routing;
 
 /// How long the API server may take to let a fence be raised.
@@ -115,7 +116,8 @@ pub(crate) fn prior_of(target: &TargetRecord) -> Option<Routing> {
 
 fn pointer_of(front: &Front) -> String {
     let path = front.target.provider.provider().owned_path();
-    format!("/{}", path.join("/"))
+    let tokens = path.iter().map(|name| format!("/{}", escape(name)));
+    tokens.collect()
 }
 
 /// What a target is under our fence.

@@ -66,7 +66,13 @@ impl Engine<'_> {
         if self.settings.retires_new_side && !is_quiet {
             self.warn("the side that lost its traffic was left running: requests to it still end");
         }
-        if self.settings.retires_new_side && is_quiet {
+        let needed = self.needed_without_traffic();
+        if let (true, Some(reason)) = (self.settings.retires_new_side && is_quiet, &needed) {
+            self.warn(format!(
+                "the side that lost its traffic was left running: {reason}"
+            ));
+        }
+        if self.settings.retires_new_side && is_quiet && needed.is_none() {
             let giving = self.side_state(Turn::Giving)?;
             let workloads = giving.map(|side| side.workloads).unwrap_or_default();
             let to_nothing = workloads
@@ -80,6 +86,20 @@ impl Engine<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Why the side that lost its traffic has to keep its pods, where a target needs them.
+    fn needed_without_traffic(&self) -> Option<String> {
+        self.own_fronts().find_map(|front| {
+            let provider = front.target.provider.provider();
+            let service = provider.needs_endpoints(&front.object, &front.roles)?;
+            (service == front.roles.giving.service).then(|| {
+                format!(
+                    "{} stands beside `{service}`, and ingress-nginx answers 503 once that Service has no endpoints",
+                    front.target
+                )
+            })
+        })
     }
 
     /// The workloads of the taking side with the size that each had.

@@ -110,6 +110,7 @@ impl Provider for Gateway {
                 is_native: false,
             }),
             envoy: None,
+            nginx: None,
         }
     }
 

@@ -121,6 +121,7 @@ impl Provider for Istio {
                 virtual_service: has_hosts.then(|| name.to_owned()),
                 routes: routes.collect(),
             }),
+            nginx: None,
         }
     }
 

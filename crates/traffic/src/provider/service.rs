@@ -125,6 +125,7 @@ impl Provider for Service {
             parents_generation: None,
             traefik: None,
             envoy: None,
+            nginx: None,
         }
     }
 

@@ -99,6 +99,7 @@ impl Provider for Traefik {
                 is_native,
             }),
             envoy: None,
+            nginx: None,
         }
     }
 

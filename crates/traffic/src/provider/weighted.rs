@@ -101,7 +101,8 @@ impl Rules {
     }
 }
 
-fn elements(list: Option<&Value>) -> &[Value] {
+/// The elements of a list; none where there is no list.
+pub(super) fn elements(list: Option<&Value>) -> &[Value] {
     list.and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
