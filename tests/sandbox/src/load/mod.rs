@@ -128,16 +128,18 @@ impl LoadPlan {
     pub fn start(self) -> RunningLoad {
         let (stop, stopped) = watch::channel(());
         let tally = Arc::new(Mutex::new(Tally::default()));
+        let began = Instant::now();
         let generator = Generator {
             connections: Arc::new(Connections::new(&self)),
             permits: Arc::new(Semaphore::new(self.connection_limit)),
             tally: tally.clone(),
             plan: Arc::new(self),
-            began: Instant::now(),
+            began,
             began_at: Timestamp::now(),
         };
         RunningLoad {
             stop,
+            began,
             tally,
             task: tokio::spawn(generator.run(stopped)),
         }
@@ -164,6 +166,7 @@ impl LoadPlan {
 #[derive(Debug)]
 pub struct RunningLoad {
     stop: watch::Sender<()>,
+    began: Instant,
     tally: Arc<Mutex<Tally>>,
     task: JoinHandle<LoadReport>,
 }
@@ -180,6 +183,18 @@ impl RunningLoad {
     #[must_use]
     pub fn answers_of(&self, version: &str) -> u64 {
         locked(&self.tally).answers_of(version)
+    }
+
+    /// Of these, the ones outside of 200 to 299: failures that the version itself answered with.
+    #[must_use]
+    pub fn failures_of(&self, version: &str) -> u64 {
+        locked(&self.tally).failures_of(version)
+    }
+
+    /// How long the load has been on.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.began.elapsed()
     }
 
     /// Starts no more requests, waits for those under way, and reports.

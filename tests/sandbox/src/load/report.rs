@@ -99,6 +99,10 @@ pub struct LoadReport {
     pub by_status: BTreeMap<u16, u64>,
     /// Answers by version, good or bad; `none` without a version header.
     pub by_version: BTreeMap<String, u64>,
+    /// Of those, the ones outside of 200 to 299.
+    pub failed_by_version: BTreeMap<String, u64>,
+    /// When the last request was due that a version answered, in milliseconds after the start.
+    pub last_ms_by_version: BTreeMap<String, u64>,
     /// Lost requests by reason.
     pub by_failure: BTreeMap<FailureKind, u64>,
     /// Latency of answers, good or bad.
@@ -121,6 +125,8 @@ pub(super) struct Tally {
     lost: u64,
     by_status: BTreeMap<u16, u64>,
     by_version: BTreeMap<String, u64>,
+    failed_by_version: BTreeMap<String, u64>,
+    last_ms_by_version: BTreeMap<String, u64>,
     by_failure: BTreeMap<FailureKind, u64>,
     /// Microseconds: exact quantiles cost four bytes an answer.
     latencies: Vec<u32>,
@@ -142,6 +148,11 @@ impl Tally {
         self.by_version.get(version).copied().unwrap_or(0)
     }
 
+    /// Of these, the ones outside of 200 to 299.
+    pub(super) fn failures_of(&self, version: &str) -> u64 {
+        self.failed_by_version.get(version).copied().unwrap_or(0)
+    }
+
     pub(super) fn answered(
         &mut self,
         status: StatusCode,
@@ -155,12 +166,17 @@ impl Tally {
         let shown = version.as_deref().unwrap_or(NO_VERSION);
         add_one(&mut self.by_version, shown);
         add_one(&mut self.second(due).by_version, shown);
+        // Answers come in another order than their requests.
+        let last = self.last_ms_by_version.entry(shown.to_owned());
+        let last = last.or_default();
+        *last = milliseconds(due).max(*last);
         self.latencies
             .push(u32::try_from(took.as_micros()).unwrap_or(u32::MAX));
         if status.is_success() {
             self.succeeded += 1;
             return;
         }
+        add_one(&mut self.failed_by_version, shown);
         self.lose(Failure {
             at,
             after_ms: milliseconds(due),
@@ -237,6 +253,8 @@ impl Tally {
             lost: self.lost,
             by_status: self.by_status,
             by_version: self.by_version,
+            failed_by_version: self.failed_by_version,
+            last_ms_by_version: self.last_ms_by_version,
             by_failure: self.by_failure,
             latency_ms: quantiles(&self.latencies),
             most_late_ms: milliseconds(most_late),
@@ -349,6 +367,10 @@ mod tests {
         assert_eq!(
             (tally.answers_of("v1"), tally.answers_of(NO_VERSION)),
             (1, 1)
+        );
+        assert_eq!(
+            (tally.failures_of("v1"), tally.failures_of(NO_VERSION)),
+            (1, 0)
         );
         assert_eq!(tally.seconds[1].lost, 1);
         assert_eq!(tally.failures[0].status, Some(502));

@@ -1,9 +1,13 @@
-//! The demonstration: v1.0.0 is live, load comes through Traefik, the consumer's workflow deploys
-//! v1.1.0, its rollback brings v1.0.0 back. It tells what happened and counts every request; it decides
+//! The demonstrations: a version is live, load comes through Traefik, the consumer's workflows deploy
+//! another one and bring the old one back. They tell what happened and count every request; they decide
 //! nothing that the tests do not decide as well.
 
+mod blue_green;
+mod canary;
+mod screen;
+
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -11,28 +15,71 @@ use switchyard_sandbox::load::{KeepAlive, LoadPlan, LoadReport, RunningLoad};
 use switchyard_sandbox::standins::{Slack, StandIn};
 use switchyard_sandbox::{FRONT_DOOR_PORT, NODE_ADDRESS, Sandbox, TestNamespace, User};
 
-use crate::act::Running;
+use crate::act::{Ended, Running};
 use crate::{Consumer, Doing as _, Logins, Project, Result, Settings};
+use screen::Screen;
 
 /// Requests per second on each application.
 const RATE: u32 = 150;
 /// How long each steady state is under load, so that the counts show both versions.
 const STEADY: Duration = Duration::from_secs(1);
 
-/// Runs the demonstration: `demo PROGRAMS FOLDER [--keep]`. Ends with 1 when a request was lost, with 3
-/// when something failed.
+/// What is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Play {
+    /// A blue-green deployment and its rollback.
+    BlueGreen,
+    /// A canary that fails requests and is taken back, and one that is promoted.
+    Canary,
+}
+
+/// What follows the play.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Afterwards {
+    CleanUp,
+    /// The application stays.
+    Keep,
+}
+
+struct Arguments {
+    play: Play,
+    programs: PathBuf,
+    folder: PathBuf,
+    afterwards: Afterwards,
+}
+
+impl Arguments {
+    fn parse(words: &[String]) -> Option<Self> {
+        let (words, afterwards) = match words.split_last() {
+            Some((last, words)) if last == "--keep" => (words, Afterwards::Keep),
+            Some(_) | None => (words, Afterwards::CleanUp),
+        };
+        let [play, programs, folder] = words else {
+            return None;
+        };
+        let play = match play.as_str() {
+            "blue-green" => Play::BlueGreen,
+            "canary" => Play::Canary,
+            _ => return None,
+        };
+        Some(Self {
+            play,
+            programs: programs.into(),
+            folder: folder.into(),
+            afterwards,
+        })
+    }
+}
+
+/// Runs a demonstration: `demo blue-green|canary PROGRAMS FOLDER [--keep]`. Ends with 1 when a request was
+/// lost, with 3 when something failed.
 pub async fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let is_kept = arguments.iter().any(|argument| argument == "--keep");
-    let [programs, folder] = &arguments
-        .iter()
-        .filter(|a| !a.starts_with("--"))
-        .collect::<Vec<_>>()[..]
-    else {
-        say("use: demo PROGRAMS FOLDER [--keep]");
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let Some(arguments) = Arguments::parse(&words) else {
+        say("use: demo blue-green|canary PROGRAMS FOLDER [--keep]");
         return ExitCode::from(2);
     };
-    match demonstrate(Path::new(programs), Path::new(folder), is_kept).await {
+    match demonstrate(arguments).await {
         Ok(0) => ExitCode::SUCCESS,
         Ok(lost) => {
             say(&format!("{lost} requests were lost"));
@@ -46,20 +93,27 @@ pub async fn main() -> ExitCode {
 }
 
 /// Runs everything and returns how many requests were lost.
-async fn demonstrate(programs: &Path, folder: &Path, is_kept: bool) -> Result<u64> {
-    let stage = Stage::set(programs, folder).await?;
-    let lost = stage.play().await?;
+async fn demonstrate(arguments: Arguments) -> Result<u64> {
+    let stage = Stage::set(&arguments.programs, &arguments.folder).await?;
+    let lost = match arguments.play {
+        Play::BlueGreen => blue_green::play(&stage).await?,
+        Play::Canary => canary::play(&stage).await?,
+    };
     stage.tell_where();
-    if is_kept {
-        say(&format!("kept: namespace {}", stage.namespace.name()));
-        // The guard would delete the namespace.
-        std::mem::forget(stage.namespace);
+    match arguments.afterwards {
+        Afterwards::CleanUp => {}
+        Afterwards::Keep => {
+            say(&format!("kept: namespace {}", stage.namespace.name()));
+            // The guard would delete the namespace.
+            std::mem::forget(stage.namespace);
+        }
     }
     Ok(lost)
 }
 
 struct Stage {
     clock: Instant,
+    screen: Screen,
     sandbox: Sandbox,
     namespace: TestNamespace,
     host: String,
@@ -90,6 +144,7 @@ impl Stage {
         let consumer = Consumer::check_out(folder, &project, settings)?;
         Ok(Self {
             clock,
+            screen: Screen::of_stdout(),
             sandbox,
             namespace,
             host,
@@ -99,42 +154,6 @@ impl Stage {
         })
     }
 
-    async fn play(&self) -> Result<u64> {
-        self.tell("deploying v1.0.0 into an empty namespace");
-        self.run("release.yml", Some("v1.0.0")).await?;
-        let loads = [
-            ("web", self.load("/", KeepAlive::On)?),
-            ("api", self.load("/api", KeepAlive::Off)?),
-        ];
-        self.tell(&format!(
-            "load on: {RATE} requests/s on web (kept connections), {RATE} on api (new ones)"
-        ));
-        tokio::time::sleep(STEADY).await;
-        self.tell_counts("live is v1.0.0", &loads);
-
-        self.tell("the consumer's release workflow deploys v1.1.0");
-        self.run("release.yml", Some("v1.1.0")).await?;
-        tokio::time::sleep(STEADY).await;
-        self.tell_counts("live is v1.1.0", &loads);
-
-        self.tell("the consumer's rollback workflow brings v1.0.0 back");
-        self.run("rollback.yml", None).await?;
-        tokio::time::sleep(STEADY).await;
-        self.tell_counts("live is v1.0.0", &loads);
-
-        let mut lost = 0;
-        for (name, load) in loads {
-            let report = load.stop().await.doing(|| "end the load".into())?;
-            lost += report.lost;
-            say(&format!(
-                "\n{name}: {}\n{}",
-                report.summary(),
-                timeline(&report)
-            ));
-        }
-        Ok(lost)
-    }
-
     fn load(&self, path: &str, keep_alive: KeepAlive) -> Result<RunningLoad> {
         let url = format!("{}{path}", self.sandbox.front_door());
         let plan = LoadPlan::new(&url, RATE).doing(|| "plan the load".into())?;
@@ -142,8 +161,19 @@ impl Stage {
         Ok(plan.keep_alive(keep_alive).start())
     }
 
-    /// Runs a workflow and tells its steps as they end.
+    /// Runs a workflow that succeeds, and tells its steps as they end.
     async fn run(&self, workflow: &str, version: Option<&str>) -> Result<()> {
+        let ended = self.run_beside(workflow, version, || {}).await?;
+        succeeded(workflow, &ended)
+    }
+
+    /// Runs a workflow to its end, tells its steps as they end, and has something else looked at meanwhile.
+    async fn run_beside(
+        &self,
+        workflow: &str,
+        version: Option<&str>,
+        mut look: impl FnMut(),
+    ) -> Result<Ended> {
         let mut run = self.consumer.workflow(workflow);
         if let Some(version) = version {
             run = run.input("version", version);
@@ -152,20 +182,12 @@ impl Stage {
         let mut told = 0;
         while running.is_running()? {
             told = self.tell_steps(&running, told)?;
+            look();
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         self.tell_steps(&running, told)?;
-        let ended = running.wait()?;
-        if ended.status.success() {
-            return Ok(());
-        }
-        let last: Vec<&str> = ended.log.lines().rev().take(40).collect();
-        let last: Vec<&str> = last.into_iter().rev().collect();
-        Err(format!(
-            "{workflow} failed, its log is {}:\n{}",
-            ended.log_file.display(),
-            last.join("\n")
-        ))
+        look();
+        running.wait()
     }
 
     fn tell_steps(&self, running: &Running, told: usize) -> Result<usize> {
@@ -176,22 +198,13 @@ impl Stage {
         Ok(steps.len())
     }
 
-    fn tell(&self, text: &str) {
-        say(&format!(
-            "{:6.1} s  {text}",
-            self.clock.elapsed().as_secs_f64()
-        ));
+    /// Seconds since the beginning.
+    fn now(&self) -> f64 {
+        self.clock.elapsed().as_secs_f64()
     }
 
-    fn tell_counts(&self, what: &str, loads: &[(&str, RunningLoad)]) {
-        for (name, load) in loads {
-            let (succeeded, lost) = load.counts();
-            self.tell(&format!(
-                "{what}; {name}: {succeeded} answered (v1.0.0 {}, v1.1.0 {}), {lost} lost",
-                load.answers_of("v1.0.0"),
-                load.answers_of("v1.1.0"),
-            ));
-        }
+    fn tell(&self, text: &str) {
+        self.screen.tell(&format!("{:6.1} s  {text}", self.now()));
     }
 
     fn tell_where(&self) {
@@ -220,6 +233,24 @@ impl Stage {
             self.consumer.folder.join("run-*/log").display(),
         ));
     }
+}
+
+fn succeeded(workflow: &str, ended: &Ended) -> Result<()> {
+    if ended.status.success() {
+        return Ok(());
+    }
+    Err(unexpected(workflow, "failed", ended))
+}
+
+/// An end that is not the one of the play.
+fn unexpected(workflow: &str, what: &str, ended: &Ended) -> String {
+    let last: Vec<&str> = ended.log.lines().rev().take(40).collect();
+    let last: Vec<&str> = last.into_iter().rev().collect();
+    format!(
+        "{workflow} {what}, its log is {}:\n{}",
+        ended.log_file.display(),
+        last.join("\n")
+    )
 }
 
 impl Settings {
