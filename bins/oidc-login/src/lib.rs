@@ -19,7 +19,7 @@ mod registry;
 mod session;
 mod whoami;
 
-use switchyard_runner::{Action, Context, Failure, Output};
+use switchyard_runner::{Action, Context, Failure, Output, Threads};
 
 use inputs::Command;
 pub use plugin::OidcPlugin;
@@ -67,6 +67,8 @@ impl Action for OidcLogin {
             description: "Number of the account at AWS (`aws`)",
         },
     ];
+    // It waits for one service after the other.
+    const THREADS: Threads = Threads::One;
 
     async fn run(self, context: &mut Context) -> Result<(), Failure> {
         let cancel = context.cancel.clone();

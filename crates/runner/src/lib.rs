@@ -29,7 +29,7 @@ pub use console::{Annotation, Console, Level, Location};
 pub use deployment::DeploymentArgs;
 pub use environment::{Environment, WorkflowRun};
 pub use failure::{Failure, Kind};
-pub use main_loop::{execute, main, main_or_plugin};
+pub use main_loop::{Threads, execute, main, main_or_plugin};
 pub use outputs::{Output, Outputs};
 pub use plugin::{Plugin, PluginContext};
 pub use secret::Secret;
@@ -49,6 +49,9 @@ pub trait Action: clap::Parser + Send {
     const OUTPUTS: &'static [Output];
     /// Subcommand used when neither the command line nor `INPUT_COMMAND` names one.
     const DEFAULT_COMMAND: Option<&'static str> = None;
+    /// What its tasks run on. A program that is a [`Plugin`] too and needs only one never holds the machinery of
+    /// several, which each of its starts would pay for.
+    const THREADS: Threads = Threads::Several;
 
     /// Does the work.
     ///

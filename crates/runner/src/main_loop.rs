@@ -5,13 +5,20 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use tokio::runtime::{Builder, LocalOptions};
+
 use crate::cancel::GRACE;
 use crate::inputs::{self, Parsed};
 use crate::plugin::{self, Plugin};
 use crate::{Action, Cancel, Console, Context, Environment, Failure, Kind, Outputs, Summary};
 
-/// Runs an action as a process: everything a binary's `main` does.
+/// How long a connection that does not close keeps the process alive.
+const LINGER: Duration = Duration::from_millis(100);
+
+/// Runs an action as a process: everything a binary's `main` does. By itself, so that a plugin does not make room for
+/// it on its stack.
 #[must_use]
+#[inline(never)]
 pub fn main<A: Action>() -> ExitCode {
     let environment = Environment::from_process();
     let console = Console::new(&environment);
@@ -81,7 +88,7 @@ pub fn execute<A: Action>(
 }
 
 fn run<A: Action>(action: A, environment: Environment, console: &Console) -> Result<(), Failure> {
-    block_on(Threads::Several, async {
+    block_on(A::THREADS, async {
         let cancel = Cancel::listen().map_err(|cause| {
             Failure::bug(anyhow::Error::new(cause).context("listen for signals"))
         })?;
@@ -110,9 +117,10 @@ fn run<A: Action>(action: A, environment: Environment, console: &Console) -> Res
 
 /// What a runtime works with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Threads {
+pub enum Threads {
     /// The caller's own: nothing else has to be started.
     One,
+    /// Two besides: what is sent to them goes on while another task computes.
     Several,
 }
 
@@ -121,17 +129,24 @@ pub(crate) fn block_on<T>(
     threads: Threads,
     future: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {
-    let mut builder = match threads {
-        Threads::One => tokio::runtime::Builder::new_current_thread(),
-        Threads::Several => tokio::runtime::Builder::new_multi_thread(),
-    };
-    let runtime = builder
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .map_err(|cause| Failure::bug(anyhow::Error::new(cause).context("start the runtime")))?;
-    let result = runtime.block_on(future);
-    // A connection that does not close must not keep the process alive.
-    runtime.shutdown_timeout(Duration::from_millis(100));
-    result
+    let not_started = |cause| Failure::bug(anyhow::Error::new(cause).context("start the runtime"));
+    match threads {
+        Threads::One => {
+            let mut builder = Builder::new_current_thread();
+            // Local, so that nothing of the runtime of several threads comes into a program that has only this one.
+            let runtime = builder.enable_all().build_local(LocalOptions::default());
+            let runtime = runtime.map_err(not_started)?;
+            let result = runtime.block_on(future);
+            runtime.shutdown_timeout(LINGER);
+            result
+        }
+        Threads::Several => {
+            let mut builder = Builder::new_multi_thread();
+            let runtime = builder.worker_threads(2).enable_all().build();
+            let runtime = runtime.map_err(not_started)?;
+            let result = runtime.block_on(future);
+            runtime.shutdown_timeout(LINGER);
+            result
+        }
+    }
 }

@@ -52,8 +52,14 @@ pub(crate) fn execute<P: Plugin>(
     console: &Console,
 ) -> u8 {
     if let Some(answer) = P::kept(&arguments, &environment) {
-        return print(&answer);
+        return print(answer);
     }
+    ask::<P>(arguments, environment, console)
+}
+
+/// The call without an answer that lies ready. By itself: one that has an answer makes no room for it on its stack.
+#[inline(never)]
+fn ask<P: Plugin>(arguments: Vec<OsString>, environment: Environment, console: &Console) -> u8 {
     let plugin = match P::try_parse_from(arguments) {
         Ok(plugin) => plugin,
         Err(error) => {
@@ -64,7 +70,7 @@ pub(crate) fn execute<P: Plugin>(
         }
     };
     match run(plugin, environment, console) {
-        Ok(answer) => print(&answer),
+        Ok(answer) => print(answer),
         Err(failure) => {
             console.failure(P::NAME, &failure);
             failure.kind().exit_code()
@@ -97,8 +103,12 @@ fn run<P: Plugin>(
 }
 
 /// A caller that went away does not need the answer; it must not be told that it has it either.
-fn print(answer: &str) -> u8 {
+fn print(mut answer: String) -> u8 {
+    // In one go, line end and all: the caller wakes up once.
+    answer.push('\n');
     let mut stdout = std::io::stdout().lock();
-    let written = writeln!(stdout, "{answer}").and_then(|()| stdout.flush());
+    let written = stdout
+        .write_all(answer.as_bytes())
+        .and_then(|()| stdout.flush());
     written.map_or(Kind::Bug.exit_code(), |()| 0)
 }

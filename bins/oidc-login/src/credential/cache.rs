@@ -12,6 +12,7 @@ use switchyard_runner::Secret;
 use tokio::time::Instant;
 
 use super::token::Token;
+use crate::github::Fingerprint;
 use crate::lock::Lock;
 use crate::private::{self, PrivateFolder, Problem};
 
@@ -68,7 +69,7 @@ impl Cache {
         runner_temp: &Path,
         kept: Kept,
         arguments: &[String],
-        job: &[u8; 32],
+        job: Fingerprint,
     ) -> Result<Self, Problem> {
         let key = key(&kept.to_string(), arguments, job);
         let folder = PrivateFolder::below(runner_temp)?;
@@ -88,7 +89,7 @@ impl Cache {
         let entry: Entry = serde_json::from_str(&text).map_err(|_| corrupt())?;
         let is_whole = entry.key == self.key
             && !entry.token.is_empty()
-            && entry.token.chars().all(|c| c.is_ascii_graphic())
+            && entry.token.bytes().all(|byte| byte.is_ascii_graphic())
             && entry.since <= entry.until;
         if !is_whole {
             return Err(corrupt());
@@ -125,15 +126,17 @@ impl Cache {
 }
 
 /// Hash of everything that decides which token it is: how it is got, and for which job.
-fn key(kind: &str, arguments: &[String], job: &[u8; 32]) -> String {
+fn key(kind: &str, arguments: &[String], job: Fingerprint) -> String {
     let mut hash = Sha256::new();
     for argument in std::iter::once(kind).chain(arguments.iter().map(String::as_str)) {
         hash.update(argument);
         hash.update([0]);
     }
-    hash.update(job);
+    hash.update(job.as_bytes());
     let digest: [u8; 32] = hash.finalize().into();
-    digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    let halves = digest.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    let digits = halves.filter_map(|half| char::from_digit(half.into(), 16));
+    digits.collect()
 }
 
 #[cfg(test)]
@@ -167,7 +170,8 @@ mod tests {
 
         fn cache_of(&self, kept: Kept, audience: &str, job: u8) -> Cache {
             let arguments = [format!("--audience={audience}")];
-            Cache::new(self.folder.path(), kept, &arguments, &[job; 32]).unwrap()
+            let job = Fingerprint::of("https://example.com", &job.to_string());
+            Cache::new(self.folder.path(), kept, &arguments, job).unwrap()
         }
     }
 

@@ -3,12 +3,12 @@
 
 use jiff::Timestamp;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::Value;
 use switchyard_runner::Secret;
 
 use super::token::whole_seconds;
 
-const GROUP: &str = "client.authentication.k8s.io";
+const KIND: &str = "ExecCredential";
 
 /// A version of the interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +24,9 @@ pub(crate) enum InvalidRequest {
     #[error("KUBERNETES_EXEC_INFO is not the JSON of an ExecCredential")]
     Malformed,
     #[error(
-        "KUBERNETES_EXEC_INFO asks for `{0}`, and `{GROUP}/v1` and `{GROUP}/v1beta1` are known"
+        "KUBERNETES_EXEC_INFO asks for `{0}`, and `{v1}` and `{v1beta1}` are known",
+        v1 = Version::V1.name(),
+        v1beta1 = Version::V1Beta1.name()
     )]
     Version(String),
 }
@@ -46,7 +48,7 @@ impl Version {
             return Ok(Self::V1Beta1);
         };
         let info: ExecInfo = serde_json::from_str(text).map_err(|_| InvalidRequest::Malformed)?;
-        if info.kind != "ExecCredential" {
+        if info.kind != KIND {
             return Err(InvalidRequest::Malformed);
         }
         let known = [Self::V1, Self::V1Beta1];
@@ -54,29 +56,28 @@ impl Version {
         asked.ok_or(InvalidRequest::Version(info.api_version))
     }
 
-    fn name(self) -> String {
-        let version = match self {
-            Self::V1 => "v1",
-            Self::V1Beta1 => "v1beta1",
-        };
-        format!("{GROUP}/{version}")
+    fn name(self) -> &'static str {
+        match self {
+            Self::V1 => "client.authentication.k8s.io/v1",
+            Self::V1Beta1 => "client.authentication.k8s.io/v1beta1",
+        }
     }
 
     /// The answer: a token, and when the client shall ask again.
     pub(crate) fn answer(self, token: &Secret, ask_again: Timestamp) -> String {
         // The client reads RFC 3339.
-        let ask_again = whole_seconds(ask_again).to_string();
-        json!({
-            "apiVersion": self.name(),
-            "kind": "ExecCredential",
-            "status": { "token": token.expose(), "expirationTimestamp": ask_again },
-        })
-        .to_string()
+        let ask_again = whole_seconds(ask_again);
+        let (version, token) = (self.name(), Value::from(token.expose()));
+        format!(
+            r#"{{"apiVersion":"{version}","kind":"{KIND}","status":{{"token":{token},"expirationTimestamp":"{ask_again}"}}}}"#
+        )
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn asked(version: &str) -> Result<Version, InvalidRequest> {
@@ -88,13 +89,13 @@ mod tests {
     fn the_version_that_is_asked_for_is_answered() {
         let at = Timestamp::from_second(1_790_000_000).unwrap();
         for (version, known) in [("v1", Version::V1), ("v1beta1", Version::V1Beta1)] {
-            let name = format!("{GROUP}/{version}");
+            let name = format!("client.authentication.k8s.io/{version}");
             assert_eq!(asked(&name), Ok(known));
-            let answer: serde_json::Value =
-                serde_json::from_str(&known.answer(&Secret::new("t"), at)).unwrap();
+            let answer: Value =
+                serde_json::from_str(&known.answer(&Secret::new(r#"t"\"#), at)).unwrap();
             assert_eq!(answer["apiVersion"], name);
             assert_eq!(answer["kind"], "ExecCredential");
-            assert_eq!(answer["status"]["token"], "t");
+            assert_eq!(answer["status"]["token"], r#"t"\"#);
             assert_eq!(
                 answer["status"]["expirationTimestamp"],
                 "2026-09-21T14:13:20Z"

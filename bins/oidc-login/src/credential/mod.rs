@@ -25,7 +25,7 @@ pub(crate) use shared::{Job, Shared};
 pub(crate) use token::{Token, whole_seconds};
 
 use crate::explain::Expectations;
-use crate::github::TokenSource;
+use crate::github::{Fingerprint, TokenSource};
 use crate::session::{Session, unavailable, within};
 
 /// The first argument of a call of the plugin.
@@ -58,11 +58,11 @@ impl Credential {
 /// writes into a kubeconfig are the ones that a token is kept under, so they need not be understood for it.
 pub(crate) fn kept(call: &[OsString], environment: &Environment) -> Option<String> {
     let version = Version::asked(environment.get("KUBERNETES_EXEC_INFO")).ok()?;
-    let source = TokenSource::read(environment).ok()?;
+    let job = Fingerprint::read(environment)?;
     let words = call.iter().map(|word| word.to_str().map(str::to_owned));
     let words: Vec<String> = words.collect::<Option<_>>()?;
     let runner_temp = Path::new(environment.get("RUNNER_TEMP")?);
-    let cache = Cache::new(runner_temp, Kept::Token, &words, &source.fingerprint()).ok()?;
+    let cache = Cache::new(runner_temp, Kept::Token, &words, job).ok()?;
     let token = cache.read().ok()??;
     let is_fresh = token.is_fresh(Timestamp::now());
     is_fresh.then(|| version.answer(&token.secret, token.ask_again()))
@@ -142,12 +142,7 @@ mod tests {
         assert_eq!(kept(&words, &job("job")), None, "nothing is kept yet");
         let source = TokenSource::read(&job("job")).unwrap();
         let arguments = recipe.arguments();
-        let cache = Cache::new(
-            folder.path(),
-            Kept::Token,
-            &arguments,
-            &source.fingerprint(),
-        );
+        let cache = Cache::new(folder.path(), Kept::Token, &arguments, source.fingerprint());
         let (since, hour) = (Timestamp::now(), Duration::from_secs(3600));
         let token = |until: Timestamp| Token {
             secret: Secret::new("kept-token"),

@@ -47,8 +47,8 @@ impl Shared {
     /// where our folder is not ours alone.
     pub(crate) fn open(job: Job<'_>, kept: Kept, arguments: &[String]) -> Self {
         let place = job.runner_temp.zip(job.source);
-        let cache = place
-            .map(|(folder, source)| Cache::new(folder, kept, arguments, &source.fingerprint()));
+        let cache =
+            place.map(|(folder, source)| Cache::new(folder, kept, arguments, source.fingerprint()));
         let cache = cache.transpose().inspect_err(|problem| {
             job.console
                 .info(format!("going on without a cache: {problem}"));

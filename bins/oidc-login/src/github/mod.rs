@@ -6,7 +6,7 @@ mod request;
 mod subject;
 
 pub(crate) use claims::{Claims, Jwt};
-pub(crate) use request::{RequestError, TokenSource, Unavailable};
+pub(crate) use request::{Fingerprint, RequestError, TokenSource, Unavailable};
 pub(crate) use subject::{Repository, Subject, Suffix, with_colons};
 
 #[cfg(test)]

@@ -19,6 +19,33 @@ const REQUEST_TOKEN: &str = "ACTIONS_ID_TOKEN_REQUEST_TOKEN";
 pub(crate) struct TokenSource {
     url: DisplaySafeUrl,
     request_token: Secret,
+    fingerprint: Fingerprint,
+}
+
+/// Names a job among all jobs, without telling its request token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Fingerprint([u8; 32]);
+
+impl Fingerprint {
+    /// That of the job of this environment, as the runner wrote it; `None` where it gave no tokens. Only a
+    /// [`TokenSource`] tells whether they can be used: what was got by one carries the fingerprint of that one.
+    pub(crate) fn read(environment: &Environment) -> Option<Self> {
+        let url = environment.get(REQUEST_URL)?;
+        let token = environment.get(REQUEST_TOKEN)?;
+        Some(Self::of(url, token))
+    }
+
+    pub(crate) fn of(url: &str, token: &str) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(url);
+        hash.update([0]);
+        hash.update(token);
+        Self(hash.finalize().into())
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
 }
 
 /// Why this job gets no token. Known before anything is sent.
@@ -114,6 +141,7 @@ impl TokenSource {
         else {
             return Err(reason(environment));
         };
+        let fingerprint = Fingerprint::of(url, token);
         let url = DisplaySafeUrl::parse(url).map_err(Unavailable::Url)?;
         if !is_private(&url) {
             return Err(Unavailable::Plain(url.host()));
@@ -124,6 +152,7 @@ impl TokenSource {
         Ok(Self {
             url,
             request_token: Secret::new(token),
+            fingerprint,
         })
     }
 
@@ -133,12 +162,8 @@ impl TokenSource {
     }
 
     /// Names the job among all jobs, without telling the request token.
-    pub(crate) fn fingerprint(&self) -> [u8; 32] {
-        let mut hash = Sha256::new();
-        hash.update(self.url.expose().as_str());
-        hash.update([0]);
-        hash.update(self.request_token.expose());
-        hash.finalize().into()
+    pub(crate) fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
     }
 
     /// Asks for a fresh token.
@@ -217,6 +242,28 @@ mod tests {
         assert_eq!(read(&half).unwrap_err(), Unavailable::NoPermission);
         let outside = TokenSource::read(&Environment::default()).unwrap_err();
         assert_eq!(outside, Unavailable::NotInActions);
+    }
+
+    #[test]
+    fn a_job_is_told_from_others_by_what_the_runner_gave_it() {
+        let job = |url, token| {
+            let variables = [(REQUEST_URL, url), (REQUEST_TOKEN, token)];
+            variables.into_iter().collect::<Environment>()
+        };
+        let fingerprint = |url, token| Fingerprint::read(&job(url, token));
+        let (url, token) = ("https://example.test/?a=b", "secret");
+        let ours = fingerprint(url, token);
+        let source = TokenSource::read(&job(url, token)).unwrap();
+        assert_eq!(ours, Some(source.fingerprint()));
+        for (url, token) in [
+            ("https://example.test/?a=c", token),
+            (url, "another"),
+            ("https://example.test/?a=bs", "ecret"),
+        ] {
+            let other = fingerprint(url, token);
+            assert!(other.is_some() && other != ours, "{url} {token}");
+        }
+        assert_eq!((fingerprint("", token), fingerprint(url, "")), (None, None));
     }
 
     #[test]
