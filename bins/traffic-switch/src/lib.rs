@@ -82,7 +82,7 @@ impl Action for TrafficSwitch {
         },
         Output {
             name: "result",
-            description: "`switched`, `holding`, `planned`, `rolled-back`, `through-canary`, `abandoned`, `concluded`, `updated`, `weighted`, `nothing-to-do` or `failed`",
+            description: "`switched`, `holding`, `planned`, `rolled-back`, `through-canary`, `sheltered`, `abandoned`, `concluded`, `updated`, `weighted`, `nothing-to-do` or `failed`",
         },
         Output {
             name: "updated",

@@ -75,6 +75,7 @@ fn result_word(ending: &Ending, success: &'static str) -> &'static str {
         Ending::Done => success,
         Ending::Reverted(_) => "rolled-back",
         Ending::ThroughCanary(_) => "through-canary",
+        Ending::Sheltered(_) => "sheltered",
         Ending::Refused(_)
         | Ending::Stuck { .. }
         | Ending::NeedsPerson(_)
@@ -105,6 +106,12 @@ fn judge(context: &Context, ending: &Ending) -> Result<(), Failure> {
         .title("traffic is on the canary")
         .maybe_hint(trouble.hint.clone())
         .hint(UNDO_FIRST)),
+        Ending::Sheltered(trouble) => Err(failure(
+            trouble,
+            "all traffic is on the other side, which has the pods for it",
+        )
+        .title("traffic left a side without endpoints")
+        .hint("when they are ready again, `traffic-switch rollback` sends the traffic back; `rescue` does so too, and waits for them")),
         Ending::Replaced(trouble) => Err(failure(trouble, "stopped without writing anything more")),
         Ending::NeedsPerson(trouble) => {
             Err(failure(trouble, "a person has to decide").title("needs a person"))
@@ -144,7 +151,10 @@ pub(crate) fn failure(trouble: &Trouble, meaning: &str) -> Failure {
 
 fn kind_of(trouble: &Trouble) -> Kind {
     match trouble.kind {
-        TroubleKind::Gate | TroubleKind::Foreign { .. } | TroubleKind::Replaced => Kind::Gate,
+        TroubleKind::Gate
+        | TroubleKind::Foreign { .. }
+        | TroubleKind::Deserted
+        | TroubleKind::Replaced => Kind::Gate,
         TroubleKind::Remote => Kind::Remote,
     }
 }

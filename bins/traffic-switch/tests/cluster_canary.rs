@@ -145,6 +145,43 @@ async fn a_canary_goes_back_from_half_of_the_traffic() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_canary_behind_a_virtual_service_takes_all_and_goes_back_without_a_lost_request() {
+    goes_back_without_loss(FrontKind::Istio, &[10, 100]).await;
+}
+
+/// The real controller of autoscalers acts without metrics where a size lies outside of its bounds.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_main_workload_that_its_autoscaler_shrank_has_its_pods_before_it_has_traffic() {
+    let shop = Shop::open_canary_with(FrontKind::Traefik, SIZE, SIZE).await;
+    let autoscaler = |min: u32, max: u32| {
+        json!({
+            "apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler", "metadata": {"name": "web"},
+            "spec": {
+                "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"},
+                "minReplicas": min, "maxReplicas": max,
+            },
+        })
+        .to_string()
+    };
+    let load = shop.load(RATE);
+    let ended = run(shop.stage("100"));
+    assert_eq!(ended.code, Some(0), "{}", ended.log());
+    // It carries nothing, and its autoscaler takes its pods away.
+    shop.apply(&autoscaler(1, 1));
+    shop.wait_main(1);
+    shop.apply(&autoscaler(1, 5));
+    assert_eq!(shop.main_size(), "1");
+    let ended = run(shop
+        .proving("rollback")
+        .input("reason", "the canary sings wrong"));
+    assert_eq!(ended.code, Some(0), "{}", ended.log());
+    assert_eq!(ended.outputs["weights"], r#"{"stable":100}"#);
+    assert_eq!(shop.main_size(), SIZE.to_string());
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_nothing_lost(&load.stop().await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_canary_with_all_of_the_traffic_goes_back_to_a_main_workload_that_was_shrunk() {
     goes_back_without_loss(FrontKind::Traefik, &[50, 100]).await;
     goes_back_without_loss(FrontKind::Gateway, &[100]).await;
@@ -345,6 +382,70 @@ async fn a_canary_that_loses_its_pods_while_it_is_held_loses_its_traffic_at_once
         assert_eq!(shop.record().await.phase, Phase::RolledBack);
         shop.wait_answers().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_main_workload_that_loses_its_pods_while_it_has_a_share_leaves_it_to_its_canary() {
+    let shop = Shop::open_canary_with(FrontKind::Traefik, 2, 2).await;
+    let load = shop.load(RATE);
+    let step = shop.stage("50").input("hold", "10m");
+    let started = shop.wait_phase_of(step.start(), Phase::Holding(1)).await;
+    let vanished = Instant::now();
+    shop.kubectl(&["scale", "deployment/web", "--replicas=0"]);
+    shop.wait("all of it on the canary", || {
+        shop.weights() == json!({"canary": 100})
+    });
+    let taken = vanished.elapsed();
+    let ended = finish(started);
+    assert_refused(
+        &ended,
+        1,
+        &[
+            "side `stable` has traffic and lost all of its endpoints",
+            "all traffic is on the other side",
+        ],
+    );
+    assert_eq!(ended.outputs["result"], "sheltered");
+    assert_eq!(ended.outputs["weights"], r#"{"canary":100}"#);
+    let limit = Duration::from_secs(20);
+    assert!(taken < limit, "{taken:?}: {}", ended.log());
+    // The proxies have confirmed it, so whatever was lost is lost by now.
+    let seen = load.stop().await.unwrap();
+    assert!(seen.lost < seen.succeeded, "{}", seen.summary());
+
+    let load = shop.load(RATE);
+    let record = shop.record().await;
+    assert_eq!(record.phase, Phase::Holding(1));
+    let confirmed = &record.weights.last().unwrap().weights;
+    assert_eq!(confirmed.get(&Side::Canary), Some(&100));
+    // The way back brings the main workload to its size before it sends it anything.
+    let rescued = run(shop.proving("rescue"));
+    assert_eq!(rescued.code, Some(0), "{}", rescued.log());
+    assert_eq!(shop.weights(), json!({"stable": 100}));
+    assert_eq!(shop.main_size(), "2");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_nothing_lost(&load.stop().await.unwrap());
+    assert_eq!(shop.record().await.phase, Phase::RolledBack);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_canary_too_small_for_all_of_the_traffic_does_not_get_it_from_a_dead_main_workload() {
+    let shop = Shop::open_canary_with(FrontKind::Gateway, 2, 1).await;
+    let step = shop.stage("50").input("hold", "10m");
+    let started = shop.wait_phase_of(step.start(), Phase::Holding(1)).await;
+    shop.kubectl(&["scale", "deployment/web", "--replicas=0"]);
+    let ended = finish(started);
+    assert_refused(
+        &ended,
+        1,
+        &[
+            "lost all of its endpoints, and side `canary` has 1 of 2 pods",
+            "is back where it was",
+        ],
+    );
+    assert_eq!(shop.weights(), json!({"stable": 100}));
+    assert_eq!(shop.main_size(), "2");
+    shop.wait_answers().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -180,6 +180,9 @@ pub enum TroubleKind {
     },
     /// A remote system failed.
     Remote,
+    /// The side that gives its traffic away has a part of it and no endpoint any more, and the other
+    /// one can carry everything.
+    Deserted,
     /// The record or the lease is somebody else's now.
     Replaced,
 }
@@ -205,6 +208,9 @@ pub enum Ending {
     /// All traffic is on the canary, and the main workload may be undone behind it. With what
     /// failed, unless it was ordered.
     ThroughCanary(Option<Trouble>),
+    /// The side that was to give traffic away step by step lost its endpoints, and all of it is on
+    /// the other one; the deployment stays where it was.
+    Sheltered(Trouble),
     /// It failed, and so did the way back.
     Stuck {
         /// Why the way back was taken; `None` when it was ordered.
@@ -234,6 +240,8 @@ pub struct Machine {
     has_old_side: bool,
     refuge: Refuge,
     cause: Option<Trouble>,
+    /// Why traffic leaves a side that has no endpoint any more.
+    deserted: Option<Trouble>,
     foreign: Vec<usize>,
 }
 
@@ -249,6 +257,7 @@ impl Machine {
             has_old_side: itinerary.has_old_side,
             refuge: itinerary.course.refuge(),
             cause: None,
+            deserted: None,
             foreign: Vec::new(),
         }
     }
@@ -264,6 +273,7 @@ impl Machine {
             has_old_side: true,
             refuge,
             cause: None,
+            deserted: None,
             foreign: Vec::new(),
         }
     }
@@ -340,19 +350,30 @@ impl Machine {
             }
             (cause, Direction::Back, Refuge::Canary) => Ending::ThroughCanary(cause.clone()),
             (Some(cause), _, _) => Ending::Reverted(cause.clone()),
-            (None, _, _) => Ending::Done,
+            (None, Direction::Forward, _) => match &self.deserted {
+                Some(trouble) => Ending::Sheltered(trouble.clone()),
+                None => Ending::Done,
+            },
+            (None, Direction::Back, Refuge::Before) => Ending::Done,
         }
     }
 
     fn failed(&mut self, trouble: Trouble) -> Next {
         match (self.direction, trouble.kind) {
             (_, TroubleKind::Replaced) => Next::Finish(Ending::Replaced(trouble)),
-            (Direction::Forward, TroubleKind::Gate | TroubleKind::Remote) if !self.has_moved => {
-                Next::Finish(Ending::Refused(trouble))
+            (Direction::Forward, TroubleKind::Deserted)
+                if self.has_moved && self.deserted.is_none() =>
+            {
+                self.leave(trouble)
             }
-            (Direction::Forward, TroubleKind::Gate | TroubleKind::Remote) => {
-                self.turn_back(trouble, Vec::new())
-            }
+            (
+                Direction::Forward,
+                TroubleKind::Gate | TroubleKind::Remote | TroubleKind::Deserted,
+            ) if !self.has_moved => Next::Finish(Ending::Refused(trouble)),
+            (
+                Direction::Forward,
+                TroubleKind::Gate | TroubleKind::Remote | TroubleKind::Deserted,
+            ) => self.turn_back(trouble, Vec::new()),
             (Direction::Forward, TroubleKind::Foreign { target }) if self.has_moved => {
                 self.turn_back(trouble, vec![target])
             }
@@ -360,13 +381,22 @@ impl Machine {
                 Next::Finish(Ending::Refused(trouble))
             }
             (Direction::Back, TroubleKind::Foreign { target }) => self.give_up(trouble, target),
-            (Direction::Back, TroubleKind::Gate | TroubleKind::Remote) => {
+            (Direction::Back, TroubleKind::Gate | TroubleKind::Remote | TroubleKind::Deserted) => {
                 Next::Finish(Ending::Stuck {
                     cause: self.cause.clone(),
                     trouble,
                 })
             }
         }
+    }
+
+    /// All of the traffic goes to the side that stands, and the dead one is not listed any more: that
+    /// alone can break what is beside it. There it ends: the deployment has not earned the step that
+    /// it took.
+    fn leave(&mut self, trouble: Trouble) -> Next {
+        self.tasks = write_all(self.targets, Aim::Settle(Percent::ALL), &[]);
+        self.deserted = Some(trouble);
+        self.at(0)
     }
 
     /// All or none: every target that was written goes back, except one that is somebody else's.
@@ -782,6 +812,32 @@ mod tests {
                 panic!("{ending:?}")
             };
             assert!(trouble.reason.contains("no other side"), "{trouble:?}");
+        }
+    }
+
+    #[test]
+    fn traffic_leaves_a_side_without_endpoints_and_the_deployment_stays_where_it_was() {
+        let (forward, _) = run(&mut Machine::forward(&itinerary(2, &[50, 100])), None);
+        let hold = forward.iter().position(|task| *task == Task::Hold).unwrap();
+        let mut machine = Machine::forward(&itinerary(2, &[50, 100]));
+        let (done, ending) = run(&mut machine, Some((hold, TroubleKind::Deserted)));
+        assert_eq!(ending, Ending::Sheltered(trouble(TroubleKind::Deserted)));
+        let aim = Aim::Settle(Percent::ALL);
+        assert_eq!(
+            done[hold + 1..],
+            [
+                Task::Write { target: 0, aim },
+                Task::Write { target: 1, aim },
+                Task::Confirm(aim)
+            ]
+        );
+        // Where that fails as well, nothing is left but the way back.
+        let mut machine = Machine::forward(&itinerary(2, &[50, 100]));
+        while machine.next(Event::Done) != Next::Do(Task::Hold) {}
+        machine.next(Event::Failed(trouble(TroubleKind::Deserted)));
+        for kind in [TroubleKind::Gate, TroubleKind::Deserted] {
+            let next = machine.clone().next(Event::Failed(trouble(kind)));
+            assert_eq!(next, Next::Do(Task::Enter(Phase::Reverting)), "{kind:?}");
         }
     }
 

@@ -1,5 +1,5 @@
-//! What every wait has in common: it can be ended, it has a limit, and it notices when the side
-//! that has the traffic loses its pods.
+//! What every wait has in common: it can be ended, it has a limit, and it notices when a side that
+//! has traffic loses its pods.
 
 use std::time::Duration;
 
@@ -7,8 +7,10 @@ use switchyard_cluster::Deadline;
 use switchyard_record::Kind;
 use tokio::time::Instant;
 
-use super::{Engine, Stop};
+use super::{Engine, Front, Stop};
 use crate::machine::{Direction, TroubleKind};
+use crate::provider::Capability;
+use crate::scene::Snapshot;
 use crate::share::Percent;
 
 /// How often a wait looks again when nothing wakes it.
@@ -104,6 +106,7 @@ impl Engine<'_> {
                 }
             }
         }
+        self.guard_giving(&snapshot)?;
         let Some(short) = short else {
             self.state.short_since = None;
             return Ok(());
@@ -117,6 +120,88 @@ impl Engine<'_> {
         }
         Ok(())
     }
+}
+
+impl Engine<'_> {
+    /// Fails when the side that gives its traffic away still has a part of it and has no endpoint left.
+    ///
+    /// On the way back that part is what is being taken away, and the wait for the side that takes it has a limit.
+    fn guard_giving(&self, snapshot: &Snapshot) -> Result<(), Stop> {
+        if self.direction == Direction::Back || snapshot.interrupted.is_some() {
+            return Ok(());
+        }
+        let weighted = self.own_fronts().filter(|front| has_weights(front));
+        let mut lost = weighted.filter(|front| {
+            let giving = front.views.giving.routable(snapshot, 1);
+            giving_share(front) > 0.0 && giving.addresses.is_empty()
+        });
+        let Some(front) = lost.next() else {
+            return Ok(());
+        };
+        let (taking, giving) = (front.roles.taking.side, front.roles.giving.side);
+        let what = format!(
+            "{}: side `{giving}` has traffic and lost all of its endpoints",
+            front.target
+        );
+        // All targets move together, so every one of them has to be able to.
+        let carried = self.own_fronts().map(|front| {
+            let needed = self.needed(front, Percent::ALL);
+            let seen = front.views.taking.routable(snapshot, needed);
+            (seen.addresses.len(), needed)
+        });
+        match leaving(carried) {
+            Leaving::Can => Err(Stop::trouble(
+                TroubleKind::Deserted,
+                what,
+                Some("look at its pods: nothing that the deployment changed is on this side"),
+            )),
+            Leaving::TooFew { seen, needed } => Err(Stop::gate(
+                format!(
+                    "{what}, and side `{taking}` has {seen} of {needed} pods that all of it needs"
+                ),
+                Some(
+                    "look at its pods; with `min-ready` you say how many pods all of the traffic needs",
+                ),
+            )),
+        }
+    }
+}
+
+fn has_weights(front: &Front) -> bool {
+    match front.target.provider.provider().capability() {
+        Capability::Weighted => true,
+        Capability::Binary => false,
+    }
+}
+
+/// The largest share, 0 to 1, that the giving side has at one of the target's places.
+fn giving_share(front: &Front) -> f64 {
+    let provider = front.target.provider.provider();
+    let places = provider.shares(&front.routing, &front.roles);
+    let shares = places
+        .values()
+        .map(|place| place.get(&front.roles.giving.service).copied());
+    shares.flatten().fold(0.0, f64::max)
+}
+
+/// Whether all of the traffic may leave a side that has no endpoint any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Leaving {
+    /// The other side has the pods that all of it needs.
+    Can,
+    /// It has not, and would fall as well.
+    TooFew { seen: usize, needed: usize },
+}
+
+/// Judges by the endpoints of the other side on every target, each seen of needed. Pure.
+fn leaving(carried: impl IntoIterator<Item = (usize, usize)>) -> Leaving {
+    let mut short = carried.into_iter().filter(|(seen, needed)| seen < needed);
+    short
+        .next()
+        .map_or(Leaving::Can, |(seen, needed)| Leaving::TooFew {
+            seen,
+            needed,
+        })
 }
 
 /// Whether the side that has the traffic can carry it.
@@ -149,6 +234,13 @@ fn carrying(seen: usize, needed: usize, awaits_endpoints: bool) -> Carrying {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn all_traffic_leaves_a_side_without_endpoints_only_where_every_target_can_carry_it() {
+        assert_eq!(leaving([(3, 3), (5, 1)]), Leaving::Can);
+        let too_few = Leaving::TooFew { seen: 1, needed: 3 };
+        assert_eq!(leaving([(3, 3), (1, 3), (0, 1)]), too_few);
+    }
 
     #[test]
     fn endpoints_that_have_not_shown_up_since_the_write_are_not_lost() {
