@@ -272,6 +272,7 @@ impl Scaling<'_> {
         let ours = Precondition {
             uid: Some(before.uid.clone()),
             fence: ledger.fence(),
+            own_size: None,
         };
         let deadline = self.opened.deadline;
         match cluster.scale_if(workload, goal, &ours, deadline).await {

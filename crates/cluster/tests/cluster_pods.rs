@@ -118,6 +118,7 @@ async fn a_workload_that_a_newer_process_has_taken_over_is_not_scaled() {
     let of = |fence| Precondition {
         uid: None,
         fence: Some(fence),
+        own_size: None,
     };
     cluster
         .scale_if(&workload, ScaleGoal::Size(2), &of(8), soon())

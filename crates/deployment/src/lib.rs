@@ -4,12 +4,14 @@
 //! The one place that knows the runner's inputs, the cluster and the record at once, so that all
 //! programs of a chain speak of the same deployment. Refuses to know what any of them does.
 
+mod aftermath;
 mod connection;
 mod failure;
 mod identity;
 mod recorder;
 mod session;
 
+pub use aftermath::Aftermath;
 pub use connection::{Connection, connect};
 pub use failure::{cluster_failure, record_failure};
 pub use identity::{DEFAULT_ENVIRONMENT, deployment_id};

@@ -3,14 +3,18 @@
 
 use std::time::Duration;
 
+use serde_json::json;
+use switchyard_cluster::scale::{Precondition, ScaleGoal, ScaleState, Scaled};
+use switchyard_cluster::{Cluster, Deadline};
 use switchyard_record::{
     Chain, ChecklistEntry, ClaimRequest, DeploymentRecord, Evidence, Freshness, Intent,
-    MigrationEntry, Phase, RecordError, Session, advance,
+    MigrationEntry, ObjectRef, Outcome, Phase, PlannedMutation, Projection, RecordError, Session,
+    Settlement, advance,
 };
 use switchyard_runner::{Context, DeploymentArgs, Failure, Kind};
 
 use crate::connection::Connection;
-use crate::failure::record_failure;
+use crate::failure::{cluster_failure, record_failure};
 use crate::identity::deployment_id;
 use crate::session::open_session;
 
@@ -170,6 +174,66 @@ impl Recorder {
             written.map_err(|error| failure(error, context))?;
         }
         Ok(())
+    }
+
+    /// Brings a workload from the size that was found to another one: fenced and journalled where a deployment is under
+    /// way, and in any case only while it has that size and no autoscaler.
+    ///
+    /// # Errors
+    /// Somebody else has changed it, the lease is lost, or the cluster or the record cannot be written.
+    pub async fn resize(
+        &mut self,
+        found: &ScaleState,
+        size: i32,
+        (cluster, deadline): (&Cluster, Deadline),
+        context: &Context,
+    ) -> Result<Scaled, Failure> {
+        let workload = &found.workload;
+        let target = ObjectRef::namespaced(
+            "apps/v1",
+            workload.kind.as_kind(),
+            cluster.namespace(),
+            &workload.name,
+        );
+        let sized =
+            |replicas: i32| Projection::shown(&json!({"replicas": replicas, "hpa_min": null}));
+        let planned = PlannedMutation {
+            operation: "scale".to_owned(),
+            target: target.clone(),
+            target_uid: Some(found.uid.clone()),
+            precondition_resource_version: Some(found.resource_version.clone()),
+            before: sized(found.replicas),
+            after: sized(size),
+        };
+        let mut ours = Precondition {
+            uid: Some(found.uid.clone()),
+            fence: None,
+            own_size: Some(found.replicas),
+        };
+        let mut number = None;
+        if let Some(session) = &mut self.session {
+            let fenced = async {
+                session.raise_fence(&target).await?;
+                session.plan_mutation(planned).await
+            };
+            let fenced = fenced.await;
+            number = Some(fenced.map_err(|error| failure(error, context))?);
+            ours.fence = Some(session.fence());
+        }
+        let goal = ScaleGoal::Size(size);
+        let scaled = cluster.scale_if(workload, goal, &ours, deadline).await;
+        if let (Some(session), Some(number)) = (&mut self.session, number) {
+            let settlement = match &scaled {
+                Ok(_) => Outcome::Applied.into(),
+                Err(error) if error.leaves_outcome_unknown() => {
+                    Settlement::failed(Outcome::Unknown, error)
+                }
+                Err(error) => Settlement::failed(Outcome::NotApplied, error),
+            };
+            let settled = session.settle(number, settlement).await;
+            settled.map_err(|error| failure(error, context))?;
+        }
+        scaled.map_err(cluster_failure)
     }
 
     /// The record as it is known here.

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use switchyard_cluster::FIELD_MANAGER;
 
 use crate::application::ApplicationRecord;
-use crate::deployment::{DeploymentRecord, SCHEMA};
+use crate::deployment::{ChecklistEntry, DeploymentRecord, SCHEMA};
 use crate::error::{RecordError, Result};
 use crate::fence::FENCE_ANNOTATION;
 use crate::identity::{DeploymentId, application_record_name};
@@ -28,8 +28,8 @@ pub const RECORD_KEY: &str = "record.json";
 pub const RECORD_LABEL: &str = "switchyard.dev/record";
 /// Label of the application that a record belongs to.
 const RECORD_OF_LABEL: &str = "switchyard.dev/record-of";
-/// How often a notice's key is tried again after the holder was faster with a write.
-const NOTICE_ATTEMPTS: u32 = 10;
+/// How often an addition is tried again after the holder was faster with a write.
+const ADDING_ATTEMPTS: u32 = 10;
 /// How long one request may take.
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -172,7 +172,35 @@ impl Store {
     /// # Errors
     /// There is no such record, or the API server fails or refuses.
     pub async fn remember_notice(&self, id: &DeploymentId, channel: &str, key: &str) -> Result<()> {
-        for _attempt in 0..NOTICE_ATTEMPTS {
+        self.add(id, |record| {
+            record
+                .notify_keys
+                .insert(channel.to_owned(), key.to_owned());
+        })
+        .await
+    }
+
+    /// Takes down where items of the checklist of an ended deployment stand: its first hour goes on after its end. Who
+    /// goes on with one that is under way holds the lease and writes through its session.
+    ///
+    /// # Errors
+    /// There is no such record, it has not ended, or the API server fails or refuses.
+    pub async fn continue_checklist(
+        &self,
+        id: &DeploymentId,
+        entries: &[ChecklistEntry],
+    ) -> Result<()> {
+        let stored = self.deployment(id).await?;
+        if stored.is_some_and(|stored| !stored.record.phase.is_terminal()) {
+            return Err(RecordError::NotClaimed);
+        }
+        self.add(id, |record| record.update_checklist(entries.to_vec()))
+            .await
+    }
+
+    /// Adds to a record what no process that holds it decides by.
+    async fn add(&self, id: &DeploymentId, change: impl Fn(&mut DeploymentRecord)) -> Result<()> {
+        for _attempt in 0..ADDING_ATTEMPTS {
             let stored = self
                 .deployment(id)
                 .await?
@@ -180,9 +208,7 @@ impl Store {
                     object: self.describe(&id.record_name()),
                 })?;
             let mut record = stored.record.clone();
-            record
-                .notify_keys
-                .insert(channel.to_owned(), key.to_owned());
+            change(&mut record);
             if record == stored.record {
                 return Ok(());
             }

@@ -18,6 +18,9 @@ pub struct Precondition {
     /// The writer's fence. An object with a greater one belongs to a newer writer; every object
     /// that is written gets this one.
     pub fence: Option<u64>,
+    /// The `spec.replicas` that the decision was made on, with no autoscaler in charge of it; nothing
+    /// when the size is wanted whatever it is now.
+    pub own_size: Option<i32>,
 }
 
 impl Precondition {
@@ -34,10 +37,25 @@ impl Precondition {
             .fence
             .max(autoscaler.and_then(|autoscaler| autoscaler.fence));
         match (seen, self.fence) {
-            (Some(seen), Some(ours)) if seen > ours => Some(format!(
-                "it has fence {seen}, this process has {ours}: a newer process has taken over"
+            (Some(seen), Some(ours)) if seen > ours => {
+                return Some(format!(
+                    "it has fence {seen}, this process has {ours}: a newer process has taken over"
+                ));
+            }
+            (Some(_) | None, Some(_) | None) => {}
+        }
+        let expected = self.own_size?;
+        match autoscaler {
+            Some(autoscaler) => Some(format!(
+                "autoscaler `{}` is in charge of its size now",
+                autoscaler.name
             )),
-            (Some(_) | None, Some(_) | None) => None,
+            None => (state.replicas != expected).then(|| {
+                format!(
+                    "it has {} replicas, and had {expected} when this was decided",
+                    state.replicas
+                )
+            }),
         }
     }
 
@@ -95,7 +113,31 @@ mod tests {
         Precondition {
             uid: Some("u1".to_owned()),
             fence: Some(7),
+            own_size: None,
         }
+    }
+
+    #[test]
+    fn a_size_that_was_decided_on_another_one_is_not_written() {
+        let of = |own_size| Precondition {
+            own_size: Some(own_size),
+            ..ours()
+        };
+        assert_eq!(of(3).refusal(&state(None)), None);
+        assert_eq!(
+            of(2).refusal(&state(None)).unwrap(),
+            "it has 3 replicas, and had 2 when this was decided"
+        );
+        let mut scaled = state(None);
+        scaled.autoscaler = Some(AutoscalerState {
+            name: "web".to_owned(),
+            uid: "u2".to_owned(),
+            resource_version: "9".to_owned(),
+            fence: None,
+            min: 1,
+            max: 4,
+        });
+        assert!(of(3).refusal(&scaled).unwrap().contains("`web`"));
     }
 
     #[test]

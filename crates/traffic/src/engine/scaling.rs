@@ -242,6 +242,7 @@ async fn resize_one(
     let ours = Precondition {
         uid: Some(state.uid.clone()),
         fence: Some(session.fence()),
+        own_size: None,
     };
     match cluster.scale_if(&reference, goal, &ours, limit).await {
         Ok(scaled) => {
