@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use switchyard_cluster::workloads::{SelectorError, WorkloadRef, parse_selector};
-use switchyard_http::{DisplaySafeUrl, HeaderName, HeaderValue};
+use switchyard_http::HeaderName;
 use switchyard_runner::{DeploymentArgs, List, values};
 
 use crate::forward::ForwardSpec;
 use switchyard_health::checks::Checks;
 
-/// Waits until a version is healthy, runs tests against it, and watches it while it takes traffic
+/// Waits until a version is healthy, and runs tests against it
 #[derive(Debug, Parser)]
 pub struct HealthWait {
     #[command(subcommand)]
@@ -25,8 +25,6 @@ pub(crate) enum HealthCommand {
     Rollout(Box<RolloutInputs>),
     /// Hold port-forwards open while a command of yours runs; its exit code decides
     Forward(Box<ForwardInputs>),
-    /// Watch pods, restarts and error rates for a while; ends at the first breach
-    Watch(Box<WatchInputs>),
 }
 
 /// Which workloads are meant.
@@ -116,41 +114,6 @@ pub(crate) struct ForwardInputs {
     pub(crate) pass_kubeconfig: bool,
 }
 
-/// Inputs of `watch`.
-#[derive(Debug, Args)]
-pub(crate) struct WatchInputs {
-    #[command(flatten)]
-    pub(crate) deployment: DeploymentArgs,
-    #[command(flatten)]
-    pub(crate) workloads: WorkloadInputs,
-    #[command(flatten)]
-    pub(crate) checks: CheckInputs,
-    /// How long to watch
-    #[arg(long, default_value = "2m", value_parser = limit)]
-    pub(crate) duration: Duration,
-    /// Time between two looks
-    #[arg(long, default_value = "5s", value_parser = limit)]
-    pub(crate) interval: Duration,
-    /// URL of the front door to probe, as users reach it
-    #[arg(long)]
-    pub(crate) verify_url: Option<ProbeUrl>,
-    /// Host header of the probes, where it is not the host of `verify-url`
-    #[arg(long)]
-    pub(crate) verify_host: Option<HeaderValue>,
-    /// Probes of `verify-url` a second, spread evenly
-    #[arg(long, default_value = "5", value_parser = clap::value_parser!(u32).range(1..=500))]
-    pub(crate) verify_rate: u32,
-    /// Share of failed requests that is tolerated, such as `1%` or `0.5%`
-    #[arg(long, default_value = "1%")]
-    pub(crate) max_error_rate: Rate,
-    /// Answers that are needed before a rate is judged, and without which the watch fails
-    #[arg(long, default_value = "20", value_parser = clap::value_parser!(u32).range(1..))]
-    pub(crate) min_samples: u32,
-    /// Most time for one request
-    #[arg(long, default_value = "5s", value_parser = limit)]
-    pub(crate) request_timeout: Duration,
-}
-
 /// A duration that bounds something: zero would mean never.
 fn limit(text: &str) -> Result<Duration, String> {
     let duration = values::duration(text)?;
@@ -172,64 +135,9 @@ impl FromStr for Selector {
     }
 }
 
-/// An `http` or `https` URL that may be shown.
-#[derive(Clone, Debug)]
-pub(crate) struct ProbeUrl(pub(crate) DisplaySafeUrl);
-
-impl FromStr for ProbeUrl {
-    type Err = switchyard_http::InvalidUrl;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        DisplaySafeUrl::parse(text).map(Self)
-    }
-}
-
-/// A share between 0 and 1, given as a percentage.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Rate(f64);
-
-impl Rate {
-    /// The share, 0 to 1.
-    pub(crate) fn share(self) -> f64 {
-        self.0
-    }
-}
-
-impl FromStr for Rate {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let percent = match (text.strip_suffix('%'), text) {
-            (Some(number), _) => number.trim(),
-            (None, "0") => "0",
-            (None, _) => return Err("a rate is a percentage such as `1%` or `0.5%`".to_owned()),
-        };
-        match percent.parse::<f64>() {
-            Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(Self(percent / 100.0)),
-            Ok(_) | Err(_) => Err("a rate lies between `0%` and `100%`".to_owned()),
-        }
-    }
-}
-
-impl std::fmt::Display for Rate {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}%", (self.0 * 10_000.0).round() / 100.0)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_rate_is_a_percentage() {
-        assert_eq!("0.5%".parse::<Rate>().unwrap().to_string(), "0.5%");
-        assert_eq!("0".parse::<Rate>().unwrap().share(), 0.0);
-        assert_eq!("100 %".parse::<Rate>().unwrap().share(), 1.0);
-        for nonsense in ["1", "0.01", "-1%", "101%", "NaN%", "inf%", "%", "one%"] {
-            assert!(nonsense.parse::<Rate>().is_err(), "{nonsense}");
-        }
-    }
 
     #[test]
     fn the_declaration_holds_together() {

@@ -1,13 +1,12 @@
-//! `health-wait`: waits until a new version is healthy, runs tests against it, and watches it.
+//! `health-wait`: waits until a new version is healthy, and runs tests against it.
 //!
-//! It owns waiting and the verdict of a watch. It refuses to know traffic providers
-//! and how objects are applied, and it changes nothing but the deployment record.
+//! It owns waiting. It refuses to know traffic providers and how objects are applied, and it changes nothing but the
+//! deployment record.
 
 mod forward;
 mod inputs;
 mod report;
 mod rollout;
-mod soak;
 mod warm_up;
 
 use switchyard_runner::{Action, Context, Failure, Output};
@@ -33,7 +32,7 @@ impl Action for HealthWait {
         },
         Output {
             name: "report",
-            description: "What was seen of every workload, check and version, as JSON",
+            description: "What was seen of every workload and check, as JSON",
         },
         Output {
             name: "elapsed-seconds",
@@ -49,7 +48,6 @@ impl Action for HealthWait {
         match self.command {
             HealthCommand::Rollout(inputs) => rollout::run(*inputs, context).await,
             HealthCommand::Forward(inputs) => forward::run(*inputs, context).await,
-            HealthCommand::Watch(inputs) => soak::run(*inputs, context).await,
         }
     }
 }

@@ -27,17 +27,6 @@ pub(crate) struct WorkloadReport {
     pub(crate) ready: usize,
 }
 
-/// Answers by version.
-#[derive(Clone, Debug, Serialize)]
-pub(crate) struct VersionReport {
-    /// The version, or `(none)` for answers that carry none.
-    pub(crate) version: String,
-    /// Requests.
-    pub(crate) requests: u64,
-    /// Those that failed.
-    pub(crate) errors: u64,
-}
-
 /// Everything a step saw.
 #[derive(Clone, Debug, Default, Serialize)]
 pub(crate) struct Report {
@@ -52,9 +41,6 @@ pub(crate) struct Report {
     pub(crate) workloads: Vec<WorkloadReport>,
     /// Checks, in the order they ran.
     pub(crate) checks: Vec<CheckReport>,
-    /// Versions that answered.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(crate) versions: Vec<VersionReport>,
     /// Container restarts since the step began.
     pub(crate) restarts: u32,
     /// Lines that belong to the report and are no verdict.
@@ -189,19 +175,6 @@ impl Report {
                     cell(&one.detail),
                     one.attempts,
                     one.pods.len()
-                );
-            }
-            text.push('\n');
-        }
-        if !self.versions.is_empty() {
-            text.push_str("| version | requests | failed |\n|---|---|---|\n");
-            for one in &self.versions {
-                let _ = writeln!(
-                    text,
-                    "| {} | {} | {} |",
-                    cell(&one.version),
-                    one.requests,
-                    one.errors
                 );
             }
             text.push('\n');

@@ -7,8 +7,7 @@ use support::{App, finish, run, step, until};
 use switchyard_harness::{Step, expect_code, expect_said};
 use switchyard_record::{
     Chain, ClaimRequest, DeploymentId, DeploymentIdParts, DeploymentRecord, Freshness, Intent,
-    Kind, Opening, Phase, PreemptAnswer, PreemptOrder, Session, SessionOptions, Verification,
-    request_preempt,
+    Kind, Opening, Phase, PreemptAnswer, PreemptOrder, Session, SessionOptions, request_preempt,
 };
 use switchyard_sandbox::fault_proxy::FaultProxy;
 use switchyard_sandbox::{Sandbox, TestNamespace, User};
@@ -48,12 +47,6 @@ async fn begin(client: &Client, namespace: &TestNamespace, run: &str, phases: &[
     let mut session = session(client, namespace, run).await;
     let opening = Opening::new(Kind::Deploy, Chain::Slots);
     session.claim(claim(Intent::Deploy(opening))).await.unwrap();
-    go_through(session, phases).await;
-}
-
-async fn go_on(client: &Client, namespace: &TestNamespace, phases: &[Phase]) {
-    let mut session = session(client, namespace, "1001").await;
-    session.claim(claim(Intent::Continue)).await.unwrap();
     go_through(session, phases).await;
 }
 
@@ -104,46 +97,6 @@ async fn each_step_that_passes_moves_the_record_on() {
     let again = run(forward("echo ran-twice; exit 1")).await;
     expect_code(&again, 0);
     expect_said(&again, &["an earlier attempt of this run has tested"]);
-
-    go_on(
-        &client,
-        &namespace,
-        &[Phase::Switching(1), Phase::Holding(1)],
-    )
-    .await;
-    let watch = of_deployment(&sandbox, &namespace)
-        .input("command", "watch")
-        .input("workloads", "deployment/api")
-        .input("checks", "- service/api:http/version")
-        .input("interval", "100ms")
-        .input("min-samples", "5")
-        .input("duration", "2s");
-    expect_code(&run(watch).await, 0);
-    let record = record(&client, &namespace).await;
-    assert_eq!(record.phase, Phase::Soaking);
-    let evidence = record.evidence.last().unwrap();
-    assert_eq!(evidence.verification, Verification::Verified);
-    assert!(evidence.probes >= 5, "{evidence:?}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_step_out_of_its_order_is_refused_before_it_waits() {
-    let sandbox = Sandbox::shared();
-    let namespace = sandbox.namespace("order").await;
-    let client = sandbox.client(User::Deployer).await;
-    App::new(&sandbox, "api").apply(&namespace);
-    begin(&client, &namespace, "1001", &[Phase::Applied]).await;
-    let watch = of_deployment(&sandbox, &namespace)
-        .input("command", "watch")
-        .input("workloads", "deployment/api");
-    let ended = run(watch).await;
-    expect_code(&ended, 1);
-    expect_said(&ended, &["cannot enter `soaking`"]);
-    assert!(
-        !ended.log().contains("ready"),
-        "nothing was watched: {}",
-        ended.log()
-    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

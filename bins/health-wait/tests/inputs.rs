@@ -30,15 +30,6 @@ fn every_input_refuses_nonsense_by_its_name() {
         ("forward", "forwards", "api=service/api", "no target"),
         ("forward", "timeout", "soon", "`90s`"),
         ("forward", "pass-kubeconfig", "1", "`true` or `false`"),
-        ("watch", "duration", "0", "longer than 0"),
-        ("watch", "interval", "x", "`90s`"),
-        ("watch", "verify-url", "shop.example", "verify-url"),
-        ("watch", "verify-url", "ftp://shop.example", "verify-url"),
-        ("watch", "verify-rate", "0", "verify-rate"),
-        ("watch", "verify-host", "a\u{7f}b", "verify-host"),
-        ("watch", "max-error-rate", "0.01", "a rate is a percentage"),
-        ("watch", "min-samples", "0", "min-samples"),
-        ("watch", "request-timeout", "never", "`90s`"),
         ("sleep", "timeout", "5s", "`rollout`"),
     ] {
         let log = refused(&[("command", command), (input, nonsense)]);
@@ -52,7 +43,6 @@ fn every_input_refuses_nonsense_by_its_name() {
 #[test]
 fn a_step_that_would_check_nothing_is_refused() {
     assert!(refused(&[]).contains("nothing to wait for"));
-    assert!(refused(&[("command", "watch")]).contains("nothing to watch"));
     assert!(refused(&[("command", "forward"), ("forwards", "service/a:80")]).contains("`run`"));
 }
 
@@ -60,21 +50,12 @@ fn a_step_that_would_check_nothing_is_refused() {
 fn inputs_that_contradict_each_other_are_refused() {
     let log = refused(&[("workloads", "deployment/a"), ("warm-up", "5")]);
     assert!(log.contains("`warm-up` needs a check"), "{log}");
-    let log = refused(&[("command", "watch"), ("workloads", "job/a")]);
-    assert!(log.contains("ends by itself"), "{log}");
-    let log = refused(&[
-        ("command", "watch"),
-        ("workloads", "deployment/a"),
-        ("duration", "1s"),
-        ("interval", "2s"),
-    ]);
-    assert!(log.contains("longer than `duration`"), "{log}");
     let log = refused(&[
         ("command", "forward"),
         ("run", "true"),
         ("forwards", "service/a:80, deployment/a:80"),
     ]);
     assert!(log.contains("`A_URL`"), "{log}");
-    let log = refused(&[("command", "watch"), ("warm-up", "5")]);
-    assert!(log.contains("not used by `watch`"), "{log}");
+    let log = refused(&[("command", "forward"), ("warm-up", "5")]);
+    assert!(log.contains("not used by `forward`"), "{log}");
 }

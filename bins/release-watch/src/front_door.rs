@@ -51,9 +51,11 @@ pub(crate) async fn probe(http: &Client, inputs: &ReleaseWatch, span: Duration) 
     if let Some(host) = &inputs.verify_host {
         request = request.header(header::HOST, host.clone());
     }
+    // While a canary takes a share, either version may answer.
+    let expected = inputs.expect_version.clone();
     let rule = VersionRule {
         header: inputs.version_header.clone(),
-        expected: None,
+        expected: expected.filter(|_| inputs.all_traffic),
     };
     let begin = Instant::now();
     let every = Duration::from_secs(1) / inputs.verify_rate;
@@ -65,11 +67,15 @@ pub(crate) async fn probe(http: &Client, inputs: &ReleaseWatch, span: Duration) 
             tokio::time::sleep_until(begin + every * index).await;
             let sent = Instant::now();
             match probe_url(http, request).await {
-                Ok(answer) => Probe {
-                    version: rule.of(&answer.headers),
-                    problem: problem(answer.status),
-                    seconds: answer.elapsed.as_secs_f64(),
-                },
+                Ok(answer) => {
+                    let version = rule.of(&answer.headers);
+                    let problem = problem(answer.status);
+                    Probe {
+                        problem: problem.or_else(|| rule.mismatch(version.as_deref())),
+                        version,
+                        seconds: answer.elapsed.as_secs_f64(),
+                    }
+                }
                 Err(problem) => Probe {
                     version: None,
                     problem: Some(problem),

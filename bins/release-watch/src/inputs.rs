@@ -75,7 +75,19 @@ pub struct ReleaseWatch {
     /// Which action follows from a check that fails
     #[arg(long, value_enum, default_value = "canary")]
     pub(crate) thresholds: ThresholdChoice,
-    /// Command to run when more pods are needed, as a bash script; without it, that is only told
+    /// Deployment or StatefulSet that gets more pods when they are needed, such as `deployment/web`
+    ///
+    /// Up to `max-replicas`, `scale-up-step` at a time, and never before those of the last time are ready. Where an
+    /// autoscaler owns its size it is left to it, and that is told. `side` as with `workloads`.
+    #[arg(long)]
+    pub(crate) scale_up: Option<WorkloadRef>,
+    /// Most pods that `scale-up` gives
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) max_replicas: Option<u16>,
+    /// Pods that `scale-up` adds each time
+    #[arg(long, default_value = "1", value_parser = clap::value_parser!(u16).range(1..=100))]
+    pub(crate) scale_up_step: u16,
+    /// Command to run instead when more pods are needed, as a bash script; without either, that is only told
     ///
     /// It finds the check's name in `CHECK` and what was measured in `REASON`, and is given `hook-timeout`.
     #[arg(long)]
@@ -186,6 +198,11 @@ pub struct ReleaseWatch {
     /// The new version: its answers at the front door are compared with those of the others
     #[arg(long)]
     pub(crate) expect_version: Option<String>,
+    /// Whether the new version has all of the traffic, so that an answer of another one counts as failed
+    ///
+    /// Nothing is compared then at the front door: there is no other version to compare with.
+    #[arg(long, value_parser = values::boolean, default_value = "false", num_args = 0..=1, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub(crate) all_traffic: bool,
     /// The old version, where not every other one is it
     #[arg(long)]
     pub(crate) baseline_version: Option<String>,
@@ -297,7 +314,11 @@ impl FromStr for Share {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let percent = text.strip_suffix('%').map(str::trim);
+        // Nothing at all is the same in every unit.
+        let percent = match text.strip_suffix('%') {
+            None if text == "0" => Some(text),
+            percent => percent.map(str::trim),
+        };
         match percent.map(str::parse::<f64>) {
             Some(Ok(percent)) if (0.0..=100.0).contains(&percent) => Ok(Self(percent / 100.0)),
             Some(Ok(_) | Err(_)) | None => {
@@ -344,6 +365,8 @@ mod tests {
     #[test]
     fn a_share_is_a_percentage() {
         assert_eq!("0.5%".parse::<Share>().unwrap(), Share(0.005));
+        assert_eq!("100 %".parse::<Share>().unwrap(), Share(1.0));
+        assert_eq!("0".parse::<Share>().unwrap(), Share(0.0));
         for nonsense in ["1", "0.01", "-1%", "101%", "NaN%", "%"] {
             assert!(nonsense.parse::<Share>().is_err(), "{nonsense}");
         }

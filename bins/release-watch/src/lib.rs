@@ -1,8 +1,8 @@
 //! `release-watch`: watches a new version under traffic and says whether it may stay.
 //!
 //! It owns what is measured and when, and what is told of it; the verdict is `switchyard-verdict`'s. It refuses to
-//! know traffic providers and how objects are applied, and it changes nothing but the deployment record: what follows
-//! from a verdict is an output, or a command of the user's.
+//! know traffic providers and how objects are applied, and it changes nothing but the deployment record and, where it is
+//! asked to, the size of one workload: what else follows from a verdict is an output, or a command of the user's.
 
 mod ask;
 mod chart;
@@ -16,6 +16,7 @@ mod report;
 mod run;
 mod running;
 mod samples;
+mod scale_up;
 mod watch;
 mod written;
 

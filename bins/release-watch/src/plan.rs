@@ -129,9 +129,25 @@ pub(crate) fn watches_pods(inputs: &ReleaseWatch) -> bool {
     !inputs.workloads.is_empty() || inputs.selector.is_some()
 }
 
+/// The version whose answers at the front door are held against those of the others.
+pub(crate) fn told_apart(inputs: &ReleaseWatch) -> Option<&str> {
+    let version = inputs.expect_version.as_deref();
+    version.filter(|_| !inputs.all_traffic)
+}
+
 /// The workloads as they are called on the side that is meant.
 pub(crate) fn target(inputs: &ReleaseWatch) -> RolloutTarget {
-    let named = inputs.workloads.iter().map(|workload| WorkloadRef {
+    let named = inputs.workloads.iter();
+    RolloutTarget {
+        workloads: named.map(|workload| on_side(inputs, workload)).collect(),
+        selector: inputs.selector.as_ref().map(|selector| selector.0.clone()),
+        max_restarts: inputs.max_restarts,
+    }
+}
+
+/// A workload as it is called on the side that is meant.
+pub(crate) fn on_side(inputs: &ReleaseWatch, workload: &WorkloadRef) -> WorkloadRef {
+    WorkloadRef {
         kind: workload.kind,
         name: match inputs.side {
             // Who writes the side's own name already means it.
@@ -140,15 +156,39 @@ pub(crate) fn target(inputs: &ReleaseWatch) -> RolloutTarget {
             }
             Some(_) | None => workload.name.clone(),
         },
-    });
-    RolloutTarget {
-        workloads: named.collect(),
-        selector: inputs.selector.as_ref().map(|selector| selector.0.clone()),
-        max_restarts: inputs.max_restarts,
+    }
+}
+
+fn refuse_scaling(inputs: &ReleaseWatch) -> Result<(), Failure> {
+    match (&inputs.scale_up, inputs.max_replicas) {
+        (None, None) => return Ok(()),
+        (Some(_), None) => {
+            return Err(refused(
+                "`scale-up` needs `max-replicas`: how far it may go",
+            ));
+        }
+        (None, Some(_)) => {
+            return Err(refused(
+                "`max-replicas` bounds `scale-up`, which is not given",
+            ));
+        }
+        (Some(_), Some(_)) => {}
+    }
+    if inputs.scale_up_run.is_some() {
+        return Err(refused("give `scale-up` or `scale-up-run`, not both"));
+    }
+    let mut scaled = inputs.scale_up.iter();
+    match scaled.find(|one| match one.kind {
+        WorkloadKind::Deployment | WorkloadKind::StatefulSet => false,
+        WorkloadKind::DaemonSet | WorkloadKind::Job => true,
+    }) {
+        Some(one) => Err(refused(format!("input `scale-up`: `{one}` has no size"))),
+        None => Ok(()),
     }
 }
 
 fn refuse_nonsense(inputs: &ReleaseWatch) -> Result<(), Failure> {
+    refuse_scaling(inputs)?;
     if inputs.interval > inputs.duration {
         return Err(refused(format!(
             "input `interval` is {}, longer than `duration` ({})",
@@ -175,6 +215,14 @@ fn refuse_nonsense(inputs: &ReleaseWatch) -> Result<(), Failure> {
     }
     if inputs.baseline_version.is_some() && inputs.expect_version.is_none() {
         return Err(refused("`baseline-version` needs `expect-version`"));
+    }
+    if inputs.all_traffic && inputs.expect_version.is_none() {
+        return Err(refused("`all-traffic` needs `expect-version`"));
+    }
+    if inputs.all_traffic && inputs.baseline_version.is_some() {
+        return Err(refused(
+            "`baseline-version` has no part of the traffic where `all-traffic` is `true`",
+        ));
     }
     if inputs.baseline_version.is_some() && inputs.baseline_version == inputs.expect_version {
         return Err(refused(
@@ -219,7 +267,7 @@ fn front_door(inputs: &ReleaseWatch) -> Vec<Planned> {
     if inputs.verify_url.is_none() {
         return Vec::new();
     }
-    let has_versions = inputs.expect_version.is_some();
+    let has_versions = told_apart(inputs).is_some();
     let rate = |tolerance| Rule::Rate {
         limit: Some(inputs.max_error_rate.0),
         tolerance,
@@ -449,6 +497,33 @@ mod tests {
             (
                 &["--workloads=deployment/a", "--baseline-version=v1"],
                 "needs `expect-version`",
+            ),
+            (
+                &["--workloads=deployment/a", "--all-traffic=true"],
+                "needs `expect-version`",
+            ),
+            (&["--scale-up=deployment/a"], "needs `max-replicas`"),
+            (&["--max-replicas=3"], "which is not given"),
+            (
+                &["--scale-up=daemonset/a", "--max-replicas=3"],
+                "has no size",
+            ),
+            (
+                &[
+                    "--scale-up=deployment/a",
+                    "--max-replicas=3",
+                    "--scale-up-run=true",
+                ],
+                "not both",
+            ),
+            (
+                &[
+                    "--workloads=deployment/a",
+                    "--all-traffic=true",
+                    "--expect-version=v2",
+                    "--baseline-version=v1",
+                ],
+                "no part of the traffic",
             ),
             (
                 &["--workloads=deployment/a", "--checked=complaints"],

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use switchyard_cluster::Deadline;
-use switchyard_deployment::{Connection, Recorder, connect};
+use jiff::Timestamp;
+use switchyard_cluster::{Cluster, Deadline};
+use switchyard_deployment::{Aftermath, Connection, Recorder, connect};
 use switchyard_health::access::{Needs, require_access};
 use switchyard_health::connection::http_client;
 use switchyard_health::version::VersionRule;
@@ -19,12 +20,13 @@ use crate::ask::Asker;
 use crate::chart;
 use crate::checklist::Kept;
 use crate::inputs::ReleaseWatch;
-use crate::plan::{Planned, Source, measuring_limit, plan, target, watches_pods};
+use crate::plan::{Planned, Source, measuring_limit, on_side, plan, target, watches_pods};
 use crate::pods::{BEGIN_LIMIT, Pods};
 use crate::report::Report;
 use crate::running::{Means, Running};
 use crate::samples::Samples;
-use crate::watch::{Outcome, Watch};
+use crate::scale_up::Scaler;
+use crate::watch::{Outcome, Watch, loss_bound};
 
 const PRODUCT: &str = "switchyard-release-watch";
 
@@ -81,8 +83,9 @@ async fn execute(
         version: &version,
         limit: measuring_limit(inputs),
     };
-    let checklist = match begin_checklist(inputs, &planned, &recorder) {
-        Ok(checklist) => checklist,
+    let begun = begin_checklist(inputs, &planned, &recorder, connection.as_ref(), context);
+    let (checklist, aftermath) = match begun.await {
+        Ok(begun) => begun,
         Err(failure) => {
             recorder.close().await;
             return Err(failure);
@@ -97,8 +100,10 @@ async fn execute(
     );
     watch.checklist = checklist;
     let stop = recorder.ordered_to_stop();
+    let cluster = connection.as_ref().map(|connection| &connection.cluster);
+    let mut scaler = scaler(inputs, cluster, &mut recorder, context);
     let ended = tokio::select! {
-        ended = watch.run() => ended,
+        ended = watch.run(scaler.as_mut()) => ended,
         order = stop => Err(order),
         signal = context.cancel.cancelled() => Err(cancelled(signal)),
     };
@@ -109,11 +114,14 @@ async fn execute(
         report.diagnoses = pods.diagnoses().await;
     }
     let probed = watch.probed();
+    let judged_answers = watch.judged_answers();
     report.checklist = watch.checklist.as_ref().map(Kept::markdown);
-    let ended = keep_checklist(&mut recorder, watch.checklist.as_ref(), ended, context).await;
+    let kept = (watch.checklist.as_ref(), aftermath.as_ref());
+    let ended = keep_checklist(&mut recorder, kept, ended, context).await;
     let ended = match ended {
         Ok(outcome) => {
-            let written = write_down(&mut recorder, &outcome, probed, context).await;
+            let seen = (probed, judged_answers);
+            let written = write_down(&mut recorder, &outcome, seen, context).await;
             written.map(|()| outcome)
         }
         Err(failure) => Err(failure),
@@ -130,31 +138,71 @@ async fn execute(
     ended
 }
 
-fn begin_checklist(
+/// The checklist, and the deployment that has ended and whose first hour it goes on for, where none is under way.
+async fn begin_checklist(
     inputs: &ReleaseWatch,
     planned: &[Planned],
     recorder: &Recorder,
-) -> Result<Option<Kept>, Failure> {
+    connection: Option<&Connection>,
+    context: &Context,
+) -> Result<(Option<Kept>, Option<Aftermath>), Failure> {
     if !inputs.checklist {
-        return Ok(None);
+        return Ok((None, None));
     }
-    Kept::begin(planned, recorder.record(), &inputs.checked).map(Some)
+    let aftermath = match (recorder.record(), connection) {
+        (None, Some(connection)) => {
+            let version = inputs.expect_version.as_deref();
+            Aftermath::find(&inputs.deployment, version, connection, context).await?
+        }
+        (Some(_), _) | (None, None) => None,
+    };
+    if let Some(ended) = &aftermath {
+        let id = &ended.record().id;
+        context.console.info(format_args!(
+            "the checklist of deployment {id}, which has ended, goes on in its record"
+        ));
+    }
+    let ended = aftermath.as_ref().map(Aftermath::record);
+    let kept = Kept::begin(planned, recorder.record().or(ended), &inputs.checked)?;
+    Ok((Some(kept), aftermath))
 }
 
 /// A watch that was ended by an order or a signal has lost its say, not what it saw: the record is left as it is.
 async fn keep_checklist(
     recorder: &mut Recorder,
-    checklist: Option<&Kept>,
+    (checklist, aftermath): (Option<&Kept>, Option<&Aftermath>),
     ended: Result<Outcome, Failure>,
     context: &Context,
 ) -> Result<Outcome, Failure> {
     let (Ok(_), Some(checklist)) = (&ended, checklist) else {
         return ended;
     };
+    if let Some(aftermath) = aftermath {
+        let entries = checklist.entries(Timestamp::now());
+        aftermath.checklist(&entries, context).await?;
+    }
     recorder
         .checklist(|at| checklist.entries(at), context)
         .await?;
     ended
+}
+
+/// What gives a workload more pods, where that is asked for.
+fn scaler<'run>(
+    inputs: &ReleaseWatch,
+    cluster: Option<&'run Cluster>,
+    recorder: &'run mut Recorder,
+    context: &'run Context,
+) -> Option<Scaler<'run>> {
+    Some(Scaler {
+        cluster: cluster?,
+        recorder,
+        context,
+        workload: on_side(inputs, inputs.scale_up.as_ref()?),
+        step: i32::from(inputs.scale_up_step),
+        most: i32::from(inputs.max_replicas?),
+        grown: None,
+    })
 }
 
 fn needs_cluster(inputs: &ReleaseWatch) -> bool {
@@ -163,6 +211,7 @@ fn needs_cluster(inputs: &ReleaseWatch) -> bool {
         crate::written::Ask::Value { .. } | crate::written::Ask::Counts { .. } => false,
     };
     watches_pods(inputs)
+        || inputs.scale_up.is_some()
         || inputs.deployment.application.is_some()
         || inputs.deployment.deployment_id.is_some()
         || inputs.checks.0.iter().any(in_cluster)
@@ -192,10 +241,12 @@ async fn begin(
         Source::Http(check) => Some(check.target.in_cluster()?.0),
         Source::Pods | Source::FrontDoor(_) | Source::Value { .. } | Source::Counts { .. } => None,
     });
+    let scaled = inputs.scale_up.as_ref();
     let needs = Needs {
         workloads: &target.workloads,
         by_selector: target.selector.is_some(),
         targets: targets.collect(),
+        resized: scaled.map(|workload| on_side(inputs, workload)),
     };
     require_access(&connection.cluster, &needs, Deadline::after(BEGIN_LIMIT)).await?;
     let mut recorder = Recorder::open(&inputs.deployment, connection, context).await?;
@@ -254,7 +305,7 @@ fn folder(inputs: &ReleaseWatch, context: &Context) -> PathBuf {
     }
     let temporary = context.environment.get("RUNNER_TEMP");
     let parent = temporary.map_or_else(std::env::temp_dir, PathBuf::from);
-    let now = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S%3f");
+    let now = Timestamp::now().strftime("%Y%m%dT%H%M%S%3f");
     parent.join(format!("release-watch-{now}"))
 }
 
@@ -266,13 +317,16 @@ fn cancelled(signal: Signal) -> Failure {
 async fn write_down(
     recorder: &mut Recorder,
     outcome: &Outcome,
-    (probes, lost): (u64, u64),
+    ((probes, lost), judged_answers): ((u64, u64), bool),
     context: &Context,
 ) -> Result<(), Failure> {
-    let verification = match outcome.verdict {
-        Verdict::Pass => Verification::Verified,
-        Verdict::Fail => Verification::Pending,
-        Verdict::NoData | Verdict::Error => Verification::Unverifiable,
+    let verification = match (outcome.verdict, judged_answers) {
+        (Verdict::Pass, true) => Verification::Verified,
+        (Verdict::Fail, _) => Verification::Pending,
+        // Pods that keep well say nothing of what they answer.
+        (Verdict::Pass, false) | (Verdict::NoData | Verdict::Error, _) => {
+            Verification::Unverifiable
+        }
     };
     let evidence = |at| Evidence {
         at,
@@ -281,17 +335,10 @@ async fn write_down(
         level: (probes > 0).then_some(EvidenceLevel::FrontDoor),
         probes,
         lost,
-        bound: bound(probes, lost),
+        bound: loss_bound(probes, lost),
         replicas: None,
     };
     recorder.evidence(evidence, context).await
-}
-
-/// An upper bound of the share of lost requests at 95 % confidence, when none was lost: 3/N.
-fn bound(probes: u64, lost: u64) -> Option<f64> {
-    #[expect(clippy::cast_precision_loss, reason = "counts of a watch are small")]
-    let probes = probes as f64;
-    (lost == 0 && probes > 0.0).then(|| (3.0 / probes).min(1.0))
 }
 
 /// A chart that cannot be drawn is warned of: it decides nothing.

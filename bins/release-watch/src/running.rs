@@ -97,12 +97,17 @@ impl Running {
 
     /// As one of the checks that fail, for the decision.
     pub(crate) fn failing(&self) -> Option<Failing> {
-        self.check.is_failing().then(|| Failing {
+        self.check.is_failing().then(|| self.as_failing())
+    }
+
+    /// As one that fails, whether or not it does.
+    pub(crate) fn as_failing(&self) -> Failing {
+        Failing {
             name: self.planned.name.clone(),
             concern: self.planned.concern,
             is_critical: self.planned.is_critical,
             action: self.planned.action,
-        })
+        }
     }
 }
 

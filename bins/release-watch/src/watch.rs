@@ -14,10 +14,11 @@ use switchyard_verdict::{
 use crate::checklist::Kept;
 use crate::front_door::{Probes, probe};
 use crate::inputs::ReleaseWatch;
-use crate::plan::{Source, measuring_limit};
+use crate::plan::{Source, measuring_limit, told_apart};
 use crate::pods::Pods;
 use crate::running::{Means, Raw, Running, measure};
 use crate::samples::{Moment, Samples};
+use crate::scale_up::Scaler;
 
 /// Checks measured at the same time.
 const CONCURRENCY: usize = 8;
@@ -84,16 +85,23 @@ impl<'run> Watch<'run> {
     ///
     /// # Errors
     /// What keeps it from watching at all.
-    pub(crate) async fn run(&mut self) -> Result<Outcome, Failure> {
+    pub(crate) async fn run(
+        &mut self,
+        mut scaler: Option<&mut Scaler<'_>>,
+    ) -> Result<Outcome, Failure> {
         self.started = Instant::now();
         self.open().await?;
         loop {
-            if let Some(outcome) = self.act().await? {
-                return Ok(outcome);
-            }
+            let ended = self.act(scaler.as_deref_mut()).await?;
             let left = self.inputs.duration.saturating_sub(self.started.elapsed());
-            if left.is_zero() {
-                return Ok(self.concluded());
+            let ended = ended.or_else(|| left.is_zero().then(|| self.concluded()));
+            if let Some(mut outcome) = ended {
+                if let Some(scaler) = &scaler
+                    && let Some(standing) = scaler.standing().await
+                {
+                    outcome.reason.push_str(&format!("; {standing}"));
+                }
+                return Ok(outcome);
             }
             self.look += 1;
             self.look_for(self.inputs.interval.min(left)).await?;
@@ -184,7 +192,7 @@ impl<'run> Watch<'run> {
                         None => Measurement::NoData("no workload is watched".to_owned()),
                     })),
                     Source::FrontDoor(view) => {
-                        let canary = inputs.expect_version.as_deref();
+                        let canary = told_apart(inputs);
                         let baseline = inputs.baseline_version.as_deref();
                         Some(Raw::Measured(probes.measured(*view, canary, baseline)))
                     }
@@ -234,7 +242,7 @@ impl<'run> Watch<'run> {
     }
 
     /// Does what has to be done now, and says whether it ends the watch.
-    async fn act(&mut self) -> Result<Option<Outcome>, Failure> {
+    async fn act(&mut self, scaler: Option<&mut Scaler<'_>>) -> Result<Option<Outcome>, Failure> {
         let failing: Vec<_> = self.running.iter().filter_map(Running::failing).collect();
         let thresholds: Thresholds = self.inputs.thresholds.into();
         let decision = decide(thresholds, &failing);
@@ -247,7 +255,9 @@ impl<'run> Watch<'run> {
             }
             Action::ScaleUp => {
                 self.warn(&decision);
-                if let Some(script) = &self.inputs.scale_up_run {
+                if let Some(scaler) = scaler {
+                    self.scale_up(scaler).await;
+                } else if let Some(script) = &self.inputs.scale_up_run {
                     self.run_hook(script, &decision).await?;
                 }
                 None
@@ -262,6 +272,18 @@ impl<'run> Watch<'run> {
         let line = self.line_of(decision.because_of.as_deref());
         let title = format!("release-watch: {}", decision.action);
         self.context.console.warning(&title, line);
+    }
+
+    /// More pods. What keeps it from giving them ends no watch: what it looks at is the same as before.
+    async fn scale_up(&self, scaler: &mut Scaler<'_>) {
+        let console = &self.context.console;
+        match scaler.scale_up().await {
+            Ok(done) => console.info(done),
+            Err(failure) => {
+                let title = format!("release-watch: {}", Action::ScaleUp);
+                console.warning(&title, failure.chain());
+            }
+        }
     }
 
     /// The user's hook once; without it, or when it did not help, traffic has to go back.
@@ -338,12 +360,40 @@ impl<'run> Watch<'run> {
 
     /// The end of the time: what all looks together say.
     fn concluded(&self) -> Outcome {
+        let thresholds: Thresholds = self.inputs.thresholds.into();
         let conclusions = self.running.iter().map(|one| {
+            let would_be = decide(thresholds, &[one.as_failing()]);
             let name = one.planned.name.as_str();
-            (name, one.check.conclusion())
+            (name, would_be.action, one.check.conclusion())
         });
         let decision = self.ordered.last();
-        concluded(conclusions.collect(), &decision, self.inputs.duration)
+        let mut outcome = concluded(conclusions.collect(), &decision, self.inputs.duration);
+        if outcome.verdict == Verdict::Pass
+            && let Some(bound) = loss_bound(self.probes, self.lost)
+        {
+            let text = format!(
+                "; {} probes of the front door, none lost: loss below {:.2}% at 95% confidence",
+                self.probes,
+                bound * 100.0
+            );
+            outcome.reason.push_str(&text);
+        }
+        outcome
+    }
+
+    /// Whether answers were judged, and not pods alone.
+    pub(crate) fn judged_answers(&self) -> bool {
+        self.running.iter().any(|one| {
+            let passed = one.check.last();
+            let passed = passed.is_some_and(|last| last.verdict == Verdict::Pass);
+            match &one.planned.source {
+                Source::Pods => false,
+                Source::Http(_)
+                | Source::FrontDoor(_)
+                | Source::Counts { .. }
+                | Source::Value { .. } => passed,
+            }
+        })
     }
 
     fn tell(&self, moment: &Moment) {
@@ -392,14 +442,24 @@ fn unwritten(cause: std::io::Error) -> Failure {
         .hint("see that the disk has room, or give another `folder`")
 }
 
-/// From what the checks say to what the watch says. No data is never a pass, and a watch that judged nothing has none.
+/// An upper bound of the share of lost requests at 95 % confidence, when none was lost: 3/N.
+pub(crate) fn loss_bound(probes: u64, lost: u64) -> Option<f64> {
+    #[expect(clippy::cast_precision_loss, reason = "counts of a watch are small")]
+    let probes = probes as f64;
+    (lost == 0 && probes > 0.0).then(|| (3.0 / probes).min(1.0))
+}
+
+/// From what the checks say, each beside what its failing would lead to, to what the watch says. No data is never a
+/// pass, and a watch that judged nothing has none. A check whose failing would only be told does not take the version
+/// back by saying nothing: that is told as well.
 fn concluded(
-    conclusions: Vec<(&str, Conclusion)>,
+    conclusions: Vec<(&str, Action, Conclusion)>,
     decision: &Decision,
     duration: Duration,
 ) -> Outcome {
-    let find = |verdict: Verdict| {
-        conclusions.iter().find_map(|(name, one)| match one {
+    let find = |verdict: Verdict, counts: fn(Action) -> bool| {
+        let mut of_those = conclusions.iter().filter(|(_, action, _)| counts(*action));
+        of_those.find_map(|(name, _, one)| match one {
             Conclusion::Judged(Judgement { verdict: of, line }) if *of == verdict => {
                 Some(((*name).to_owned(), line.clone()))
             }
@@ -412,13 +472,13 @@ fn concluded(
         reason: format!("{name}: {line}"),
         because_of: Some(name),
     };
-    if let Some(errs) = find(Verdict::Error) {
+    if let Some(errs) = find(Verdict::Error, |_| true) {
         return because(Verdict::Error, Action::None, errs);
     }
-    if let Some(unseen) = find(Verdict::NoData) {
+    if let Some(unseen) = find(Verdict::NoData, Action::says_no) {
         return because(Verdict::NoData, Action::Rollback, unseen);
     }
-    let passed = conclusions.iter().filter(|(_, one)| match one {
+    let passed = conclusions.iter().filter(|(_, _, one)| match one {
         Conclusion::Judged(judgement) => judgement.verdict == Verdict::Pass,
         Conclusion::Ignored(_) => false,
     });
@@ -437,11 +497,20 @@ fn concluded(
     if let Some(name) = &decision.because_of {
         reason.push_str(&format!("; {} because of {name}", decision.action));
     }
+    let is_told = |action: Action| !action.says_no() && action != Action::None;
+    let unseen = find(Verdict::NoData, is_told);
+    if let Some((name, line)) = &unseen {
+        reason.push_str(&format!("; {name}: {line}"));
+    }
+    let of_unseen = unseen.as_ref().map_or(Action::None, |_| Action::Alert);
     Outcome {
         verdict: Verdict::Pass,
-        action: decision.action,
+        action: decision.action.max(of_unseen),
         reason,
-        because_of: decision.because_of.clone(),
+        because_of: decision
+            .because_of
+            .clone()
+            .or_else(|| unseen.map(|(name, _)| name)),
     }
 }
 
@@ -457,7 +526,15 @@ mod tests {
     }
 
     fn outcome(conclusions: Vec<(&str, Conclusion)>) -> Outcome {
-        concluded(conclusions, &Decision::default(), Duration::from_secs(60))
+        outcome_of(Action::Rollback, conclusions)
+    }
+
+    /// Where each of the checks would lead to one action.
+    fn outcome_of(action: Action, conclusions: Vec<(&str, Conclusion)>) -> Outcome {
+        let conclusions = conclusions.into_iter();
+        let conclusions = conclusions.map(|(name, one)| (name, action, one));
+        let decision = Decision::default();
+        concluded(conclusions.collect(), &decision, Duration::from_secs(60))
     }
 
     #[test]
@@ -498,6 +575,33 @@ mod tests {
     }
 
     #[test]
+    fn what_would_only_be_told_takes_nothing_back_by_saying_nothing() {
+        let unseen = || {
+            vec![
+                ("a", judged(Verdict::Pass)),
+                ("p95", judged(Verdict::NoData)),
+            ]
+        };
+        for action in [Action::Alert, Action::ScaleUp] {
+            let told = outcome_of(action, unseen());
+            assert_eq!(
+                (told.verdict, told.action),
+                (Verdict::Pass, Action::Alert),
+                "{action}"
+            );
+            assert!(told.reason.contains("p95: it is no-data"), "{told:?}");
+            assert_eq!(told.because_of.unwrap(), "p95");
+        }
+        let quiet = outcome_of(Action::None, unseen());
+        assert_eq!((quiet.verdict, quiet.action), (Verdict::Pass, Action::None));
+        for action in [Action::CircuitBreak, Action::Rollback] {
+            assert_eq!(outcome_of(action, unseen()).verdict, Verdict::NoData);
+        }
+        let nothing_else = outcome_of(Action::Alert, vec![("p95", judged(Verdict::NoData))]);
+        assert_eq!(nothing_else.verdict, Verdict::NoData);
+    }
+
+    #[test]
     fn a_watch_that_judged_nothing_has_no_data() {
         let ignored = Conclusion::Ignored(Judgement {
             verdict: Verdict::NoData,
@@ -514,7 +618,10 @@ mod tests {
             because_of: Some("p95".to_owned()),
         };
         let outcome = concluded(
-            vec![("p95", judged(Verdict::Fail)), ("a", judged(Verdict::Pass))],
+            vec![
+                ("p95", Action::Alert, judged(Verdict::Fail)),
+                ("a", Action::Alert, judged(Verdict::Pass)),
+            ],
             &told,
             Duration::from_secs(60),
         );

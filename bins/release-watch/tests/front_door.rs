@@ -105,6 +105,53 @@ fn a_version_that_nobody_sees_is_no_data() {
 }
 
 #[test]
+fn an_answer_of_another_version_fails_once_the_new_one_has_all_of_the_traffic() {
+    let app = App::start("v1");
+    let watch = |version: &str| {
+        step()
+            .input("verify-url", app.url())
+            .input("verify-rate", "50")
+            .input("expect-version", version)
+            .input("all-traffic", "true")
+    };
+    let ended = watch("v2").input("duration", "60s").run();
+    expect_code(&ended, 1);
+    assert_eq!(ended.outputs["action"], "rollback");
+    expect_said(&ended, &["version `v1` answered, expected `v2`"]);
+    let ended = watch("v1").run();
+    expect_code(&ended, 0);
+    expect_said(&ended, &["none lost: loss below", "at 95% confidence"]);
+    assert!(!ended.summary.contains("by version"), "{}", ended.summary);
+}
+
+#[test]
+fn too_few_answers_are_never_a_pass() {
+    let app = App::start("v2");
+    let ended = step()
+        .input("verify-url", app.url())
+        .input("min-requests", "1000")
+        .run();
+    expect_code(&ended, 1);
+    assert_eq!(ended.outputs["verdict"], "no-data");
+    expect_said(&ended, &["1000 requests are needed"]);
+}
+
+#[test]
+fn latency_that_is_not_certain_takes_no_deployment_back() {
+    let app = App::start("v2");
+    app.behave(r#"{"latency_ms": 700}"#);
+    let ended = step()
+        .input("verify-url", app.url())
+        .input("verify-rate", "20")
+        .input("min-requests", "20")
+        .input("thresholds", "deployment")
+        .input("duration", "2s")
+        .run();
+    expect_code(&ended, 0);
+    assert_eq!(ended.outputs["action"], "alert");
+}
+
+#[test]
 fn the_runbook_alerts_where_only_latency_suffers() {
     let app = App::start("v2");
     app.behave(r#"{"latency_ms": 700}"#);

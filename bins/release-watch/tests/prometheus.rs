@@ -120,6 +120,35 @@ fn a_slow_version_rolls_back_by_its_p95() {
 }
 
 #[test]
+fn memory_that_grows_fails_its_item_of_the_checklist_and_takes_nothing_back() {
+    let app = App::start("v2");
+    let prometheus = Prometheus::scraping(&[&app]);
+    let watch = || {
+        step()
+            .input("prometheus-url", prometheus.url())
+            .input("thresholds", "deployment")
+            .input("interval", "3s")
+            .input("duration", "15s")
+            .input("checklist", "true")
+            .input(
+                "checks",
+                "- name: memory slope\n  query: deriv(process_resident_memory_bytes[3s])\n  max: 1000000\n  \
+                 concern: capacity\n  item: heap\n  window: 0-5",
+            )
+    };
+    let steady = watch().run();
+    expect_code(&steady, 0);
+    assert_eq!(steady.outputs["action"], "none", "{}", steady.log());
+    app.behave(r#"{"memory_growth_mib": 8}"#);
+    let leaking = watch().run();
+    expect_code(&leaking, 0);
+    assert_eq!(leaking.outputs["action"], "alert", "{}", leaking.log());
+    expect_said(&leaking, &["release-watch%3A alert::memory slope: "]);
+    let line = "heap: **failed**: memory slope";
+    assert!(leaking.summary.contains(line), "{}", leaking.summary);
+}
+
+#[test]
 fn no_traffic_is_no_data_and_no_pass() {
     let (canary, baseline) = sides();
     let prometheus = Prometheus::scraping(&[&canary, &baseline]);

@@ -2,6 +2,7 @@
 //! It refuses to know what the step is for.
 
 use k8s_openapi::api::apps::v1::{DaemonSet, Deployment, ReplicaSet, StatefulSet};
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::Resource;
@@ -22,6 +23,8 @@ pub struct Needs<'step> {
     pub by_selector: bool,
     /// Targets that are reached through the API server.
     pub targets: Vec<&'step ForwardTarget>,
+    /// A workload whose size is changed.
+    pub resized: Option<WorkloadRef>,
 }
 
 /// Refuses a step that would fail half-way for want of a permission.
@@ -81,6 +84,21 @@ fn permissions(namespace: &str, needs: &Needs<'_>) -> Vec<Permission> {
     for target in &needs.targets {
         operations.extend(of_target(namespace, target));
     }
+    if let Some(workload) = &needs.resized {
+        operations.extend([Verb::Get, Verb::Patch].map(|verb| {
+            let operation = match workload.kind {
+                WorkloadKind::Deployment => Operation::on::<Deployment>(verb, namespace),
+                WorkloadKind::StatefulSet => Operation::on::<StatefulSet>(verb, namespace),
+                WorkloadKind::DaemonSet => Operation::on::<DaemonSet>(verb, namespace),
+                WorkloadKind::Job => Operation::on::<Job>(verb, namespace),
+            };
+            operation.named(&workload.name)
+        }));
+        operations.push(Operation::on::<HorizontalPodAutoscaler>(
+            Verb::List,
+            namespace,
+        ));
+    }
     let mut unique: Vec<Operation> = Vec::new();
     for operation in operations {
         if !unique.contains(&operation) {
@@ -131,6 +149,7 @@ mod tests {
             workloads: &workloads,
             by_selector: false,
             targets: vec![&target, &target],
+            ..Needs::default()
         };
         assert_eq!(
             shown(&needs),
@@ -153,5 +172,21 @@ mod tests {
     #[test]
     fn a_step_that_only_probes_urls_needs_nothing() {
         assert!(shown(&Needs::default()).is_empty());
+    }
+
+    #[test]
+    fn a_workload_that_is_resized_is_patched_by_its_name_beside_its_autoscalers() {
+        let needs = Needs {
+            resized: Some("statefulset/db".parse().unwrap()),
+            ..Needs::default()
+        };
+        assert_eq!(
+            shown(&needs),
+            [
+                "get statefulsets.apps `shop/db`",
+                "patch statefulsets.apps `shop/db`",
+                "list horizontalpodautoscalers.autoscaling in namespace `shop`",
+            ]
+        );
     }
 }

@@ -17,7 +17,6 @@ use switchyard_health::access::{Needs, require_access};
 use switchyard_health::connection::http_client;
 
 use self::step::Step;
-pub(crate) use self::step::interrupted;
 
 const TITLE: &str = "health-wait rollout";
 
@@ -81,6 +80,7 @@ async fn prepare(
         targets: targets
             .filter_map(|check| Some(check.target.in_cluster()?.0))
             .collect(),
+        ..Needs::default()
     };
     require_access(&connection.cluster, &needs, deadline).await?;
     Recorder::open(&inputs.deployment, connection, context).await

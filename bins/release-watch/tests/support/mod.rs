@@ -3,6 +3,8 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+pub(crate) mod cluster;
+
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -11,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use switchyard_harness::{Step, until};
+use switchyard_harness::{Ended, Step, until};
 
 /// A program that ends with the test.
 struct Program(Child);
@@ -102,6 +104,81 @@ fn request(address: &str, method: &str, path: &str, body: &str) -> String {
     String::from_utf8_lossy(&answer).into_owned()
 }
 
+/// HAProxy with its own exporter, before two applications of which each is a server of its backend `shop`.
+pub(crate) struct HaProxy {
+    _program: Program,
+    pub(crate) address: String,
+    pub(crate) metrics: String,
+    _folder: tempfile::TempDir,
+}
+
+impl HaProxy {
+    /// Servers `new-1` and `old-1`, with a quarter of the requests for the new one.
+    pub(crate) fn before(new: &App, old: &App) -> Self {
+        let program = PathBuf::from("/usr/sbin/haproxy");
+        assert!(
+            program.exists(),
+            "HAProxy is not installed: `scripts/tools haproxy`"
+        );
+        let folder = tempfile::tempdir().expect("a folder");
+        for _ in 0..5 {
+            let [front, metrics] = [(); 2].map(|()| {
+                let free = TcpListener::bind("127.0.0.1:0").unwrap();
+                free.local_addr().unwrap().to_string()
+            });
+            let configuration = format!(
+                "defaults\n  mode http\n  timeout connect 5s\n  timeout client 30s\n  timeout server 30s\n\
+                 frontend front\n  bind {front}\n  default_backend shop\n\
+                 backend shop\n  server new-1 {} weight 64\n  server old-1 {} weight 192\n\
+                 frontend exporter\n  bind {metrics}\n  http-request use-service prometheus-exporter\n",
+                new.address, old.address
+            );
+            let file = folder.path().join("haproxy.cfg");
+            std::fs::write(&file, configuration).expect("write its configuration");
+            let child = Command::new(&program)
+                .args(["-db", "-f"])
+                .arg(&file)
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .expect("start HAProxy");
+            let mut program = Program(child);
+            let deadline = Instant::now() + Duration::from_secs(60);
+            // Another program may take a port before it does: then others are tried.
+            while Instant::now() < deadline && matches!(program.0.try_wait(), Ok(None)) {
+                if request(&metrics, "GET", "/metrics", "").contains("haproxy_server_") {
+                    return Self {
+                        _program: program,
+                        address: front,
+                        metrics,
+                        _folder: folder,
+                    };
+                }
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        }
+        panic!("HAProxy does not start");
+    }
+
+    /// Sends so many requests one after the other, and counts the answers of each version, and its failures.
+    pub(crate) fn ask(&self, requests: u32) -> std::collections::BTreeMap<String, (u64, u64)> {
+        let mut counts = std::collections::BTreeMap::new();
+        for _ in 0..requests {
+            let answer = request(&self.address, "GET", "/api", "");
+            let version = answer.lines().find_map(|line| {
+                let (name, value) = line.split_once(": ")?;
+                name.eq_ignore_ascii_case("x-app-version")
+                    .then(|| value.trim().to_owned())
+            });
+            let version = version.unwrap_or_else(|| panic!("no version in {answer}"));
+            let one: &mut (u64, u64) = counts.entry(version).or_default();
+            one.0 += 1;
+            one.1 += u64::from(!answer.starts_with("HTTP/1.1 200"));
+        }
+        counts
+    }
+}
+
 /// Requests that keep coming.
 pub(crate) struct Traffic {
     stop: Arc<AtomicBool>,
@@ -154,9 +231,18 @@ pub(crate) struct Prometheus {
 impl Prometheus {
     /// Scrapes the applications every quarter of a second, and is asked nothing before it has their metrics.
     pub(crate) fn scraping(applications: &[&App]) -> Self {
-        let prometheus = Self::start(applications);
-        for application in applications {
-            let up = format!("up{{instance=\"{}\"}} == 1", application.address);
+        let addresses: Vec<_> = applications
+            .iter()
+            .map(|one| one.address.as_str())
+            .collect();
+        Self::scraping_at(&addresses)
+    }
+
+    /// As above, of whatever answers `/metrics` at these addresses.
+    pub(crate) fn scraping_at(addresses: &[&str]) -> Self {
+        let prometheus = Self::start(addresses);
+        for address in addresses {
+            let up = format!("up{{instance=\"{address}\"}} == 1");
             until("the first scrape", || {
                 prometheus.ask(&up).contains("\"value\"")
             });
@@ -164,12 +250,9 @@ impl Prometheus {
         prometheus
     }
 
-    fn start(applications: &[&App]) -> Self {
+    fn start(addresses: &[&str]) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let targets: Vec<_> = applications
-            .iter()
-            .map(|one| format!("'{}'", one.address))
-            .collect();
+        let targets: Vec<_> = addresses.iter().map(|one| format!("'{one}'")).collect();
         let configuration = format!(
             "global: {{scrape_interval: 250ms, scrape_timeout: 250ms}}\n\
              scrape_configs:\n- job_name: demo\n  static_configs:\n  - targets: [{}]\n",
@@ -243,6 +326,38 @@ impl Prometheus {
     }
 }
 
+/// Something that exposes metrics as it is told to.
+pub(crate) struct Exporter {
+    pub(crate) address: String,
+    text: Arc<std::sync::Mutex<String>>,
+}
+
+impl Exporter {
+    pub(crate) fn telling(text: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let text = Arc::new(std::sync::Mutex::new(text.to_owned()));
+        let told = Arc::clone(&text);
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let Ok(mut stream) = stream else { continue };
+                let mut head = vec![0; 8192];
+                let _ = stream.read(&mut head);
+                let body = told.lock().unwrap().clone();
+                let length = body.len();
+                let head = "HTTP/1.1 200 OK\r\ncontent-type: text/plain; version=0.0.4\r\nconnection: close";
+                let answer = format!("{head}\r\ncontent-length: {length}\r\n\r\n{body}");
+                let _ = stream.write_all(answer.as_bytes());
+            }
+        });
+        Self { address, text }
+    }
+
+    pub(crate) fn tell(&self, text: &str) {
+        text.clone_into(&mut self.text.lock().unwrap());
+    }
+}
+
 /// Something that answers every request in the same way.
 pub(crate) struct Wrong {
     address: String,
@@ -294,4 +409,23 @@ pub(crate) fn step() -> Step {
         .input("min-requests", "50")
         .input("max-age", "10s")
         .input("version-header", "x-app-version")
+}
+
+/// The requests and failures that a watch has counted.
+pub(crate) fn counted(ended: &Ended, check: &str) -> (u64, u64) {
+    let samples = std::fs::read_to_string(&ended.outputs["evidence"]).unwrap();
+    let lines = samples
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let of_check = lines.filter(|line| line["check"] == check);
+    of_check.fold((0, 0), |(requests, failed), line| {
+        let number = |key: &str| line[key].as_u64().unwrap_or(0);
+        (requests + number("requests"), failed + number("failed"))
+    })
+}
+
+/// Whether the watch with this folder has looked once, and so knows where its counters began.
+pub(crate) fn has_looked(folder: &Path, check: &str) -> bool {
+    let samples = std::fs::read_to_string(folder.join("samples.jsonl"));
+    samples.is_ok_and(|samples| samples.contains(check))
 }
