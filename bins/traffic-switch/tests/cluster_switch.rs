@@ -10,7 +10,7 @@ use switchyard_harness::Ended;
 use switchyard_record::{Phase, Side, Verdict};
 
 /// Requests a second through the front door.
-const RATE: u32 = 200;
+const RATE: u32 = 100;
 
 fn counted(ended: &Ended, output: &str) -> u64 {
     ended.outputs[output].parse().unwrap()

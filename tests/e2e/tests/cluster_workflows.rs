@@ -60,6 +60,9 @@ enum Access {
     StoredKubeconfig,
 }
 
+/// The workflow of the consumer that deploys through a canary.
+const CANARY: &str = ".github/workflows/canary.yml";
+
 /// A consumer with a namespace, a host and load of its own.
 struct Shop {
     sandbox: Sandbox,
@@ -127,7 +130,7 @@ impl Shop {
 
     fn load(&self, path: &str, keep_alive: KeepAlive) -> RunningLoad {
         let url = format!("{}{path}", self.sandbox.front_door());
-        let plan = LoadPlan::new(&url, 100).unwrap().host(&self.host).unwrap();
+        let plan = LoadPlan::new(&url, 40).unwrap().host(&self.host).unwrap();
         plan.keep_alive(keep_alive).start()
     }
 
@@ -189,6 +192,15 @@ impl Shop {
             }
             assert!(Instant::now() < deadline, "{}", report.summary());
         }
+    }
+
+    /// Lets the canary have half of the traffic at once, and be watched that long.
+    fn has_one_stage_of_half(&self, watch: &str) {
+        let shown = std::fs::read_to_string(self.consumer.checkout().join(CANARY)).unwrap();
+        let mut lines = shown.lines();
+        let line = lines.find(|line| line.contains("stages: '")).unwrap();
+        let stages = format!("stages: '[{{\"pods\": 1, \"weight\": 50, \"watch\": \"{watch}\"}}]'");
+        self.consumer.change(CANARY, line.trim(), &stages).unwrap();
     }
 
     /// The token in the deployer's kubeconfig.
@@ -629,9 +641,8 @@ async fn a_canary_that_fails_requests_is_taken_back_before_the_main_workload_is_
         .change("deploy/web.yaml", &image, &failing)
         .unwrap();
     // Tests without traffic would see it first.
-    let workflow = ".github/workflows/canary.yml";
     let tests = "      tests: scripts/smoke-test.sh\n";
-    shop.consumer.change(workflow, tests, "").unwrap();
+    shop.consumer.change(CANARY, tests, "").unwrap();
     let ended = shop.consumer.workflow("canary.yml").input("version", NEW);
     let ended = ended.wait().unwrap();
     assert_failed(&ended);
@@ -656,18 +667,11 @@ async fn a_main_workload_that_fails_its_smoke_tests_is_undone_behind_its_canary_
     let in_place = shop.consumer.workflow("dev.yml").input("version", OLD);
     assert_succeeded(&in_place.wait().unwrap());
     shop.becomes("/", OLD).await;
-    let workflow = ".github/workflows/canary.yml";
     let smoke = "smoke-tests: scripts/smoke-test.sh";
     shop.consumer
-        .change(workflow, smoke, "smoke-tests: exit 1")
+        .change(CANARY, smoke, "smoke-tests: exit 1")
         .unwrap();
-    let stages = "stages: '[{\"pods\": 1, \"weight\": 50, \"watch\": \"3s\"}]'";
-    let shown = std::fs::read_to_string(shop.consumer.checkout().join(workflow)).unwrap();
-    let line = shown
-        .lines()
-        .find(|line| line.contains("stages: '"))
-        .unwrap();
-    shop.consumer.change(workflow, line.trim(), stages).unwrap();
+    shop.has_one_stage_of_half("3s");
     let loads = [
         shop.load("/", KeepAlive::On),
         shop.load("/api", KeepAlive::Off),
@@ -685,6 +689,47 @@ async fn a_main_workload_that_fails_its_smoke_tests_is_undone_behind_its_canary_
     assert!(ended.log.contains("back to revision") || ended.log.contains("put back"));
     let told = shop.told();
     assert!(told.last().unwrap().contains("rolled back"), "{told:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rollback_ordered_from_another_run_takes_a_canary_back_while_its_own_run_watches() {
+    let shop = Shop::open("e2e-canary-order").await;
+    let in_place = shop.consumer.workflow("dev.yml").input("version", OLD);
+    assert_succeeded(&in_place.wait().unwrap());
+    shop.becomes("/", OLD).await;
+    shop.has_one_stage_of_half("30m");
+    let loads = [
+        shop.load("/", KeepAlive::On),
+        shop.load("/api", KeepAlive::Off),
+    ];
+    let canary = shop.consumer.workflow("canary.yml").input("version", NEW);
+    let mut canary = canary.start().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(300);
+    while !canary.log().unwrap().contains("Run Main Stage 1: watch") {
+        let waits = canary.is_running().unwrap() && Instant::now() < deadline;
+        assert!(waits, "{}", canary.log().unwrap());
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    let ordered = shop.consumer.workflow("rollback.yml").wait().unwrap();
+    assert_succeeded(&ordered);
+    let ended = canary.wait().unwrap();
+    assert_failed(&ended);
+    assert!(
+        ended.job("Deploy").contains("rolled back by"),
+        "{}",
+        ended.log
+    );
+    assert_eq!(shop.phase(), "rolled_back", "{}", ended.log);
+    assert_nothing_lost(&stop(loads).await);
+    assert_eq!(shop.live("/").await, OLD);
+    assert_eq!(shop.live("/api").await, OLD);
+    let workloads = shop.kubectl(&["get", "deployments", "-o", "name"]);
+    assert_eq!(workloads, "deployment.apps/api\ndeployment.apps/web\n");
+    let told = shop.told();
+    assert!(
+        told.iter().any(|told| told.contains("rolled back")),
+        "{told:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
