@@ -150,7 +150,7 @@ async fn an_ordered_rollback_ends_the_wait_at_once_and_frees_the_application() {
     assert_eq!(answer, PreemptAnswer::Ordered);
     let ended = finish(started).await;
     expect_code(&ended, 1);
-    expect_said(&ended, &["a rollback of this deployment was ordered"]);
+    expect_said(&ended, &["rolled back by sam: customers complain"]);
     // The lease is free: another session opens without waiting for it to run out.
     let mut options = SessionOptions::new("sam");
     options.wait = std::time::Duration::from_secs(1);

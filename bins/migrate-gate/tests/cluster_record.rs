@@ -233,7 +233,7 @@ async fn an_ordered_rollback_stops_the_run_before_its_next_migration() {
     drop(holder);
     let ended = finish(started).await;
     expect_code(&ended, 1);
-    expect_said(&ended, &["a rollback of this deployment was ordered"]);
+    expect_said(&ended, &["rolled back by "]);
     assert_eq!(applied(&database), format!("{BEFORE} {FIRST}"));
     assert_eq!(record(&client, &namespace).await.phase, Phase::BackedUp);
 }

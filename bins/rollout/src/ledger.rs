@@ -189,10 +189,7 @@ impl Ledger {
         match session.preempt_requested() {
             Some(order) => Err(Failure::message(
                 FailureKind::Gate,
-                format!(
-                    "stopped before: {next}; {} ordered a rollback: {}",
-                    order.by, order.reason
-                ),
+                format!("{order}; stopped before: {next}"),
             )
             .maybe_hint(order.run_url)),
             None => Ok(()),

@@ -135,11 +135,8 @@ fn judge(context: &Context, ending: &Ending) -> Result<(), Failure> {
             Err(Failure::message(Kind::Cancelled(signal), "stopped at a safe point")
                 .hint("the record tells how far it came; `traffic-switch rescue` takes it back, a re-run goes on"))
         }
-        Ending::Preempted(by) => Err(Failure::message(
-            Kind::Gate,
-            format!("stopped for a rollback ordered by {by}"),
-        )
-        .hint("the rollback goes on elsewhere; nothing more is to be done here")),
+        Ending::Preempted(by) => Err(Failure::message(Kind::Gate, format!("rolled back by {by}"))
+            .hint("the rollback goes on elsewhere; nothing more is to be done here")),
     }
 }
 

@@ -248,17 +248,22 @@ impl Recorder {
         let tokens = self
             .session
             .as_ref()
-            .map(|session| (session.preempted(), session.lost()));
+            .map(|session| (session.told_to_stop(), session.lost()));
         async move {
-            let Some((preempted, lost)) = tokens else {
+            let Some((told, lost)) = tokens else {
                 return std::future::pending().await;
             };
-            let text = tokio::select! {
-                () = preempted.cancelled() => "a rollback of this deployment was ordered",
-                () = lost.cancelled() => "the application's lease was taken over by another run",
+            let (text, link) = tokio::select! {
+                order = told => (order.to_string(), order.run_url),
+                () = lost.cancelled() => {
+                    let text = "the application's lease was taken over by another run";
+                    (text.to_owned(), None)
+                }
             };
-            Failure::message(Kind::Gate, text)
-                .hint("this step stopped and wrote nothing more; see the run that took over")
+            let run = link.unwrap_or_else(|| "the run that took over".to_owned());
+            Failure::message(Kind::Gate, text).hint(format!(
+                "this step stopped and wrote nothing more; see {run}"
+            ))
         }
     }
 

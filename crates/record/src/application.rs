@@ -3,6 +3,7 @@
 //! Pure data and pure changes to it; refuses to know how it is stored.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -63,6 +64,13 @@ pub struct Preempt {
     pub reason: String,
     /// When.
     pub at: Timestamp,
+}
+
+/// What became of the deployment that it stops: who rolls it back, and why.
+impl fmt::Display for Preempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "rolled back by {}: {}", self.by, self.reason)
+    }
 }
 
 /// One deployment in the index.

@@ -185,6 +185,20 @@ impl Session {
         self.keeper.held().preempted()
     }
 
+    /// Waits for an order to stop, also while something else has the session.
+    pub fn told_to_stop(&self) -> impl Future<Output = Preempt> + Send + use<> {
+        let held = self.keeper.held().clone();
+        async move {
+            loop {
+                held.preempted().cancelled().await;
+                // An order that this session carries out itself is none.
+                if let Some(order) = held.preempt() {
+                    return order;
+                }
+            }
+        }
+    }
+
     /// The order to stop, if there is one. Looked for in the background every two seconds.
     #[must_use]
     pub fn preempt_requested(&self) -> Option<Preempt> {
