@@ -36,6 +36,8 @@ pub(crate) enum Command {
     Backup(BackupArgs),
     /// Bring back a backup, or the previous revision of workloads
     Restore(RestoreArgs),
+    /// Take the deployment in place back that is active or live, whoever's it is, to the revisions before it
+    Revert(RevertArgs),
     /// Take an application without slots into care as the old side
     Adopt(AdoptArgs),
     /// Show sides, sizes, versions and who takes traffic
@@ -500,6 +502,20 @@ pub(crate) struct RestoreArgs {
     /// Show what would change, and change nothing
     #[arg(long, value_parser = values::boolean, default_value = "false", num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
     pub(crate) plan: bool,
+    /// Longest time for the whole command
+    #[arg(long, value_parser = values::duration, default_value = "5m")]
+    pub(crate) timeout: Duration,
+}
+
+/// Inputs of `revert`.
+#[derive(Debug, Args)]
+pub(crate) struct RevertArgs {
+    /// Which deployment.
+    #[command(flatten)]
+    pub(crate) deployment: DeploymentArgs,
+    /// Why, for the record
+    #[arg(long, default_value = "ordered by a person")]
+    pub(crate) reason: String,
     /// Longest time for the whole command
     #[arg(long, value_parser = values::duration, default_value = "5m")]
     pub(crate) timeout: Duration,

@@ -129,6 +129,14 @@ impl Ledger {
         }
     }
 
+    /// Works under a lease that was taken for an order of its own.
+    pub(crate) fn over(context: &Context, session: Session) -> Self {
+        Self {
+            session: Some(session),
+            cancel: context.cancel.clone(),
+        }
+    }
+
     /// Works without a record.
     pub(crate) fn without_record(context: &Context) -> Self {
         Self {

@@ -20,6 +20,7 @@ mod plan;
 mod remember;
 mod restore;
 mod retire;
+mod revert;
 mod scale;
 mod sides;
 mod source;
@@ -61,6 +62,7 @@ impl Action for Rollout {
             Command::Annotate(args) => annotate::run(args, context).await,
             Command::Backup(args) => backup::run(args, context).await,
             Command::Restore(args) => restore::run(args, context).await,
+            Command::Revert(args) => revert::run(args, context).await,
             Command::Adopt(args) => adopt::run(args, context).await,
             Command::Status(args) => status::run(args, context).await,
             Command::Remember(args) => remember::run(args, context).await,

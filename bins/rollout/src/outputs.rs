@@ -35,8 +35,16 @@ pub(crate) const ALL: &[Output] = &[
         description: "Identity of the deployment, for later steps and jobs",
     },
     Output {
+        name: "chain",
+        description: "How the active deployment, else the live one, reaches its users: `in-place`, `slots`, `canary`, or empty where no record tells",
+    },
+    Output {
         name: "result",
         description: "How a rolling update ended: `updated`, `undone` (the version before is back), `paused` (there was none) or `planned`",
+    },
+    Output {
+        name: "reason",
+        description: "Why a rolling update did not go on",
     },
     Output {
         name: "notices",

@@ -31,6 +31,9 @@ const OPERATION: &str = "restore";
 /// before back.
 pub(crate) const PAUSE: &str = "pause";
 
+/// Why a deployment went back, in its record.
+const BY_RESTORE: &str = "restored by `rollout restore`";
+
 /// What was made live again.
 #[derive(Debug, Default)]
 pub(crate) struct Restored {
@@ -215,7 +218,7 @@ async fn with_ledger(
 ) -> Result<(), Failure> {
     let is_own = matches!(claimed, Some(Claimed::New));
     if !is_own {
-        turn_back(ledger).await?;
+        turn_back(ledger, BY_RESTORE).await?;
     }
     let carrying = if args.plan {
         Carrying::Nothing
@@ -251,13 +254,13 @@ async fn with_ledger(
         make_live(opened, ledger, &restored.workloads).await?;
     }
     waiting::rollout(context, ledger, target, &restored.workloads).await?;
-    end(ledger, is_own).await?;
+    end(ledger, (!is_own).then_some(BY_RESTORE)).await?;
     report(context, ledger, &restored)
 }
 
 /// The deployment that is under way goes back from here; a gate after its first write has failed, or a
 /// person ordered it.
-async fn turn_back(ledger: &mut Ledger) -> Result<(), Failure> {
+pub(crate) async fn turn_back(ledger: &mut Ledger, why: &str) -> Result<(), Failure> {
     let Some(record) = ledger.record() else {
         return Ok(());
     };
@@ -280,13 +283,11 @@ async fn turn_back(ledger: &mut Ledger) -> Result<(), Failure> {
         )
         .hint("run `traffic-switch rollback`"));
     }
-    ledger
-        .advance_because(to, "restored by `rollout restore`")
-        .await
+    ledger.advance_because(to, why).await
 }
 
 /// A restore of its own is a deployment in place: what it writes is live at once.
-async fn make_live(
+pub(crate) async fn make_live(
     opened: &Opened,
     ledger: &mut Ledger,
     workloads: &[ObjectName],
@@ -307,37 +308,25 @@ async fn make_live(
     ledger.advance(Phase::Applied).await
 }
 
-async fn end(ledger: &mut Ledger, is_own: bool) -> Result<(), Failure> {
+/// Ends a deployment whose objects are as they were: one of its own has succeeded, another one, with the
+/// cause, is back.
+///
+/// # Errors
+/// The record cannot be written.
+pub(crate) async fn end(ledger: &mut Ledger, cause: Option<&str>) -> Result<(), Failure> {
     let Some(record) = ledger.record() else {
         return Ok(());
     };
-    let cause = (!is_own).then_some("restored by `rollout restore`");
-    let verdict = match (is_own, record.phase) {
-        (true, _) => {
+    let verdict = match (cause, record.phase) {
+        (None, _) => {
             for phase in [Phase::Ready, Phase::Soaking] {
                 ledger.advance(phase).await?;
             }
             Verdict::Succeeded
         }
-        (false, Phase::Abandoning) => Verdict::Abandoned,
-        (false, _) => Verdict::RolledBack,
+        (Some(_), Phase::Abandoning) => Verdict::Abandoned,
+        (Some(_), _) => Verdict::RolledBack,
     };
-    conclude(ledger, verdict, cause).await
-}
-
-/// Ends a deployment whose version before is back.
-///
-/// # Errors
-/// The record cannot be written.
-pub(crate) async fn roll_back(ledger: &mut Ledger, cause: &str) -> Result<(), Failure> {
-    conclude(ledger, Verdict::RolledBack, Some(cause)).await
-}
-
-async fn conclude(
-    ledger: &mut Ledger,
-    verdict: Verdict,
-    cause: Option<&str>,
-) -> Result<(), Failure> {
     let Some(session) = ledger.session_mut() else {
         return Ok(());
     };

@@ -6,11 +6,12 @@ use std::io::Write as _;
 use serde_json::{Value, json};
 use switchyard_deployment::record_failure;
 use switchyard_manifest::{Kind, names, object, pods};
-use switchyard_record::{ApplicationRecord, DeploymentRecord, Side, Store};
+use switchyard_record::{ApplicationRecord, Chain, DeploymentRecord, Side, Store};
 use switchyard_runner::{Context, Failure, summary::cell};
 
 use crate::inputs::StatusArgs;
 use crate::opening::Opened;
+use crate::revert;
 use crate::sides;
 use crate::survey::{Survey, name_in_inputs, revision_of};
 use crate::timing::within;
@@ -75,6 +76,8 @@ pub(crate) async fn run(args: StatusArgs, context: &mut Context) -> Result<(), F
 struct Records {
     application: Option<ApplicationRecord>,
     deployment: Option<DeploymentRecord>,
+    /// How the active deployment, else the one that made live what is live, reaches its users.
+    chain: Option<Chain>,
 }
 
 impl Records {
@@ -113,13 +116,15 @@ async fn read_records(
     let Some(record) = record.map(|stored| stored.record) else {
         return Ok(Records::default());
     };
-    let deployment = match &record.active {
-        Some(active) => store.deployment(&active.deployment).await.map_err(failed)?,
+    let latest = match revert::latest(&record) {
+        Some(id) => store.deployment(&id).await.map_err(failed)?,
         None => None,
     };
+    let latest = latest.map(|stored| stored.record);
     Ok(Records {
+        chain: latest.as_ref().map(|latest| latest.chain),
+        deployment: latest.filter(|_| record.active.is_some()),
         application: Some(record),
-        deployment: deployment.map(|stored| stored.record),
     })
 }
 
@@ -276,6 +281,10 @@ fn outputs(context: &Context, rows: &[Row], records: &Records) -> Result<(), Fai
         .filter(|side| side == "blue" || side == "green")
         .unwrap_or_else(|| "none".to_owned());
     context.outputs.set("slot", slot)?;
+    let chain = records
+        .chain
+        .map_or_else(String::new, |chain| chain.to_string());
+    context.outputs.set("chain", chain)?;
     match &records.deployment {
         Some(record) => context.outputs.set("deployment-id", &record.id),
         None => Ok(()),

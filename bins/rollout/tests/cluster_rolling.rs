@@ -156,6 +156,7 @@ async fn a_good_update_replaces_every_pod_and_one_whose_first_pod_is_bad_is_undo
     );
     assert!(!bad.log().contains("progress deadline"), "{}", bad.log());
     assert_eq!(bad.outputs["result"], "undone");
+    assert!(bad.outputs["reason"].starts_with("deployment/web: pod `web-"));
     assert_is_live(&shop, NEW);
     let greeting = &shop.get("configmap/web-config")["data"]["GREETING"];
     assert_eq!(greeting, NEW, "what is no pod came back too");
@@ -214,6 +215,29 @@ async fn an_update_that_is_killed_goes_on_or_is_brought_back_from_where_it_was()
     expect_code(&restored, 0);
     assert_is_live(&shop, NEW);
     assert_eq!(shop.record("3")["result"]["verdict"], "rolled-back");
+
+    // By order of a person what is live goes back once more; an order while an update is under way takes that
+    // one back. Neither knows more than the record.
+    let status = shop.recorded("status", "4").run();
+    assert_eq!(status.outputs["chain"], "in-place");
+    let reverted = ended(shop.recorded("revert", "4")).await;
+    expect_code(&reverted, 0);
+    assert_is_live(&shop, OLD);
+    let record = shop.record("4");
+    assert_eq!(record["kind"], "rollback");
+    assert_eq!(record["result"]["verdict"], "succeeded");
+    let killed = roll(&shop, "5", NEW).variable("SWITCHYARD_FAULT_ABORT_AFTER", "settle:2");
+    assert_eq!(ended(killed).await.code, None);
+    let reverted = ended(
+        shop.recorded("revert", "6")
+            .input("reason", "the till is broken"),
+    )
+    .await;
+    expect_code(&reverted, 0);
+    assert_is_live(&shop, OLD);
+    let result = &shop.record("5")["result"];
+    assert_eq!(result["verdict"], "rolled-back");
+    assert_eq!(result["cause"], "the till is broken");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,6 +5,9 @@
     reason = "a helper of a test that cannot go on panics"
 )]
 
+#[path = "../../../bins/traffic-switch/tests/servers/rig.rs"]
+mod rig;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -50,6 +53,16 @@ fn built_programs() -> PathBuf {
     assert!(status.success(), "the programs do not build: {status}");
     let step = Path::new(env!("CARGO_BIN_EXE_composite-step"));
     step.parent().unwrap().to_owned()
+}
+
+/// The demo application, beside the programs of this test.
+fn application() -> PathBuf {
+    let program = Path::new(env!("CARGO_BIN_EXE_composite-step")).with_file_name("api");
+    assert!(
+        program.exists(),
+        "the demo application is not built: run `cargo build -p switchyard-apps`"
+    );
+    program
 }
 
 /// How the consumer's workflows come to the cluster.
@@ -803,6 +816,131 @@ async fn a_deployment_in_place_updates_and_undoes_itself() {
         "jsonpath={.spec.template.spec.containers[0].image}",
     ]);
     assert!(image.ends_with(NEW), "{image}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rolling_update_goes_through_or_back_at_its_first_bad_pod_and_is_rolled_back_by_order_without_a_lost_request()
+ {
+    let shop = Shop::open("e2e-rolling").await;
+    let deploy = |version: &str| {
+        let run = shop
+            .consumer
+            .workflow("rolling.yml")
+            .input("version", version);
+        run.wait().unwrap()
+    };
+    assert_succeeded(&deploy(OLD));
+    shop.becomes("/", OLD).await;
+    let loads = [
+        shop.load("/", KeepAlive::On),
+        shop.load("/api", KeepAlive::Off),
+    ];
+    let good = deploy(NEW);
+    assert_succeeded(&good);
+    for said in [
+        "deployment/web: 2 pods, at most 3 at once (maxSurge 25%), at least 2 available (maxUnavailable 0)",
+        "preStop: `web` sleeps 5s",
+        "deployment/web: 2 of 2 pods run the new template",
+    ] {
+        assert!(good.log.contains(said), "{said}: {}", good.log);
+    }
+    assert_eq!(shop.live("/").await, NEW);
+    assert_eq!(shop.phase(), "succeeded");
+
+    let bad = deploy("crashing");
+    assert_failed(&bad);
+    assert!(
+        bad.log.contains("paused, no further new pod comes"),
+        "{}",
+        bad.log
+    );
+    assert!(!bad.log.contains("progress deadline"), "{}", bad.log);
+    assert_eq!(shop.phase(), "rolled_back");
+    assert_eq!(shop.live("/").await, NEW);
+    assert_eq!(shop.live("/api").await, NEW);
+    let paused = "jsonpath={.items[*].spec.paused}";
+    assert_eq!(shop.kubectl(&["get", "deployments", "-o", paused]), "");
+    let left = "this run has no deployment that is under way";
+    assert!(
+        bad.log.contains(left),
+        "nothing is left to clean up: {}",
+        bad.log
+    );
+    let last = shop.told().pop().expect("somebody was told");
+    assert_eq!(
+        last,
+        "↩️ Deployment of shop crashing to production was rolled back"
+    );
+    let summary = shop.summary();
+    assert!(
+        summary.contains("restarted") || summary.contains("crashes again"),
+        "{summary}"
+    );
+
+    // The example's checks are those of two sides.
+    let workflow = ".github/workflows/rollback.yml";
+    shop.consumer.change(workflow, "-{slot}", "").unwrap();
+    let back = shop.consumer.workflow("rollback.yml").wait().unwrap();
+    assert_succeeded(&back);
+    assert_eq!(shop.live("/").await, OLD);
+    assert_eq!(shop.live("/api").await, OLD);
+    let reports = stop(loads).await;
+    assert_nothing_lost(&reports);
+    for report in &reports {
+        assert_eq!(report.by_version.keys().collect::<Vec<_>>(), [OLD, NEW]);
+    }
+    shop.assert_no_secret_in(&[&good, &bad, &back]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_are_updated_one_by_one_and_the_first_that_fails_stops_it_with_the_others_serving()
+{
+    let rig = rig::Rig::new(3, 1);
+    let shop = Shop::opened("e2e-servers", Access::StoredKubeconfig).await;
+    let workflow = ".github/workflows/servers.yml";
+    let state = rig.path().join("state.json").display().to_string();
+    for (from, to) in [
+        ("/run/haproxy/admin.sock", rig.places().as_str()),
+        ("/var/lib/switchyard/web.json", &state),
+    ] {
+        shop.consumer.change(workflow, from, to).unwrap();
+    }
+    let script = format!("#!/usr/bin/env bash\nset -e\n{}", rig.update());
+    shop.consumer
+        .add("scripts/update-server.sh", &script)
+        .unwrap();
+    let deploy = || {
+        let run = shop.consumer.workflow("servers.yml").input("version", "v2");
+        run.wait().unwrap()
+    };
+    let load = rig.load(0, 100).start();
+    rig.hook("if [ \"$1\" = web2 ]; then echo the disk is full; exit 1; fi");
+    let stopped = deploy();
+    assert_failed(&stopped);
+    assert!(stopped.log.contains("the disk is full"), "{}", stopped.log);
+    assert_eq!(rig.updates(), ["web1", "web2"], "it goes no further");
+    assert_eq!(rig.states(0), ["UP", "MAINT", "UP"]);
+    let summary = shop.summary();
+    let standing =
+        "servers updated: [\"web1\"]; out or failed: [\"web2\"]; not updated: [\"web3\"]";
+    assert!(summary.contains(standing), "{summary}");
+
+    rig.hook("");
+    let updated = deploy();
+    assert_succeeded(&updated);
+    assert_eq!(rig.states(0), ["UP"; 3]);
+    let report = load.stop().await.unwrap();
+    assert_nothing_lost(std::slice::from_ref(&report));
+    assert!(report.by_version["v1"] > 0 && report.by_version["v2"] > 0);
+    assert_eq!(
+        shop.told(),
+        [
+            "🚀 Deploying shop v2 to production",
+            "❌ Deployment of shop v2 to production failed",
+            "🚀 Deploying shop v2 to production",
+            "✅ Deployed shop v2 to production",
+        ]
+    );
 }
 
 const PRICES: &str = "20260201090000_prices";

@@ -4,7 +4,7 @@
 use switchyard_record::{Claimed, Intent, Phase, WayBack};
 use switchyard_runner::{Context, Failure, Kind as FailureKind};
 
-use super::{Restored, end, report, turn_back, with_ledger};
+use super::{BY_RESTORE, Restored, end, report, turn_back, with_ledger};
 use crate::inputs::RestoreArgs;
 use crate::ledger::{Ledger, claim_request};
 use crate::opening::Opened;
@@ -46,8 +46,8 @@ async fn take_back(
     match record.way_back() {
         WayBack::Ended(_) => return nothing(context, ledger),
         WayBack::Abandon => {
-            turn_back(ledger).await?;
-            end(ledger, false).await?;
+            turn_back(ledger, BY_RESTORE).await?;
+            end(ledger, Some(BY_RESTORE)).await?;
             context
                 .console
                 .info("nothing had been written: the deployment was abandoned");

@@ -1,5 +1,8 @@
 //! Real HAProxies in front of demo applications that drop what is under way when they are told to end, and
-//! a step that updates them as a user would: with a script that ends the old process and starts the new one.
+//! a script that updates one as a user would: it ends the old process and starts the new one.
+
+// Each test program uses its part of this.
+#![allow(dead_code)]
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -11,7 +14,7 @@ use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use switchyard_harness::{Step, until};
+use switchyard_harness::until;
 use switchyard_sandbox::load::LoadPlan;
 
 /// Whether HAProxy checks the servers by itself.
@@ -61,7 +64,7 @@ impl Rig {
         };
         let start = format!(
             "#!/bin/bash\nVERSION=$3 PORT=$2 CONTROL_PORT=$(($2 + 1)) POD_NAME=$1 setsid {} >>{}/$1.log 2>&1 9>&- &\necho $! >{}/$1.pid\n",
-            application().display(),
+            crate::application().display(),
             rig.path().display(),
             rig.path().display(),
         );
@@ -103,29 +106,15 @@ impl Rig {
         );
     }
 
-    /// A step that knows the HAProxies and their backend.
-    pub(crate) fn bare_step(&self) -> Step {
-        let places: Vec<String> = self.haproxies.iter().map(|one| one.api.clone()).collect();
-        Step::new(env!("CARGO_BIN_EXE_traffic-switch"))
-            .input("haproxy-api", places.join("\n"))
-            .input("backend", "web")
-            .input("timeout", "20s")
+    /// Where every HAProxy answers its runtime API, one a line.
+    pub(crate) fn places(&self) -> String {
+        let places: Vec<&str> = self.haproxies.iter().map(|one| &*one.api).collect();
+        places.join("\n")
     }
 
-    /// A step over all servers that has what it needs.
-    pub(crate) fn step(&self) -> Step {
-        self.bare_step()
-            .input("command", "servers")
-            .input("update", format!("RIG={}\n{UPDATE}", self.path().display()))
-            .input("expect-version", "v2")
-            .input("version-header", "x-app-version")
-            .input("health-url", "http://{host}:{port}/api/health/ready")
-            .input("health-interval", "50ms")
-            .input("longest-request", "1s")
-            .input(
-                "state-file",
-                self.path().join("state.json").display().to_string(),
-            )
+    /// A script that updates one server to version `v2`.
+    pub(crate) fn update(&self) -> String {
+        format!("RIG={}\n{UPDATE}", self.path().display())
     }
 
     /// Load on one HAProxy.
@@ -348,14 +337,4 @@ fn free_port() -> u16 {
             return port;
         }
     }
-}
-
-/// The demo application, beside the program under test.
-fn application() -> PathBuf {
-    let program = Path::new(env!("CARGO_BIN_EXE_traffic-switch")).with_file_name("api");
-    assert!(
-        program.exists(),
-        "the demo application is not built: run `cargo build -p switchyard-apps`"
-    );
-    program
 }

@@ -36,6 +36,9 @@ impl Applying<'_> {
             Some(workload) => format!("{workload}: {}", bad.reason),
             None => bad.reason.clone(),
         };
+        if let Err(failure) = self.context.outputs.set("reason", one_line(&reason)) {
+            return failure;
+        }
         match self.go_back(rolling, ledger, rolled, (&bad, &reason)).await {
             Ok(standing) => Failure::message(FailureKind::Gate, format!("{reason}; {standing}")),
             Err(failure) => {
@@ -80,7 +83,7 @@ impl Applying<'_> {
         let restored = self.bring_back(rolling, ledger, &opened, &before).await?;
         let target = (opened.cluster(), opened.deadline);
         waiting::rollout(self.context, ledger, target, &restored).await?;
-        restore::roll_back(ledger, reason).await?;
+        restore::end(ledger, Some(reason)).await?;
         self.context.outputs.set("result", "undone")?;
         crate::outputs::deployment_id(self.context, ledger)?;
         let left: Vec<String> = rolled
@@ -212,6 +215,11 @@ impl Rolled {
         )
         .hint("nothing was taken back: see what is live, then decide (`rollout status`)"))
     }
+}
+
+/// Words of a kubelet or a scheduler may have several lines.
+fn one_line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn pause(live: &Value) -> Option<Change> {

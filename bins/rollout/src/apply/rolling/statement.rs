@@ -51,7 +51,7 @@ pub(super) fn of(update: &Update<'_>) -> Statement {
     if live.pointer("/spec/template") == update.after.pointer("/spec/template") {
         statement
             .lines
-            .push(format!("{title}: its pods stay as they are"));
+            .push(format!("{title}: its template is what it is to be already"));
         return statement;
     }
     if update.kind == Kind::Deployment {
@@ -374,7 +374,10 @@ mod tests {
         let strategy = json!({});
         let same = deployment("web:1", &json!(null), &strategy);
         let said = stated(Some(&same), &same, &[]);
-        assert_eq!(said.lines, ["deployment/web: its pods stay as they are"]);
+        assert_eq!(
+            said.lines,
+            ["deployment/web: its template is what it is to be already"]
+        );
         assert_eq!(said.warnings, Vec::<String>::new());
         assert_eq!(
             stated(None, &same, &[]).lines,
