@@ -921,8 +921,7 @@ async fn servers_are_updated_one_by_one_and_the_first_that_fails_stops_it_with_t
     assert_eq!(rig.updates(), ["web1", "web2"], "it goes no further");
     assert_eq!(rig.states(0), ["UP", "MAINT", "UP"]);
     let summary = shop.summary();
-    let standing =
-        "servers updated: [\"web1\"]; out or failed: [\"web2\"]; not updated: [\"web3\"]";
+    let standing = "servers updated: web1; out or failed: web2; not updated: web3";
     assert!(summary.contains(standing), "{summary}");
 
     rig.hook("");
