@@ -114,7 +114,8 @@ pub(crate) struct SwitchInputs {
     /// Front objects to switch, all or none
     ///
     /// `service/NAME` (its selector), `traefik/NAME` (a TraefikService), `gateway/NAME` (an HTTPRoute),
-    /// `istio/NAME` (a VirtualService whose destinations are the sides' Services) or `nginx/NAME` (the canary
+    /// `istio/NAME` (a VirtualService whose destinations are the sides' Services, or the subsets `blue` and
+    /// `green`, `stable` and `canary` of one) or `nginx/NAME` (the canary
     /// Ingress beside a main one: its `canary-weight` is switched). `:BASE` after the name when the Services of
     /// the sides are not called like the front object, and `:BASE:PORT` when their port is not the one in the
     /// route.

@@ -44,9 +44,11 @@ spec:
         FrontKind::Service => {
             r#"{"app":"web","switchyard.dev/slot":null,"pod-template-hash":"HASH"}"#
         }
-        FrontKind::Traefik | FrontKind::Gateway | FrontKind::Istio | FrontKind::Nginx => {
-            r#"{"app":"web","tier":"front","pod-template-hash":"HASH"}"#
-        }
+        FrontKind::Traefik
+        | FrontKind::Gateway
+        | FrontKind::Istio
+        | FrontKind::IstioSubsets
+        | FrontKind::Nginx => r#"{"app":"web","tier":"front","pod-template-hash":"HASH"}"#,
     }
     .replace("HASH", &hash);
     if shop.front == FrontKind::Service {

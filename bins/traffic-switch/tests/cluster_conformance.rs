@@ -34,6 +34,7 @@ providers! {
     traefik: Traefik,
     gateway: Gateway,
     istio: Istio,
+    istio_by_subsets: IstioSubsets,
     nginx_as_traefik_reads_it: Nginx,
 }
 
@@ -227,7 +228,7 @@ fn others(front: FrontKind) -> &'static str {
                 "matches": [{"path": {"type": "PathPrefix", "value": "/legacy"}}],
                 "backendRefs": [{"name": "legacy", "port": 80, "weight": 3}]}}]"#
         }
-        FrontKind::Istio => {
+        FrontKind::Istio | FrontKind::IstioSubsets => {
             r#"[{"op": "add", "path": "/spec/http/0", "value": {
                 "match": [{"uri": {"prefix": "/legacy"}}], "timeout": "3s", "retries": {"attempts": 1},
                 "mirror": {"host": "web-green"}, "route": [{"destination": {"host": "legacy"}}]}}]"#
@@ -251,7 +252,7 @@ fn theft(front: FrontKind) -> &'static str {
         FrontKind::Gateway => {
             r#"[{"op": "replace", "path": "/spec/rules/1/backendRefs/0/weight", "value": 7}]"#
         }
-        FrontKind::Istio => {
+        FrontKind::Istio | FrontKind::IstioSubsets => {
             r#"[{"op": "replace", "path": "/spec/http/1/route/0/weight", "value": 7}]"#
         }
         FrontKind::Nginx => {
@@ -310,6 +311,12 @@ fn of_others(front: FrontKind, object: &Value) -> Value {
             for rule in rest["spec"]["http"].as_array_mut().unwrap() {
                 let route = rule["route"].as_array_mut().unwrap();
                 route.retain(|element| !ours(&element["destination"]["host"]));
+            }
+        }
+        FrontKind::IstioSubsets => {
+            for rule in rest["spec"]["http"].as_array_mut().unwrap() {
+                let route = rule["route"].as_array_mut().unwrap();
+                route.retain(|element| element["destination"]["host"] != "web");
             }
         }
         FrontKind::Nginx => {

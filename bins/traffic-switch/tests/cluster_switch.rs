@@ -96,7 +96,7 @@ fn assert_same_traffic(front: FrontKind, live: &serde_json::Value, prior: &serde
             assert_eq!(references.len(), 1, "{references:?}");
             assert_eq!(references[0]["name"], "web-blue");
         }
-        FrontKind::Istio => {
+        FrontKind::Istio | FrontKind::IstioSubsets => {
             let route = live["http"][0]["route"].as_array().unwrap();
             assert_eq!(route.len(), 1, "{route:?}");
             assert_eq!(

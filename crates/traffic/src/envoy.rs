@@ -13,8 +13,31 @@ pub struct EnvoyExpectation {
     pub namespace: String,
     /// Its name; nothing for a delegate, whose routes istiod makes part of another one.
     pub virtual_service: Option<String>,
+    /// The sides that are subsets of a host, by what they are called; the others are Services.
+    pub subsets: BTreeMap<String, Subset>,
     /// The rules that send to our sides.
     pub routes: Vec<ExpectedRoute>,
+}
+
+/// A side that is a subset of a host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subset {
+    /// The Service that is the host.
+    pub host: String,
+    /// The name of the subset.
+    pub name: String,
+}
+
+impl EnvoyExpectation {
+    /// The side whose cluster this is.
+    fn side_of<'sides>(&self, cluster: &str, sides: &'sides Servers) -> Option<&'sides str> {
+        let name = cluster_name(cluster).filter(|name| name.namespace == self.namespace)?;
+        let is_named = |side: &&String| match self.subsets.get(*side) {
+            Some(subset) => subset.host == name.service && subset.name == name.subset,
+            None => *side == name.service && name.subset.is_empty(),
+        };
+        sides.keys().find(is_named).map(String::as_str)
+    }
 }
 
 /// What one rule must have become.
@@ -93,7 +116,7 @@ pub fn judge_envoy(
         .map(|route| route.place.as_str())
         .collect();
     for route in seen.routes.iter().filter(|route| is_of(route, expected)) {
-        let sent = sent_by(route, &expected.namespace, servers);
+        let sent = sent_by(route, expected, servers);
         if sent.weights.is_empty() {
             continue;
         }
@@ -145,17 +168,19 @@ fn is_of(route: &EnvoyRoute, expected: &EnvoyExpectation) -> bool {
     route.config.ends_with(&end)
 }
 
-fn sent_by<'route>(route: &'route EnvoyRoute, namespace: &str, sides: &Servers) -> Sent<'route> {
+fn sent_by<'sides>(
+    route: &EnvoyRoute,
+    expected: &EnvoyExpectation,
+    sides: &'sides Servers,
+) -> Sent<'sides> {
     let mut weights = BTreeMap::new();
     let mut is_single = false;
     for (cluster, weight) in &route.clusters {
-        let Some(name) = cluster_name(cluster) else {
+        let Some(side) = expected.side_of(cluster, sides) else {
             continue;
         };
-        if name.namespace == namespace && sides.contains_key(name.service) {
-            is_single |= weight.is_none();
-            *weights.entry(name.service).or_insert(0) += weight.unwrap_or(0);
-        }
+        is_single |= weight.is_none();
+        *weights.entry(side).or_insert(0) += weight.unwrap_or(0);
     }
     Sent { weights, is_single }
 }
@@ -173,11 +198,11 @@ fn cluster_difference(
             let wanted = servers.get(service).unwrap_or(&nothing);
             let port = route.ports.get(service);
             let of_service = seen.clusters.iter().filter(|cluster| {
-                cluster_name(&cluster.name).is_some_and(|name| {
-                    name.service == service
-                        && name.namespace == expected.namespace
-                        && port.is_none_or(|port| *port == name.port)
-                })
+                let is_port = || {
+                    cluster_name(&cluster.name)
+                        .is_some_and(|name| port.is_none_or(|port| *port == name.port))
+                };
+                expected.side_of(&cluster.name, servers) == Some(service.as_str()) && is_port()
             });
             let loaded: Vec<_> = of_service.map(|cluster| cluster.open_hosts()).collect();
             if loaded.iter().any(|hosts| hosts == wanted) {

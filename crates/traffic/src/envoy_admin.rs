@@ -61,16 +61,18 @@ pub struct ClusterName<'name> {
     pub service: &'name str,
     /// Its namespace.
     pub namespace: &'name str,
+    /// The subset of it; empty for all of its endpoints.
+    pub subset: &'name str,
     /// Its port.
     pub port: u16,
 }
 
-/// Takes `outbound|PORT||SERVICE.NAMESPACE.svc.DOMAIN` apart. Subsets are other clusters.
+/// Takes `outbound|PORT|SUBSET|SERVICE.NAMESPACE.svc.DOMAIN` apart.
 pub fn cluster_name(name: &str) -> Option<ClusterName<'_>> {
     let mut parts = name.split('|');
     let (direction, port, subset, host) =
         (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-    if direction != "outbound" || !subset.is_empty() || parts.next().is_some() {
+    if direction != "outbound" || parts.next().is_some() {
         return None;
     }
     let mut labels = host.split('.');
@@ -78,6 +80,7 @@ pub fn cluster_name(name: &str) -> Option<ClusterName<'_>> {
     (svc == "svc").then_some(ClusterName {
         service,
         namespace,
+        subset,
         port: port.parse().ok()?,
     })
 }
@@ -335,15 +338,12 @@ mod tests {
     fn a_cluster_of_istiod_says_which_service_it_is() {
         let name = cluster_name("outbound|80||web-blue.shop.svc.cluster.local").unwrap();
         assert_eq!(
-            (name.service, name.namespace, name.port),
-            ("web-blue", "shop", 80)
+            (name.service, name.namespace, name.subset, name.port),
+            ("web-blue", "shop", "", 80)
         );
-        for other in [
-            "outbound|80|v1|web.shop.svc.cluster.local",
-            "inbound|80||",
-            "outbound|443||example.com",
-            "xds-grpc",
-        ] {
+        let subset = cluster_name("outbound|80|v1|web.shop.svc.cluster.local").unwrap();
+        assert_eq!((subset.service, subset.subset), ("web", "v1"));
+        for other in ["inbound|80||", "outbound|443||example.com", "xds-grpc"] {
             assert_eq!(cluster_name(other), None, "{other}");
         }
     }

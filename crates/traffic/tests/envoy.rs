@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
-use switchyard_traffic::envoy::{EnvoyExpectation, ExpectedRoute, judge_envoy};
+use switchyard_traffic::envoy::{EnvoyExpectation, ExpectedRoute, Subset, judge_envoy};
 use switchyard_traffic::envoy_admin::{EnvoyState, parse_clusters, parse_routes};
 use switchyard_traffic::evidence::{Servers, Verification};
 
@@ -73,6 +73,7 @@ fn expected(routes: Vec<ExpectedRoute>) -> EnvoyExpectation {
     EnvoyExpectation {
         namespace: "shop".to_owned(),
         virtual_service: Some("web".to_owned()),
+        subsets: BTreeMap::new(),
         routes,
     }
 }
@@ -157,4 +158,38 @@ fn the_routes_of_a_delegate_are_found_in_whatever_delegates_to_it() {
     let seen = state(&[route("", "root", &[("green", 100)])], &[GREEN]);
     assert!(judge_envoy(&delegate, &seen, &servers()).is_verified());
     assert!(judge_envoy(&delegate, &state(&[], &[GREEN]), &servers()).is_pending());
+}
+
+#[test]
+fn a_side_that_is_a_subset_is_its_own_cluster_and_not_that_of_the_whole_host() {
+    let of_subset = |value: &Value| -> Value {
+        let text = value.to_string();
+        let text = text
+            .replace("||web-blue.", "|blue|web.")
+            .replace("||web-green.", "|green|web.");
+        serde_json::from_str(&text).unwrap()
+    };
+    let subset = |name: &str| Subset {
+        host: "web".to_owned(),
+        name: name.to_owned(),
+    };
+    let expected = EnvoyExpectation {
+        subsets: BTreeMap::from([
+            ("web-blue".to_owned(), subset("blue")),
+            ("web-green".to_owned(), subset("green")),
+        ]),
+        ..expected(vec![rule("any", None, &[("blue", 90), ("green", 10)])])
+    };
+    let route = route("", "web", &[("blue", 90), ("green", 10)]);
+    let mut seen = state(&[of_subset(&route)], &[BLUE, GREEN]);
+    for cluster in &mut seen.clusters {
+        let renamed = of_subset(&json!(cluster.name));
+        cluster.name = renamed.as_str().unwrap().to_owned();
+    }
+    assert!(judge_envoy(&expected, &seen, &servers()).is_verified());
+    // The host's own cluster holds both sides' pods and proves nothing.
+    seen.clusters[1].name = "outbound|80||web.shop.svc.cluster.local".to_owned();
+    insta::assert_snapshot!(waits_for(&expected, &seen), @"`web-green` has no cluster");
+    let plain = state(&[route], &[BLUE, GREEN]);
+    assert!(judge_envoy(&expected, &plain, &servers()).is_pending());
 }

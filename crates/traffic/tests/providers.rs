@@ -143,6 +143,21 @@ fn virtual_service(annotated: bool, rules: &[(Vec<u32>, Option<u32>)]) -> Value 
             "tls": [{"match": [{"sniHosts": ["shop.test"]}], "route": [{"destination": {"host": "web-blue"}}]}]}})
 }
 
+/// The same with sides that are subsets of one host.
+fn by_subsets(mut virtual_service: Value) -> Value {
+    for rule in virtual_service["spec"]["http"].as_array_mut().unwrap() {
+        let route = rule.get_mut("route").and_then(Value::as_array_mut);
+        for element in route.into_iter().flatten() {
+            let destination = &mut element["destination"];
+            if destination["host"] == "web-blue.shop.svc.cluster.local" {
+                destination["host"] = json!("web.shop.svc.cluster.local");
+                destination["subset"] = json!("blue");
+            }
+        }
+    }
+    virtual_service
+}
+
 fn read(kind: ProviderKind, object: &Value) -> Owned {
     kind.provider().read(object, &roles()).unwrap()
 }
@@ -255,6 +270,14 @@ fn any_object() -> impl Strategy<Value = (ProviderKind, Value)> {
             .prop_map(|(annotated, rules)| (
                 ProviderKind::Istio,
                 virtual_service(annotated, &rules)
+            )),
+        (
+            any::<bool>(),
+            prop::collection::vec((others(), weight()), 1..4)
+        )
+            .prop_map(|(annotated, rules)| (
+                ProviderKind::Istio,
+                by_subsets(virtual_service(annotated, &rules))
             )),
         (
             prop::option::of(Just(0)),
@@ -633,7 +656,10 @@ fn objects_that_cannot_be_switched_say_why() {
     let mirror = json!({"metadata": metadata(false), "spec": {"mirroring": {}}});
     let tcp = json!({"metadata": metadata(false), "spec": {"tcp": []}});
     let subset = json!({"metadata": metadata(false), "spec": {"http": [
-        {"route": [{"destination": {"host": "web", "subset": "blue"}}]}]}});
+        {"route": [{"destination": {"host": "web", "subset": "v1"}}]}]}});
+    let mixed = json!({"metadata": metadata(false), "spec": {"http": [
+        {"route": [{"destination": {"host": "web", "subset": "blue"}, "weight": 90},
+            {"destination": {"host": "web-green"}, "weight": 10}]}]}});
     let refusals = [
         ProviderKind::Service
             .provider()
@@ -651,6 +677,10 @@ fn objects_that_cannot_be_switched_say_why() {
             .provider()
             .read(&subset, &roles())
             .unwrap_err(),
+        ProviderKind::Istio
+            .provider()
+            .read(&mixed, &roles())
+            .unwrap_err(),
     ];
     let shown: Vec<_> = refusals
         .iter()
@@ -663,7 +693,78 @@ fn objects_that_cannot_be_switched_say_why() {
     hint: only weighted TraefikServices can be switched: list the live side there with its port
     virtualservice `shop/web` has no `spec.http`
     hint: only HTTP routes can be switched: list the live side there, `tls` and `tcp` stay as they are
-    virtualservice `shop/web` sends to subset `blue` of `web` in any request: sides that are subsets are not supported
-    hint: give each side a Service of its own (`web-blue`, `web-green`) and name those as destinations, without `subset`
+    virtualservice `shop/web` sends to subset `v1` of `web` in any request, which is no side
+    hint: name the subsets of the application's host as the sides (blue, green, stable, canary), or give each side a Service of its own
+    virtualservice `shop/web` sends to `web-blue` and to `web-green`, of which one is a subset and one a Service
+    hint: let both sides be subsets of one host, or both be Services
     ");
+}
+
+#[test]
+fn a_side_that_is_a_subset_is_added_as_one_of_the_same_host() {
+    let object = by_subsets(virtual_service(false, &[(Vec::new(), None)]));
+    let share = Percent::new(10).unwrap();
+    let written = reach(ProviderKind::Istio, &object, &Goal::Share(share)).unwrap();
+    let route = &written["spec"]["http"][0]["route"];
+    let host = "web.shop.svc.cluster.local";
+    assert_eq!(
+        route[1]["destination"],
+        json!({"host": host, "subset": "green", "port": {"number": 8080}})
+    );
+    assert_eq!(
+        (&route[0]["weight"], &route[1]["weight"]),
+        (&json!(90), &json!(10))
+    );
+    assert_eq!(
+        read(ProviderKind::Istio, &written).routing.describe(),
+        "web-blue 90, web-green 10"
+    );
+    let expected = ProviderKind::Istio.provider().expectation(
+        &written,
+        &read(ProviderKind::Istio, &written).routing,
+        &roles(),
+    );
+    let subsets = expected.envoy.unwrap().subsets;
+    let of = |side: &str| (subsets[side].host.as_str(), subsets[side].name.as_str());
+    assert_eq!(
+        (of("web-blue"), of("web-green")),
+        (("web", "blue"), ("web", "green"))
+    );
+}
+
+#[test]
+fn the_plain_side_beside_a_canary_is_the_subset_stable() {
+    let object = json!({"metadata": metadata(false), "spec": {"hosts": ["shop.test"], "http": [
+        {"route": [{"destination": {"host": "web", "subset": "stable"}}]}]}});
+    let roles = Roles {
+        taking: backing(Side::Canary),
+        giving: backing(Side::Stable),
+        own_services: vec!["web".to_owned(), "web-canary".to_owned()],
+        ..roles()
+    };
+    let all = reach_as(
+        ProviderKind::Istio,
+        &object,
+        &Goal::Settle(Percent::ALL),
+        &roles,
+    )
+    .unwrap();
+    let route = &all["spec"]["http"][0]["route"];
+    assert_eq!(route.as_array().unwrap().len(), 1);
+    assert_eq!(
+        route[0]["destination"],
+        json!({"host": "web", "subset": "canary"})
+    );
+    let back = reach_as(
+        ProviderKind::Istio,
+        &all,
+        &Goal::Share(Percent::NONE),
+        &roles,
+    )
+    .unwrap();
+    let stable = &back["spec"]["http"][0]["route"][1];
+    assert_eq!(
+        stable["destination"],
+        json!({"host": "web", "subset": "stable"})
+    );
 }

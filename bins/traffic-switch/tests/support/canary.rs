@@ -100,7 +100,8 @@ spec:
   - backendRefs: [{{name: web, port: 80}}]
 "#
             ),
-            FrontKind::Istio => self.virtual_service("web"),
+            FrontKind::Istio => self.virtual_service("host: web"),
+            FrontKind::IstioSubsets => self.virtual_service("host: web, subset: stable"),
             FrontKind::Nginx => self.ingresses("web", "web-canary"),
         }
     }

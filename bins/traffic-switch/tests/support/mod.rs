@@ -32,6 +32,7 @@ pub(crate) enum FrontKind {
     Traefik,
     Gateway,
     Istio,
+    IstioSubsets,
     Nginx,
 }
 
@@ -44,7 +45,7 @@ impl FrontKind {
             Self::Service => "service/web",
             Self::Traefik => "traefik/web",
             Self::Gateway => "gateway/web",
-            Self::Istio => "istio/web",
+            Self::Istio | Self::IstioSubsets => "istio/web",
             Self::Nginx => "nginx/web-next:web",
         }
     }
@@ -55,7 +56,7 @@ impl FrontKind {
             Self::Service => "service/web",
             Self::Traefik => "traefikservice/web",
             Self::Gateway => "httproute/web",
-            Self::Istio => "virtualservice.networking.istio.io/web",
+            Self::Istio | Self::IstioSubsets => "virtualservice.networking.istio.io/web",
             Self::Nginx => "ingress/web-next",
         }
     }
@@ -188,7 +189,28 @@ spec:
   - backendRefs: [{{name: web-blue, port: 80}}]
 "#
             ),
-            FrontKind::Istio => self.virtual_service("web-blue"),
+            FrontKind::Istio => self.virtual_service("host: web-blue"),
+            FrontKind::IstioSubsets => format!(
+                r"
+apiVersion: v1
+kind: Service
+metadata: {{name: web}}
+spec:
+  selector: {{app: web}}
+  ports: [{{name: http, port: 80, targetPort: http}}]
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {{name: web}}
+spec:
+  host: web
+  subsets:
+  - {{name: blue, labels: {{switchyard.dev/slot: blue}}}}
+  - {{name: green, labels: {{switchyard.dev/slot: green}}}}
+---
+{}",
+                self.virtual_service("host: web, subset: blue")
+            ),
             FrontKind::Nginx => self.ingresses("web-blue", "web-green"),
         }
     }
@@ -228,7 +250,7 @@ spec:
   hosts: ["{host}"]
   gateways: {gateways:?}
   http:
-  - route: [{{destination: {{host: {destination}, port: {{number: 80}}}}}}]
+  - route: [{{destination: {{{destination}, port: {{number: 80}}}}}}]
 "#
         )
     }
@@ -486,7 +508,7 @@ spec:
 async fn mesh_of(front: FrontKind, sandbox: &Sandbox) -> Option<Istio> {
     match front {
         FrontKind::Service | FrontKind::Traefik | FrontKind::Gateway | FrontKind::Nginx => None,
-        FrontKind::Istio => {
+        FrontKind::Istio | FrontKind::IstioSubsets => {
             let started = Istio::start(sandbox, 2).await;
             let fail = |error: SandboxError| panic!("{}\nhint: {:?}", error.chain(), error.hint());
             Some(started.unwrap_or_else(fail))

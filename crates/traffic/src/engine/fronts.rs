@@ -15,6 +15,7 @@ use thiserror::Error;
 use super::doubt::Doubt;
 use crate::evidence::KubeProxySample;
 use crate::machine::Aim;
+use crate::provider::istio;
 use crate::provider::nginx::check_beside;
 use crate::provider::service::overlap_selector;
 use crate::provider::{Owned, ProviderKind, Refusal};
@@ -250,9 +251,24 @@ async fn load_front(
         let beside: Vec<Value> = all.iter().map(to_value).collect();
         owned.shares_unverifiable = check_beside(&object, &beside, &roles)?;
     }
+    let subsets = match target.provider {
+        ProviderKind::Istio => subsets(cluster, &object, &roles, deadline).await?,
+        ProviderKind::Service
+        | ProviderKind::Traefik
+        | ProviderKind::Gateway
+        | ProviderKind::Nginx => None,
+    };
+    let seeing = Seeing {
+        cluster,
+        target,
+        object: &object,
+        owned: &owned,
+        subsets: subsets.as_ref(),
+        deadline,
+    };
     let views = SidePair {
-        taking: view(cluster, target, &object, &owned, &roles.taking, deadline).await?,
-        giving: view(cluster, target, &object, &owned, &roles.giving, deadline).await?,
+        taking: seeing.view(&roles.taking).await?,
+        giving: seeing.view(&roles.giving).await?,
     };
     Ok(Front {
         reference: front_reference(target, namespace),
@@ -283,42 +299,84 @@ fn keys_of(routing: &Routing) -> BTreeMap<String, String> {
     }
 }
 
-async fn view(
+/// The subsets that are the sides of a host.
+struct Subsets {
+    host: String,
+    /// Labels by what the side is called.
+    labels: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+/// The subsets that are the sides, where a VirtualService sends to some. DestinationRules may be read
+/// by those who have any: nobody else is asked for the right.
+async fn subsets(
     cluster: &Cluster,
-    target: &Target,
     object: &Value,
-    owned: &Owned,
-    side: &Backing,
+    roles: &Roles,
     deadline: Deadline,
-) -> Result<SideView, FrontError> {
-    match target.provider {
-        ProviderKind::Service => {
-            let mut labels = overlap_selector(object)?;
-            labels.extend(side.selector.clone());
-            Ok(SideView {
-                service: service_of(object),
-                labels,
-                ports: Vec::new(),
-            })
+) -> Result<Option<Subsets>, FrontError> {
+    let Some(host) = istio::subset_host(object, roles)? else {
+        return Ok(None);
+    };
+    let rules = cluster.dynamic_objects(&DynamicKind {
+        resource: istio::destination_rules(),
+        is_namespaced: true,
+        is_scalable: false,
+    });
+    let rules = rules.list(&ListParams::default(), deadline).await?;
+    let rules: Vec<Value> = rules.iter().map(to_value).collect();
+    let labels = istio::subset_labels(&host, &rules, roles)?;
+    Ok(Some(Subsets { host, labels }))
+}
+
+/// What a side's pods and endpoints are found by.
+struct Seeing<'load> {
+    cluster: &'load Cluster,
+    target: &'load Target,
+    object: &'load Value,
+    owned: &'load Owned,
+    subsets: Option<&'load Subsets>,
+    deadline: Deadline,
+}
+
+impl Seeing<'_> {
+    async fn view(&self, side: &Backing) -> Result<SideView, FrontError> {
+        match self.target.provider {
+            ProviderKind::Service => {
+                let mut labels = overlap_selector(self.object)?;
+                labels.extend(side.selector.clone());
+                Ok(SideView {
+                    service: service_of(self.object),
+                    labels,
+                    ports: Vec::new(),
+                })
+            }
+            ProviderKind::Traefik
+            | ProviderKind::Gateway
+            | ProviderKind::Istio
+            | ProviderKind::Nginx => self.behind_service(side).await,
         }
-        ProviderKind::Traefik
-        | ProviderKind::Gateway
-        | ProviderKind::Istio
-        | ProviderKind::Nginx => {
-            let found: Option<Service> = cluster.objects().find(&side.service, deadline).await?;
-            let service = found.unwrap_or_else(|| absent(&side.service));
-            let selector = service.spec.as_ref().and_then(|spec| spec.selector.clone());
-            let ports = ports_of(owned, target, &side.service);
-            // Without a selector nothing must match, rather than everything.
-            let nothing = || BTreeMap::from([(SLOT.to_owned(), String::new())]);
-            Ok(SideView {
-                service,
-                labels: selector
-                    .filter(|map| !map.is_empty())
-                    .unwrap_or_else(nothing),
-                ports,
-            })
-        }
+    }
+
+    /// A side behind a Service of its own, or a part of the pods behind one.
+    async fn behind_service(&self, side: &Backing) -> Result<SideView, FrontError> {
+        let name = self.subsets.map_or(&side.service, |subsets| &subsets.host);
+        let found: Option<Service> = self.cluster.objects().find(name, self.deadline).await?;
+        let service = found.unwrap_or_else(|| absent(name));
+        let selector = service.spec.as_ref().and_then(|spec| spec.selector.clone());
+        // Without a selector nothing must match, rather than everything.
+        let nothing = || BTreeMap::from([(SLOT.to_owned(), String::new())]);
+        let mut labels = selector
+            .filter(|map| !map.is_empty())
+            .unwrap_or_else(nothing);
+        let of_subset = self
+            .subsets
+            .and_then(|subsets| subsets.labels.get(&side.service));
+        labels.extend(of_subset.cloned().unwrap_or_default());
+        Ok(SideView {
+            service,
+            labels,
+            ports: ports_of(self.owned, self.target, &side.service),
+        })
     }
 }
 
