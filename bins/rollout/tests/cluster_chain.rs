@@ -90,6 +90,73 @@ async fn two_deployments_go_through_backup_apply_annotate_scale_and_finish() {
     );
 }
 
+/// Where both Ingresses send, and the canary's weight.
+fn standing(shop: &Shop) -> [String; 3] {
+    let (main, canary) = (shop.get("ingress/shop"), shop.get("ingress/shop-next"));
+    let service = "/spec/rules/0/http/paths/0/backend/service/name";
+    let weight = "/metadata/annotations/nginx.ingress.kubernetes.io~1canary-weight";
+    [(&main, service), (&canary, service), (&canary, weight)].map(|(object, pointer)| {
+        object
+            .pointer(pointer)
+            .unwrap()
+            .as_str()
+            .unwrap()
+            .to_owned()
+    })
+}
+
+#[tokio::test]
+async fn slots_behind_two_ingresses_keep_their_places_the_weight_and_a_pod() {
+    let shop = Shop::open("ingresses").await;
+    let manifests = shop.web("v1.0.0") + &shop.ingresses();
+    let first = shop.apply_into_slot(&manifests, "1").run();
+    expect_code(&first, 0);
+    assert_eq!(first.outputs["slot"], "blue");
+    assert_eq!(standing(&shop), ["web-blue", "web-green", "0"]);
+    shop.wait_for("web-blue");
+    shop.soak("1").await;
+    expect_code(&shop.recorded("finish", "1").run(), 0);
+
+    let second = shop.apply_into_slot(&manifests, "2").run();
+    expect_code(&second, 0);
+    assert_eq!(second.outputs["slot"], "green");
+    shop.wait_for("web-green");
+    let retire = |run: &str| {
+        let step = shop.recorded("scale", run).input("side", "old");
+        step.input("replicas", "0").run()
+    };
+    let too_early = retire("2");
+    expect_code(&too_early, 1);
+    expect_said(&too_early, &["takes live traffic (through ingress/shop)"]);
+    let all = r#"{"metadata":{"annotations":{"nginx.ingress.kubernetes.io/canary-weight":"100"}}}"#;
+    shop.namespace
+        .kubectl(&["patch", "ingress", "shop-next", "--type=merge", "-p", all])
+        .expect("the weight is patched");
+    shop.soak("2").await;
+    let retired = retire("2");
+    expect_code(&retired, 0);
+    expect_said(
+        &retired,
+        &[
+            "deployment/web-blue keeps one pod: ingress/shop sends to it beside the canary ingress/shop-next",
+        ],
+    );
+    assert_eq!(shop.get("deployment/web-blue")["spec"]["replicas"], 1);
+    expect_code(&shop.recorded("finish", "2").run(), 0);
+    let asked_for = shop
+        .step("scale")
+        .input("workloads", "deployment/web-blue")
+        .input("replicas", "0")
+        .run();
+    expect_code(&asked_for, 1);
+    expect_said(&asked_for, &["deployment/web-blue may not be without pods"]);
+
+    let third = shop.apply_into_slot(&manifests, "3").run();
+    expect_code(&third, 0);
+    assert_eq!(third.outputs["slot"], "blue");
+    assert_eq!(standing(&shop), ["web-blue", "web-green", "100"]);
+}
+
 #[tokio::test]
 async fn a_re_run_of_last_weeks_run_is_refused_and_changes_nothing() {
     let shop = Shop::open("last-week").await;

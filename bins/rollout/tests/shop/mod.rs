@@ -52,6 +52,11 @@ impl Shop {
                 &format!("{{\"spec\":{{\"weighted\":{{\"services\":[{{\"name\":\"web-{slot}\",\"port\":80,\"weight\":1}}]}}}}}}"),
             ])
             .expect("the route is patched");
+        self.soak(run).await;
+    }
+
+    /// Moves the record to where a switch leaves it.
+    pub(crate) async fn soak(&self, run: &str) {
         let id = self.id(run);
         let client = self.sandbox.client(User::Admin).await;
         let mut session = Session::open(client, id, SessionOptions::new("test"))
@@ -182,6 +187,33 @@ spec:
         readinessProbe: {{httpGet: {{path: /health, port: 8080}}, periodSeconds: 1}}
 "#
         )
+    }
+
+    /// A main Ingress of `web` and a canary beside it, both written for the plain name.
+    pub(crate) fn ingresses(&self) -> String {
+        let host = format!("{}.test", self.namespace.name());
+        [
+            ("shop", ""),
+            (
+                "shop-next",
+                r#"nginx.ingress.kubernetes.io/canary: "true", nginx.ingress.kubernetes.io/canary-weight: "0""#,
+            ),
+        ]
+        .map(|(name, annotations)| {
+            format!(
+                r#"---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {{name: {name}, annotations: {{{annotations}}}}}
+spec:
+  ingressClassName: nginx
+  rules:
+  - host: {host}
+    http: {{paths: [{{path: /, pathType: Prefix, backend: {{service: {{name: web, port: {{number: 80}}}}}}}}]}}
+"#
+            )
+        })
+        .concat()
     }
 
     /// A TraefikService in front of `web`.
