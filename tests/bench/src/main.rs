@@ -3,10 +3,13 @@
 //! Prints a table and exits with 1 when a goal is missed. Started by `scripts/bench` inside the sandbox.
 
 mod backup;
+mod canary;
 mod lint;
 mod login;
 mod loss;
 mod measure;
+mod peers;
+mod prometheus;
 mod sizes;
 mod status;
 mod table;
@@ -37,7 +40,10 @@ struct Arguments {
     /// What to measure; everything when it is not given
     #[arg(long, value_enum)]
     only: Vec<Part>,
-    /// Requests per second of the load in the loss benchmark
+    /// Folder of Argo Rollouts' controller and its kinds: compares canaries, and nothing else
+    #[arg(long)]
+    peers: Option<PathBuf>,
+    /// Requests per second of the load where losses are counted
     #[arg(long, default_value_t = 2000)]
     rate: u32,
 }
@@ -49,6 +55,8 @@ enum Part {
     Wait,
     Login,
     Loss,
+    Canary,
+    Breach,
     Backup,
     Lint,
     Watch,
@@ -70,6 +78,7 @@ async fn main() -> anyhow::Result<ExitCode> {
         kubelogin,
         python_tools,
         only,
+        peers,
         rate,
     } = Arguments::parse();
     let bench = Bench {
@@ -79,23 +88,10 @@ async fn main() -> anyhow::Result<ExitCode> {
         sandbox: Sandbox::shared(),
         rate,
     };
-    let mut table = Table::default();
-    for part in Part::value_variants() {
-        if !only.is_empty() && !only.contains(part) {
-            continue;
-        }
-        let figures = match part {
-            Part::Sizes => sizes::measure(&bench)?,
-            Part::Status => status::measure(&bench).await?,
-            Part::Wait => wait::measure(&bench).await?,
-            Part::Login => login::measure(&bench).await?,
-            Part::Loss => loss::measure(&bench).await?,
-            Part::Backup => backup::measure(&bench)?,
-            Part::Lint => lint::measure(&bench)?,
-            Part::Watch => watch::measure(&bench)?,
-        };
-        table.0.extend(figures);
-    }
+    let table = match peers {
+        Some(folder) => Table(peers::measure(&bench, &folder).await?),
+        None => measure_parts(&bench, &only).await?,
+    };
     let all_met = table.0.iter().all(table::Figure::is_met);
     write!(std::io::stdout(), "\n{table}")?;
     Ok(if all_met {
@@ -103,6 +99,30 @@ async fn main() -> anyhow::Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// Measures these parts; all of them when none is named.
+async fn measure_parts(bench: &Bench, only: &[Part]) -> anyhow::Result<Table> {
+    let mut table = Table::default();
+    for part in Part::value_variants() {
+        if !only.is_empty() && !only.contains(part) {
+            continue;
+        }
+        let figures = match part {
+            Part::Sizes => sizes::measure(bench)?,
+            Part::Status => status::measure(bench).await?,
+            Part::Wait => wait::measure(bench).await?,
+            Part::Login => login::measure(bench).await?,
+            Part::Loss => loss::measure(bench).await?,
+            Part::Canary => canary::measure(bench).await?,
+            Part::Breach => canary::breach(bench).await?,
+            Part::Backup => backup::measure(bench)?,
+            Part::Lint => lint::measure(bench)?,
+            Part::Watch => watch::measure(bench)?,
+        };
+        table.0.extend(figures);
+    }
+    Ok(table)
 }
 
 /// Says what is being measured, so that minutes of silence have a reason.

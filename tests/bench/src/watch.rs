@@ -1,13 +1,10 @@
 //! What a watch of fifty checks costs: memory, and its share of a core, against a real Prometheus.
 
 use std::fmt::Write as _;
-use std::net::{TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
-
-use anyhow::Context as _;
+use std::process::Command;
 
 use crate::measure;
+use crate::prometheus::Prometheus;
 use crate::table::Figure;
 use crate::{Bench, progress};
 
@@ -16,19 +13,9 @@ const CHECKS: usize = 50;
 const INTERVAL: &str = "10s";
 const DURATION: &str = "60s";
 
-struct Prometheus(Child);
-
-impl Drop for Prometheus {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 pub(crate) fn measure(bench: &Bench) -> anyhow::Result<Vec<Figure>> {
     let folder = tempfile::tempdir()?;
-    let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-    let _prometheus = start(folder.path(), &address.to_string())?;
+    let prometheus = Prometheus::start(folder.path(), &[])?;
     progress("watching fifty checks for a minute");
     let mut command = Command::new(bench.binaries.join("release-watch"));
     command.env_clear();
@@ -40,9 +27,7 @@ pub(crate) fn measure(bench: &Bench) -> anyhow::Result<Vec<Figure>> {
         "--min-requests",
         "1",
     ]);
-    command
-        .arg("--prometheus-url")
-        .arg(format!("http://{address}"));
+    command.args(["--prometheus-url", &prometheus.url()]);
     command.arg("--folder").arg(folder.path().join("watch"));
     // It begins with a dash: only so is it no flag.
     command.arg(format!("--checks={}", checks()));
@@ -80,31 +65,4 @@ fn checks() -> String {
         );
     }
     text
-}
-
-/// A Prometheus that scrapes itself every second.
-fn start(folder: &std::path::Path, address: &str) -> anyhow::Result<Prometheus> {
-    let file = folder.join("prometheus.yml");
-    let configuration = format!(
-        "global: {{scrape_interval: 1s}}\nscrape_configs:\n- job_name: itself\n  static_configs:\n  - targets: ['{address}']\n"
-    );
-    std::fs::write(&file, configuration)?;
-    let child = Command::new("/usr/bin/prometheus")
-        .arg(format!("--config.file={}", file.display()))
-        .arg(format!(
-            "--storage.tsdb.path={}",
-            folder.join("data").display()
-        ))
-        .arg(format!("--web.listen-address={address}"))
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .context("start Prometheus")?;
-    let started = Prometheus(child);
-    let deadline = Instant::now() + Duration::from_secs(60);
-    while TcpStream::connect(address).is_err() {
-        anyhow::ensure!(Instant::now() < deadline, "Prometheus does not listen");
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    Ok(started)
 }

@@ -6,6 +6,7 @@ use std::process::Command;
 use anyhow::Context as _;
 use switchyard_sandbox::{TestNamespace, User};
 
+use super::Door;
 use crate::{Bench, measure};
 
 /// What moves the traffic.
@@ -60,8 +61,12 @@ impl Application {
         self.namespace.name()
     }
 
-    pub(crate) fn host(&self) -> &str {
-        &self.host
+    /// Where users come in.
+    pub(crate) fn door(&self, bench: &Bench) -> Door {
+        Door {
+            url: bench.sandbox.front_door().to_owned(),
+            host: self.host.clone(),
+        }
     }
 
     pub(crate) fn provider(&self) -> Provider {

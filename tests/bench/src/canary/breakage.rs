@@ -1,0 +1,52 @@
+//! What goes wrong with the pods of a version while it has traffic. Knows nobody who would notice.
+
+use serde_json::{Value, json};
+use switchyard_sandbox::{HttpClient, TestNamespace};
+
+/// What goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Breakage {
+    /// They answer every request with 500.
+    Failing,
+    /// They are not ready any more.
+    Unready,
+    /// They are deleted without notice; others come in their place.
+    Killed,
+}
+
+impl Breakage {
+    /// Lets it happen to all pods of a selector at once.
+    pub(crate) async fn strike(
+        self,
+        namespace: &TestNamespace,
+        selector: &str,
+    ) -> anyhow::Result<()> {
+        match self {
+            Self::Failing => order(namespace, selector, json!({"error_rate": 1.0})).await,
+            Self::Unready => order(namespace, selector, json!({"ready": false})).await,
+            Self::Killed => {
+                let words = ["delete", "pods", "--selector", selector];
+                let at_once = ["--grace-period=0", "--force", "--wait=false"];
+                namespace.kubectl(&[&words[..], &at_once].concat())?;
+                Ok(())
+            }
+        }
+    }
+}
+
+async fn order(namespace: &TestNamespace, selector: &str, fault: Value) -> anyhow::Result<()> {
+    let path = "jsonpath={range .items[*]}{.status.podIP} {end}";
+    let addresses = namespace.kubectl(&["get", "pods", "--selector", selector, "-o", path])?;
+    let mut orders = tokio::task::JoinSet::new();
+    for address in addresses.split_whitespace() {
+        let url = format!("http://{address}:8081/control");
+        let fault = fault.clone();
+        orders.spawn(async move { HttpClient::plain().post_json(&url, &fault).await });
+    }
+    anyhow::ensure!(!orders.is_empty(), "no pod has the labels {selector}");
+    while let Some(answer) = orders.join_next().await {
+        let answer = answer??;
+        anyhow::ensure!(answer.status.is_success(), "{}", answer.text());
+    }
+    Ok(())
+}

@@ -1,0 +1,158 @@
+//! Canaries in the hands of Argo Rollouts and in ours, on the same cluster, behind the same Traefik, under the
+//! same load, with the same pods: what is lost when nothing is wrong, and what when something is.
+//!
+//! Argo's controller has an analysis in the background that asks a Prometheus as often as our watch looks, and
+//! aborts at its first bad answer. Where a person acts, both are ordered at the same point.
+
+mod argo;
+mod ours;
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use switchyard_sandbox::TestNamespace;
+use switchyard_sandbox::load::RunningLoad;
+
+use crate::canary::breakage::Breakage;
+use crate::canary::ours::{OBSERVED, SILENT, Seen, Watch};
+use crate::loss::count;
+use crate::table::Figure;
+use crate::{Bench, progress};
+use argo::Argo;
+
+/// How often both look.
+const WATCH: Watch = Watch {
+    interval: Duration::from_secs(5),
+    consecutive: 2,
+};
+/// The share of its loss that ours may be where something is wrong.
+const OF_PEER: f64 = 0.1;
+
+/// What happens to a canary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scenario {
+    /// Nothing: it is promoted.
+    Promotion,
+    /// It is given up with half of the traffic.
+    Abort,
+    /// Its pods break with half of the traffic.
+    Broken(Breakage),
+    /// Somebody shrinks the old side to 0 while the canary has all of the traffic; then it is given up.
+    Shrunk,
+    /// Somebody else writes other weights while the canary has half of the traffic; then it is given up.
+    SecondWriter,
+}
+
+impl Scenario {
+    const ALL: [Self; 7] = [
+        Self::Promotion,
+        Self::Abort,
+        Self::Broken(Breakage::Unready),
+        Self::Broken(Breakage::Killed),
+        Self::Broken(Breakage::Failing),
+        Self::Shrunk,
+        Self::SecondWriter,
+    ];
+
+    fn what(self) -> &'static str {
+        match self {
+            Self::Promotion => "promotion",
+            Self::Abort => "abort at 50 %",
+            Self::Broken(Breakage::Unready) => "canary pods unready at 50 %",
+            Self::Broken(Breakage::Killed) => "canary pods killed at 50 %",
+            Self::Broken(Breakage::Failing) => "canary pods answer 500 at 50 %",
+            Self::Shrunk => "old side shrunk to 0 before the abort at 100 %",
+            Self::SecondWriter => "second writer on the route before the abort at 50 %",
+        }
+    }
+
+    /// How much of the peer's loss ours may be.
+    fn allowance(self) -> f64 {
+        match self {
+            Self::Promotion | Self::Abort => 1.0,
+            Self::Broken(_) | Self::Shrunk | Self::SecondWriter => OF_PEER,
+        }
+    }
+}
+
+/// Measures all of it; `folder` holds the controller and its kinds.
+pub(crate) async fn measure(bench: &Bench, folder: &Path) -> anyhow::Result<Vec<Figure>> {
+    let mut figures = Vec::new();
+    for scenario in Scenario::ALL {
+        let what = scenario.what();
+        progress(&format!("Argo Rollouts: {what}"));
+        let argo = Argo::start(bench, folder).await?;
+        let peer = argo.play(bench, scenario).await?;
+        tell(&peer);
+        progress(&format!("ours: {what}"));
+        let ours = ours::play(bench, scenario).await?;
+        tell(&ours);
+        figures.extend(compared(scenario, &ours, &peer));
+    }
+    Ok(figures)
+}
+
+fn tell(seen: &Seen) {
+    let safe = shown(seen.safe);
+    progress(&format!("  safe: {safe}; {}", seen.report.summary()));
+}
+
+fn compared(scenario: Scenario, ours: &Seen, peer: &Seen) -> Vec<Figure> {
+    let what = scenario.what();
+    let of = |seen: &Seen| format!("{} of {}", seen.report.lost, seen.report.scheduled);
+    let lost = Figure {
+        what: format!("{what}: requests lost"),
+        ours: of(ours),
+        peer: format!("{} (Argo Rollouts)", of(peer)),
+        measured: count(ours.report.lost),
+        goal: count(peer.report.lost) * scenario.allowance(),
+        unit: "lost",
+    };
+    let seconds = |seen: &Seen| seen.safe.map_or(f64::INFINITY, |safe| safe.as_secs_f64());
+    let safe = Figure {
+        what: format!("{what}: until all traffic is on a healthy side"),
+        ours: shown(ours.safe),
+        peer: format!("{} (Argo Rollouts)", shown(peer.safe)),
+        measured: seconds(ours),
+        goal: seconds(peer),
+        unit: "s",
+    };
+    match scenario {
+        // It takes the time that its steps are given.
+        Scenario::Promotion => vec![lost],
+        Scenario::Abort | Scenario::Broken(_) | Scenario::Shrunk | Scenario::SecondWriter => {
+            vec![lost, safe]
+        }
+    }
+}
+
+fn shown(safe: Option<Duration>) -> String {
+    safe.map_or_else(
+        || "not while observed".to_owned(),
+        |safe| format!("{:.1} s", safe.as_secs_f64()),
+    )
+}
+
+/// Somebody who is neither of the tools writes other weights.
+fn second_writer(namespace: &TestNamespace, main: &str) -> anyhow::Result<()> {
+    let patch = format!(
+        r#"{{"spec":{{"weighted":{{"services":[{{"name":"{main}","port":80,"weight":20}},{{"name":"api-canary","port":80,"weight":80}}]}}}}}}"#
+    );
+    let words = ["patch", "traefikservice/api", "--type=merge", "-p", &patch];
+    let writer = ["--field-manager", "somebody-else"];
+    namespace.kubectl(&[&words[..], &writer].concat())?;
+    Ok(())
+}
+
+/// Waits until nothing more is lost and nothing more comes from a version, or for as long as is observed.
+async fn settle(load: &RunningLoad, left: &str) {
+    let limit = Instant::now() + OBSERVED;
+    let seen = || (load.counts().1, load.answers_of(left));
+    let (mut last, mut since) = (seen(), Instant::now());
+    while since.elapsed() < SILENT && Instant::now() < limit {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        if seen() != last {
+            (last, since) = (seen(), Instant::now());
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! Argo Rollouts: its controller beside the cluster, its kinds in it, and the scenarios in its hands. What
+//! `kubectl argo rollouts promote` and `abort` write is written by kubectl itself.
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use switchyard_sandbox::load::RunningLoad;
+use switchyard_sandbox::{TestNamespace, User};
+
+use super::{Scenario, WATCH, settle};
+use crate::Bench;
+use crate::canary::PODS;
+use crate::canary::ours::{CALM, Seen};
+use crate::canary::shop::{CANARY, LIVE, pod, traefik_front, until};
+use crate::loss::Door;
+use crate::prometheus::Prometheus;
+
+/// The steps at which it waits for a person.
+const AT_HALF: &str = "2";
+const AT_ALL: &str = "4";
+/// How long it keeps a canary that was given up, by default.
+const KEPT: Duration = Duration::from_secs(30);
+
+pub(super) struct Argo {
+    // In this order: its controller ends before what it looks at.
+    controller: Controller,
+    _prometheus: Prometheus,
+    namespace: TestNamespace,
+    door: Door,
+    _folder: tempfile::TempDir,
+}
+
+struct Controller(Child);
+
+impl Drop for Controller {
+    fn drop(&mut self) {
+        // Its lease and its logs are of no use any more.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Argo {
+    /// Starts a controller for a namespace of its own, and brings the application up.
+    pub(super) async fn start(bench: &Bench, programs: &Path) -> anyhow::Result<Self> {
+        let namespace = bench.sandbox.namespace("bench-argo").await;
+        let kinds = programs.join("kinds.yaml");
+        let kinds = kinds.to_str().context("a path that is text")?;
+        namespace.kubectl(&["apply", "--server-side", "-f", kinds])?;
+        for kind in ["rollouts", "analysistemplates", "analysisruns"] {
+            until(&format!("{kind} are served"), &mut || {
+                Ok(namespace.kubectl(&["get", kind]).is_ok())
+            })?;
+        }
+        let folder = tempfile::tempdir()?;
+        let traefik = bench.sandbox.traefik_metrics();
+        let prometheus = Prometheus::start(folder.path(), &[traefik])?;
+        let host = format!("{}.example.com", namespace.name());
+        let argo = Self {
+            controller: controller(bench, programs, namespace.name(), folder.path())?,
+            door: Door {
+                url: bench.sandbox.front_door().to_owned(),
+                host,
+            },
+            namespace,
+            _folder: folder,
+            _prometheus: prometheus,
+        };
+        let url = argo._prometheus.url();
+        argo.namespace
+            .apply(&argo.objects(&bench.sandbox.image("api", LIVE), &url))?;
+        argo.until_status("phase", "Healthy")?;
+        argo.door.answers().await?;
+        Ok(argo)
+    }
+
+    /// Gives the canary half of the traffic, and plays the rest.
+    pub(super) async fn play(mut self, bench: &Bench, scenario: Scenario) -> anyhow::Result<Seen> {
+        let load = self.door.load(bench.rate)?.start();
+        let image = bench.sandbox.image("api", CANARY);
+        tokio::task::block_in_place(|| {
+            let path = "/spec/template/spec/containers/0/image";
+            let patch = format!(r#"[{{"op":"replace","path":"{path}","value":"{image}"}}]"#);
+            self.patch("--type=json", &patch)?;
+            self.until_paused(AT_HALF, "50")
+        })?;
+        tokio::time::sleep(CALM).await;
+        self.until_paused(AT_HALF, "50")
+            .context("before anything was wrong")?;
+        let (began, left) = self.act(&load, scenario).await?;
+        settle(&load, left).await;
+        if scenario == Scenario::Abort {
+            tokio::time::sleep(KEPT).await;
+        }
+        anyhow::ensure!(
+            self.controller.0.try_wait()?.is_none(),
+            "Argo's controller has ended"
+        );
+        Seen::of(load, began, left).await
+    }
+
+    /// Plays a scenario; returns when it began and which version is to be left.
+    async fn act(
+        &self,
+        load: &RunningLoad,
+        scenario: Scenario,
+    ) -> anyhow::Result<(Duration, &'static str)> {
+        match scenario {
+            Scenario::Promotion => {
+                let began = load.elapsed();
+                tokio::task::block_in_place(|| {
+                    self.go_on()?;
+                    self.until_paused(AT_ALL, "100")?;
+                    self.go_on()?;
+                    self.until_status("phase", "Healthy")
+                })?;
+                Ok((began, LIVE))
+            }
+            Scenario::Abort => {
+                let began = load.elapsed();
+                self.abort()?;
+                Ok((began, CANARY))
+            }
+            Scenario::Broken(breakage) => {
+                let canary = self.pods_of("currentPodHash")?;
+                let began = load.elapsed();
+                breakage.strike(&self.namespace, &canary).await?;
+                Ok((began, CANARY))
+            }
+            Scenario::Shrunk => {
+                let began = tokio::task::block_in_place(|| {
+                    self.go_on()?;
+                    self.until_paused(AT_ALL, "100")?;
+                    self.shrink()?;
+                    let began = load.elapsed();
+                    self.abort()?;
+                    anyhow::Ok(began)
+                })?;
+                Ok((began, CANARY))
+            }
+            Scenario::SecondWriter => {
+                super::second_writer(&self.namespace, "api-stable")?;
+                let began = load.elapsed();
+                self.abort()?;
+                Ok((began, CANARY))
+            }
+        }
+    }
+
+    /// Takes the pods of the old side away, as somebody else would, and waits until none of these is left.
+    fn shrink(&self) -> anyhow::Result<()> {
+        let old = self.pods_of("stableRS")?;
+        let names = |selector: &str| {
+            let words = ["get", "pods", "-o", "name", "--selector", selector];
+            self.namespace.kubectl(&words)
+        };
+        let before = names(&old)?;
+        let hash = self.status("stableRS")?;
+        let set = format!("replicaset/api-{hash}");
+        self.namespace.kubectl(&["scale", &set, "--replicas=0"])?;
+        until("the pods of the old side are gone", &mut || {
+            let now = names(&old)?;
+            Ok(!before
+                .lines()
+                .any(|name| now.lines().any(|left| left == name)))
+        })
+    }
+
+    fn pods_of(&self, hash: &str) -> anyhow::Result<String> {
+        let hash = self.status(hash)?;
+        anyhow::ensure!(!hash.is_empty(), "the Rollout names no ReplicaSet");
+        Ok(format!("rollouts-pod-template-hash={hash}"))
+    }
+
+    /// What `kubectl argo rollouts promote` writes.
+    fn go_on(&self) -> anyhow::Result<()> {
+        self.patch_status(r#"{"status":{"pauseConditions":null}}"#)
+    }
+
+    /// What `kubectl argo rollouts abort` writes.
+    fn abort(&self) -> anyhow::Result<()> {
+        self.patch_status(r#"{"status":{"abort":true}}"#)
+    }
+
+    fn patch_status(&self, patch: &str) -> anyhow::Result<()> {
+        let words = ["patch", "rollout", "api", "--subresource=status"];
+        let patch = ["--type=merge", "-p", patch];
+        self.namespace.kubectl(&[&words[..], &patch].concat())?;
+        Ok(())
+    }
+
+    fn patch(&self, kind: &str, patch: &str) -> anyhow::Result<()> {
+        self.namespace
+            .kubectl(&["patch", "rollout", "api", kind, "-p", patch])?;
+        Ok(())
+    }
+
+    fn status(&self, path: &str) -> anyhow::Result<String> {
+        let path = format!("jsonpath={{.status.{path}}}");
+        Ok(self
+            .namespace
+            .kubectl(&["get", "rollout", "api", "-o", &path])?)
+    }
+
+    fn until_status(&self, path: &str, wanted: &str) -> anyhow::Result<()> {
+        until(&format!("the Rollout's {path} is {wanted}"), &mut || {
+            Ok(self.status(path)? == wanted)
+        })
+    }
+
+    /// Waits until it waits for a person at a step, with this weight.
+    fn until_paused(&self, step: &str, weight: &str) -> anyhow::Result<()> {
+        self.until_status("currentStepIndex", step)?;
+        self.until_status("canary.weights.canary.weight", weight)?;
+        self.until_status("phase", "Paused")
+    }
+
+    fn objects(&self, image: &str, prometheus: &str) -> String {
+        let namespace = self.namespace.name();
+        let router = format!(r#"router=~"{namespace}-api-.+@kubernetescrd""#);
+        let requests = "traefik_router_requests_total";
+        let query = format!(
+            r#"(sum(rate({requests}{{{router},code=~"5.."}}[4s])) or vector(0)) / sum(rate({requests}{{{router}}}[4s]))"#
+        );
+        let services =
+            "{name: api-stable, port: 80, weight: 100}, {name: api-canary, port: 80, weight: 0}";
+        format!(
+            "apiVersion: argoproj.io/v1alpha1
+kind: Rollout
+metadata: {{name: api}}
+spec:
+  replicas: {PODS}
+  selector: {{matchLabels: {{app: api}}}}
+  strategy:
+    canary:
+      stableService: api-stable
+      canaryService: api-canary
+      trafficRouting: {{traefik: {{weightedTraefikServiceName: api}}}}
+      analysis: {{templates: [{{templateName: errors}}], startingStep: {AT_HALF}}}
+      steps:
+        - setCanaryScale: {{replicas: {PODS}}}
+        - setWeight: 50
+        - pause: {{}}
+        - setWeight: 100
+        - pause: {{}}
+  template:
+{pod}---
+apiVersion: argoproj.io/v1alpha1
+kind: AnalysisTemplate
+metadata: {{name: errors}}
+spec:
+  metrics:
+    - name: errors
+      interval: {interval}s
+      failureLimit: 0
+      successCondition: result[0] < 0.01
+      provider:
+        prometheus:
+          address: {prometheus}
+          query: '{query}'
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: api-stable}}
+spec:
+  selector: {{app: api}}
+  ports: [{{name: http, port: 80, targetPort: http}}]
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: api-canary}}
+spec:
+  selector: {{app: api}}
+  ports: [{{name: http, port: 80, targetPort: http}}]
+---
+{front}",
+            pod = pod(image),
+            interval = WATCH.interval.as_secs(),
+            front = traefik_front(&self.door.host, services),
+        )
+    }
+}
+
+fn controller(
+    bench: &Bench,
+    programs: &Path,
+    namespace: &str,
+    folder: &Path,
+) -> anyhow::Result<Controller> {
+    let log = std::fs::File::create(folder.join("controller.log"))?;
+    let mut command = Command::new(programs.join("argo-rollouts"));
+    command
+        .arg("--kubeconfig")
+        .arg(bench.sandbox.kubeconfig(User::Admin));
+    command.args(["--namespaced", "--namespace", namespace]);
+    command.args(["--leader-elect=false", "--loglevel", "warn"]);
+    for port in ["--metricsPort", "--healthzPort"] {
+        let free = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        command.arg(port).arg(free.port().to_string());
+    }
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log);
+    let child = command.spawn().context("start Argo's controller")?;
+    Ok(Controller(child))
+}
