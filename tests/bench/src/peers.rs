@@ -145,9 +145,9 @@ fn second_writer(namespace: &TestNamespace, main: &str) -> anyhow::Result<()> {
 }
 
 /// Waits until nothing more is lost and nothing more comes from a version, or for as long as is observed.
-async fn settle(load: &RunningLoad, left: &str) {
+async fn settle(load: &RunningLoad, left: Option<&str>) {
     let limit = Instant::now() + OBSERVED;
-    let seen = || (load.counts().1, load.answers_of(left));
+    let seen = || (load.counts().1, left.map(|left| load.answers_of(left)));
     let (mut last, mut since) = (seen(), Instant::now());
     while since.elapsed() < SILENT && Instant::now() < limit {
         tokio::time::sleep(Duration::from_millis(50)).await;

@@ -3,6 +3,8 @@
 use serde_json::{Value, json};
 use switchyard_sandbox::{HttpClient, TestNamespace};
 
+use super::shop::CANARY;
+
 /// What goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Breakage {
@@ -15,6 +17,14 @@ pub(crate) enum Breakage {
 }
 
 impl Breakage {
+    /// The version that is to be left; none where others have come in the place of its pods, which are well.
+    pub(crate) fn left(self) -> Option<&'static str> {
+        match self {
+            Self::Failing | Self::Unready => Some(CANARY),
+            Self::Killed => None,
+        }
+    }
+
     /// Lets it happen to all pods of a selector at once.
     pub(crate) async fn strike(
         self,

@@ -37,7 +37,11 @@ pub(crate) struct Seen {
 
 impl Seen {
     /// Ends the load; `began` is when it happened, `left` the version that is to be left.
-    pub(crate) async fn of(load: RunningLoad, began: Duration, left: &str) -> anyhow::Result<Self> {
+    pub(crate) async fn of(
+        load: RunningLoad,
+        began: Duration,
+        left: Option<&str>,
+    ) -> anyhow::Result<Self> {
         let report = load.stop().await?;
         let safe = safe_after(&report, began, left);
         Ok(Self { report, safe })
@@ -126,7 +130,7 @@ pub(crate) async fn guarded(
         None => progress("the watch saw nothing"),
     }
     tokio::time::sleep(SILENT).await;
-    Seen::of(load, struck, CANARY).await
+    Seen::of(load, struck, breakage.left()).await
 }
 
 fn watch_command(bench: &Bench, shop: &Shop, watch: Watch) -> Command {
@@ -168,8 +172,8 @@ fn until_over(process: &mut std::process::Child, limit: Duration) -> anyhow::Res
 
 /// How long after `struck` the last request was lost, or answered by the version that is to be left; none when
 /// that went on until the end.
-fn safe_after(report: &LoadReport, struck: Duration, left: &str) -> Option<Duration> {
-    let answered = report.last_ms_by_version.get(left).copied();
+fn safe_after(report: &LoadReport, struck: Duration, left: Option<&str>) -> Option<Duration> {
+    let answered = left.and_then(|left| report.last_ms_by_version.get(left).copied());
     let lost = report.failures.last().map(|failure| failure.after_ms);
     let last = answered.max(lost).unwrap_or(0);
     let end = Duration::from_millis(report.duration_ms);

@@ -21,7 +21,7 @@ pub(super) async fn play(bench: &Bench, scenario: Scenario) -> anyhow::Result<Se
             Scenario::Promotion => {
                 let began = load.elapsed();
                 promote(bench, &shop)?;
-                return Ok((began, LIVE));
+                return Ok((began, Some(LIVE)));
             }
             Scenario::Shrunk => {
                 share(bench, &shop, 100)?;
@@ -39,7 +39,7 @@ pub(super) async fn play(bench: &Bench, scenario: Scenario) -> anyhow::Result<Se
             let text = String::from_utf8_lossy(&given_up.stdout);
             progress(&format!("it was not given up: {}\n{text}", given_up.status));
         }
-        Ok((began, CANARY))
+        Ok((began, Some(CANARY)))
     })?;
     settle(&load, left).await;
     Seen::of(load, began, left).await
