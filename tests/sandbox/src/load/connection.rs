@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use bytes::Bytes;
 use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt as _, Empty};
+use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -57,9 +58,19 @@ impl Connections {
 
     /// Sends the request and reads the whole answer. Dropping the future closes its connection.
     pub(super) async fn exchange(&self) -> Result<Answered, Failed> {
-        let (mut sender, is_reused) = match self.take_idle() {
-            Some(sender) => (sender, true),
-            None => (self.connect().await?, false),
+        let mut request = self.request.clone();
+        let (mut sender, sent, is_reused) = loop {
+            let (mut sender, is_reused) = match self.take_idle() {
+                Some(sender) => (sender, true),
+                None => (self.connect().await?, false),
+            };
+            let mut sent = sender.try_send_request(request).await;
+            // A server may close a connection that rests. What had not left yet goes on the next one.
+            let unsent = sent.as_mut().err().and_then(TrySendError::take_message);
+            match unsent.filter(|_| is_reused) {
+                Some(unsent) => request = unsent,
+                None => break (sender, sent, is_reused),
+            }
         };
         let explain = |error: hyper::Error| {
             let reused = if is_reused {
@@ -79,10 +90,7 @@ impl Connections {
             };
             (kind, detail)
         };
-        let response = sender
-            .send_request(self.request.clone())
-            .await
-            .map_err(explain)?;
+        let response = sent.map_err(|error| explain(error.into_error()))?;
         let (head, body) = response.into_parts();
         body.collect().await.map_err(explain)?;
         if self.keep_alive == KeepAlive::On && sender.ready().await.is_ok() {
