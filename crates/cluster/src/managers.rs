@@ -50,24 +50,46 @@ pub fn last_writer(meta: &ObjectMeta, ourselves: &str) -> Option<String> {
 /// Everybody but `ourselves` who has written the main resource between two readings of it.
 ///
 /// Times in managed fields are whole seconds, so the last of several writers in one second cannot
-/// be told; what has changed between two readings can.
+/// be told; what has changed between two readings can. Who has only lost fields to another writer
+/// keeps the time of its last write, and has written nothing.
 pub fn writers_between(before: &ObjectMeta, after: &ObjectMeta, ourselves: &str) -> Vec<String> {
     let known = before.managed_fields.as_deref().unwrap_or_default();
+    let was_there = |entry: &ManagedFieldsEntry| known.iter().any(|known| covers(known, entry));
     let mut writers: Vec<String> = Vec::new();
     for entry in after.managed_fields.iter().flatten() {
         let Some(manager) = &entry.manager else {
             continue;
         };
         let is_of_status = !entry.subresource.as_deref().unwrap_or_default().is_empty();
-        if !is_of_status
-            && manager != ourselves
-            && !known.contains(entry)
-            && !writers.contains(manager)
+        if !is_of_status && manager != ourselves && !was_there(entry) && !writers.contains(manager)
         {
             writers.push(manager.clone());
         }
     }
     writers
+}
+
+/// Whether `after` is what `before` was, but for fields that others took over.
+fn covers(before: &ManagedFieldsEntry, after: &ManagedFieldsEntry) -> bool {
+    let fields = |entry: &ManagedFieldsEntry| {
+        let fields = entry.fields_v1.as_ref();
+        fields.map_or(Value::Null, |fields| fields.0.clone())
+    };
+    let without_fields = |entry: &ManagedFieldsEntry| ManagedFieldsEntry {
+        fields_v1: None,
+        ..entry.clone()
+    };
+    without_fields(before) == without_fields(after) && holds(&fields(before), &fields(after))
+}
+
+/// Whether every field of the set `after` is in the set `before`.
+fn holds(before: &Value, after: &Value) -> bool {
+    let Some(after) = after.as_object() else {
+        return before == after;
+    };
+    after
+        .iter()
+        .all(|(key, below)| before.get(key).is_some_and(|before| holds(before, below)))
 }
 
 fn latest(meta: &ObjectMeta, wanted: impl Fn(&ManagedFieldsEntry) -> bool) -> Option<String> {
@@ -168,6 +190,26 @@ mod tests {
             ["autoscaler"]
         );
         assert!(writers_between(&before, &before, "switchyard").is_empty());
+    }
+
+    #[test]
+    fn who_has_only_lost_fields_to_another_writer_wrote_nothing() {
+        let before = meta();
+        let mut after = meta();
+        let entries = after.managed_fields.as_mut().unwrap();
+        let mut other = entries[1].clone();
+        other.manager = Some("autoscaler".to_owned());
+        entries[1].fields_v1.as_mut().unwrap().0 = serde_json::json!({"f:spec": {}});
+        entries.push(other);
+        let writers = writers_between(&before, &after, "switchyard");
+        assert_eq!(writers, ["autoscaler"]);
+        // The same second, and a field more: that is a write.
+        let mut after = meta();
+        let entries = after.managed_fields.as_mut().unwrap();
+        entries[1].fields_v1.as_mut().unwrap().0 =
+            serde_json::json!({"f:spec": {"f:replicas": {}, "f:paused": {}}});
+        let writers = writers_between(&before, &after, "switchyard");
+        assert_eq!(writers, ["kubectl-edit"]);
     }
 
     #[test]

@@ -51,7 +51,7 @@ async fn a_write_over_somebody_elses_is_a_conflict_that_names_them() {
         .unwrap_err();
     assert!(matches!(error, Error::Conflict { .. }), "{error}");
     assert!(
-        error.hint().unwrap().contains("last written by somebody"),
+        error.hint().unwrap().contains("last written by somebody:"),
         "{:?}",
         error.hint()
     );
