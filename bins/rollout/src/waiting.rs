@@ -12,7 +12,7 @@ use switchyard_runner::{Context, Failure, Kind as FailureKind};
 use crate::ledger::Ledger;
 use crate::sides;
 
-/// How often a wait looks whether it shall stop.
+/// How often a wait looks around although nothing is reported: whether it shall stop, how long pods have been unready.
 const STEP: Duration = Duration::from_secs(1);
 
 /// Waits for the rollout of workloads. Kinds that have none (CronJobs) are left out.
@@ -53,29 +53,47 @@ pub(crate) async fn rollout(
         }
         ledger.safe_point("the pods being there")?;
         if deadline.has_passed() {
-            let open: Vec<String> = wait
-                .states()
-                .map(|(workload, status)| format!("{workload}: {status}"))
-                .collect();
             return Err(Failure::message(
                 FailureKind::Gate,
-                format!("the pods were not there in time: {}", open.join("; ")),
+                format!("the pods were not there in time: {}", open(&wait)),
             )
             .hint("raise `timeout`, or look at the events of these pods"));
         }
-        let next = wait.next(deadline.at_most(STEP)).await;
-        match next.map_err(cluster_failure)? {
-            WaitEvent::Changed(states) => {
-                for state in states {
-                    context
-                        .console
-                        .progress(format!("{}: {}", state.workload, state.status));
-                }
+        step(context, &mut wait, deadline).await?;
+    }
+    Ok(())
+}
+
+/// Waits for the next thing to happen, a step at the most, and tells it.
+///
+/// # Errors
+/// The cluster cannot be read.
+pub(crate) async fn step(
+    context: &Context,
+    wait: &mut RolloutWait,
+    deadline: Deadline,
+) -> Result<(), Failure> {
+    let next = wait.next(deadline.at_most(STEP)).await;
+    match next.map_err(cluster_failure)? {
+        WaitEvent::Changed(states) => {
+            for state in states {
+                context
+                    .console
+                    .progress(format!("{}: {}", state.workload, state.status));
             }
-            WaitEvent::Interrupted(error) => {
-                context.console.progress(format!("interrupted: {error}"));
-            }
+        }
+        WaitEvent::Interrupted(error) => {
+            context.console.progress(format!("interrupted: {error}"));
         }
     }
     Ok(())
+}
+
+/// What there is of each workload, for a wait that was too short.
+pub(crate) fn open(wait: &RolloutWait) -> String {
+    let states: Vec<String> = wait
+        .states()
+        .map(|(workload, status)| format!("{workload}: {status}"))
+        .collect();
+    states.join("; ")
 }

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use switchyard_cluster::rollout::{RolloutTarget, RolloutWait, WaitEvent};
+use switchyard_cluster::rollout::{RolloutTarget, RolloutWait};
 use switchyard_cluster::workloads::WorkloadRef;
 use switchyard_cluster::{Cluster, Deadline};
 use switchyard_deployment::cluster_failure;
@@ -11,9 +11,7 @@ use switchyard_runner::{Context, Failure, values};
 
 use super::start_up::StartUps;
 use crate::ledger::Ledger;
-
-/// How often a wait looks whether it shall stop, and how long pods have been without being ready.
-const STEP: Duration = Duration::from_secs(1);
+use crate::waiting;
 
 /// How an update went.
 pub(super) enum Course {
@@ -71,14 +69,10 @@ pub(super) async fn watch(
         }
         ledger.safe_point("the update being done")?;
         if deadline.has_passed() {
-            let open: Vec<String> = wait
-                .states()
-                .map(|(workload, status)| format!("{workload}: {status}"))
-                .collect();
             let reason = format!(
                 "the update was not done within {}: {}",
                 values::show_duration(deadline.allowed()),
-                open.join("; ")
+                waiting::open(&wait)
             );
             return Ok(Course::Bad(Box::new(Bad {
                 workload: None,
@@ -86,19 +80,7 @@ pub(super) async fn watch(
                 wait,
             })));
         }
-        let next = wait.next(deadline.at_most(STEP)).await;
-        match next.map_err(cluster_failure)? {
-            WaitEvent::Changed(states) => {
-                for state in states {
-                    context
-                        .console
-                        .progress(format!("{}: {}", state.workload, state.status));
-                }
-            }
-            WaitEvent::Interrupted(error) => {
-                context.console.progress(format!("interrupted: {error}"));
-            }
-        }
+        waiting::step(context, &mut wait, deadline).await?;
     }
 }
 
