@@ -17,6 +17,7 @@ mod survey;
 mod write;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use anyhow::anyhow;
 use switchyard_cluster::Deadline;
@@ -29,7 +30,9 @@ use switchyard_record::{
 };
 use switchyard_runner::{Context, DeploymentArgs, Failure, Kind as FailureKind, List};
 
-use crate::inputs::{ApplyArgs, CanaryArgs, PromoteArgs, RollArgs, SlotChoice, StageChoice};
+use crate::inputs::{
+    ApplyArgs, CanaryArgs, PromoteArgs, RollArgs, SlotChoice, StageChoice, WrittenArgs,
+};
 use crate::ledger::{Ledger, claim_request};
 use crate::objects::AnyObjects;
 use crate::opening;
@@ -58,30 +61,12 @@ pub(crate) async fn run(args: ApplyArgs, context: &mut Context) -> Result<(), Fa
 /// # Errors
 /// As [`run`], and where nothing is live beside which it could be tried.
 pub(crate) async fn canary(args: CanaryArgs, context: &mut Context) -> Result<(), Failure> {
-    let CanaryArgs {
-        deployment,
-        manifests,
-        canary_pods,
-        version,
-        force_conflicts,
-        plan,
-        timeout,
-    } = args;
-    require_record(&deployment, BESIDE)?;
+    require_record(&args.written.deployment, BESIDE)?;
     let args = ApplyArgs {
-        deployment,
-        manifests,
-        version,
-        force_conflicts,
-        plan,
-        timeout,
-        canary_pods,
-        rolling: None,
+        plan: args.plan,
+        canary_pods: args.canary_pods,
         slot: SlotChoice::Canary,
-        stage: StageChoice::BeforeSwitch,
-        front: List::default(),
-        after_switch: List::default(),
-        per_slot: List::default(),
+        ..ApplyArgs::in_place(args.written, args.timeout)
     };
     apply(args, context).await
 }
@@ -91,28 +76,11 @@ pub(crate) async fn canary(args: CanaryArgs, context: &mut Context) -> Result<()
 /// # Errors
 /// As [`run`], and where the main workload still takes traffic.
 pub(crate) async fn promote(args: PromoteArgs, context: &mut Context) -> Result<(), Failure> {
-    let PromoteArgs {
-        deployment,
-        manifests,
-        version,
-        force_conflicts,
-        timeout,
-    } = args;
-    require_record(&deployment, BESIDE)?;
+    require_record(&args.written.deployment, BESIDE)?;
     let args = ApplyArgs {
-        deployment,
-        manifests,
-        version,
-        force_conflicts,
-        timeout,
-        plan: false,
-        canary_pods: 0,
-        rolling: None,
         slot: SlotChoice::Canary,
         stage: StageChoice::Promotion,
-        front: List::default(),
-        after_switch: List::default(),
-        per_slot: List::default(),
+        ..ApplyArgs::in_place(args.written, args.timeout)
     };
     apply(args, context).await
 }
@@ -122,36 +90,35 @@ pub(crate) async fn promote(args: PromoteArgs, context: &mut Context) -> Result<
 /// # Errors
 /// As [`run`], and a new pod that is bad.
 pub(crate) async fn roll(args: RollArgs, context: &mut Context) -> Result<(), Failure> {
-    let RollArgs {
-        deployment,
-        manifests,
-        rolling,
-        version,
-        force_conflicts,
-        plan,
-        timeout,
-    } = args;
     require_record(
-        &deployment,
+        &args.written.deployment,
         "a rolling update needs a record of what it brings back at a bad pod",
     )?;
     let args = ApplyArgs {
-        deployment,
-        manifests,
-        version,
-        force_conflicts,
-        plan,
-        timeout,
-        rolling: Some(rolling),
-        canary_pods: 0,
-        slot: SlotChoice::None,
-        stage: StageChoice::BeforeSwitch,
-        front: List::default(),
-        after_switch: List::default(),
-        per_slot: List::default(),
+        plan: args.plan,
+        rolling: Some(args.rolling),
+        ..ApplyArgs::in_place(args.written, args.timeout)
     };
     // The way back has its own time: it may begin when that of the update is over.
     within(2 * args.timeout, Applying::begin(&args, context)).await
+}
+
+impl ApplyArgs {
+    /// What is written goes where it says, all of it, as a plain `apply` would.
+    fn in_place(written: WrittenArgs, timeout: Duration) -> Self {
+        Self {
+            written,
+            timeout,
+            plan: false,
+            canary_pods: 0,
+            rolling: None,
+            slot: SlotChoice::None,
+            stage: StageChoice::BeforeSwitch,
+            front: List::default(),
+            after_switch: List::default(),
+            per_slot: List::default(),
+        }
+    }
 }
 
 /// Why a canary cannot do without a record: which share it has, only that tells.
@@ -182,13 +149,13 @@ struct Applying<'a> {
 impl<'a> Applying<'a> {
     async fn begin(args: &'a ApplyArgs, context: &'a Context) -> Result<(), Failure> {
         refuse_contradictions(args)?;
-        let connection = connect(&args.deployment, &context.environment).await?;
+        let connection = connect(&args.written.deployment, &context.environment).await?;
         let target = Target {
             namespace: connection.cluster.namespace(),
-            application: args.deployment.application.as_deref(),
+            application: args.written.deployment.application.as_deref(),
             time_limit: args.timeout,
         };
-        let manifest = source::load(context, &args.manifests, &target).await?;
+        let manifest = source::load(context, &args.written.manifests, &target).await?;
         let deadline = Deadline::after(args.timeout);
         let applying = Self {
             objects: AnyObjects::new(&connection.cluster, deadline),
@@ -234,10 +201,15 @@ impl<'a> Applying<'a> {
             },
             hash: self.inputs_hash(),
         };
-        let request = claim_request(self.context, &self.args.deployment, intent, Some(inputs));
+        let request = claim_request(
+            self.context,
+            &self.args.written.deployment,
+            intent,
+            Some(inputs),
+        );
         Ledger::open(
             self.context,
-            &self.args.deployment,
+            &self.args.written.deployment,
             &self.connection,
             request,
         )
@@ -246,7 +218,7 @@ impl<'a> Applying<'a> {
 
     fn opening(&self) -> Opening {
         Opening {
-            version: self.args.version.clone(),
+            version: self.args.written.version.clone(),
             commit: self.context.environment.workflow_run().sha,
             digests: image_digests(&self.manifest),
             ..Opening::new(Kind::Deploy, chain(self.args.slot))
@@ -364,7 +336,7 @@ impl<'a> Applying<'a> {
         let survey = Survey::read(&self.objects).await?;
         let namespace = self.connection.cluster.namespace();
         let to = SideState {
-            version: self.args.version.clone(),
+            version: self.args.written.version.clone(),
             ..survey.side(namespace, plan.side(), &plan.workloads())
         };
         ledger

@@ -73,6 +73,23 @@ pub(crate) struct ManifestArgs {
     pub(crate) images: List<ImageOverride>,
 }
 
+/// What everything that applies manifests is given: for which deployment, which manifests, and how they are written.
+#[derive(Debug, Args)]
+pub(crate) struct WrittenArgs {
+    /// Which deployment.
+    #[command(flatten)]
+    pub(crate) deployment: DeploymentArgs,
+    /// Which manifests.
+    #[command(flatten)]
+    pub(crate) manifests: ManifestArgs,
+    /// Version that is deployed, for the record
+    #[arg(long)]
+    pub(crate) version: Option<String>,
+    /// Take fields over that another field manager owns
+    #[arg(long, value_parser = values::boolean, default_value = "false", num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
+    pub(crate) force_conflicts: bool,
+}
+
 /// Which slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum SlotChoice {
@@ -103,12 +120,9 @@ pub(crate) enum StageChoice {
 /// Inputs of `apply`.
 #[derive(Debug, Args)]
 pub(crate) struct ApplyArgs {
-    /// Which deployment.
+    /// What is written, and for which deployment.
     #[command(flatten)]
-    pub(crate) deployment: DeploymentArgs,
-    /// Which manifests.
-    #[command(flatten)]
-    pub(crate) manifests: ManifestArgs,
+    pub(crate) written: WrittenArgs,
     /// Where the objects go: in place, or into a slot
     #[arg(long, value_enum, default_value = "none")]
     pub(crate) slot: SlotChoice,
@@ -126,12 +140,6 @@ pub(crate) struct ApplyArgs {
     /// Which objects of a slotted manifest to apply
     #[arg(long, value_enum, default_value = "before-switch")]
     pub(crate) stage: StageChoice,
-    /// Version that is deployed, for the record
-    #[arg(long)]
-    pub(crate) version: Option<String>,
-    /// Take fields over that another field manager owns
-    #[arg(long, value_parser = values::boolean, default_value = "false", num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
-    pub(crate) force_conflicts: bool,
     /// Show what would change, and change nothing
     #[arg(long, value_parser = values::boolean, default_value = "false", num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
     pub(crate) plan: bool,
@@ -149,21 +157,12 @@ pub(crate) struct ApplyArgs {
 /// Inputs of `roll`.
 #[derive(Debug, Args)]
 pub(crate) struct RollArgs {
-    /// Which deployment.
+    /// What is written, and for which deployment.
     #[command(flatten)]
-    pub(crate) deployment: DeploymentArgs,
-    /// Which manifests.
-    #[command(flatten)]
-    pub(crate) manifests: ManifestArgs,
+    pub(crate) written: WrittenArgs,
     /// How it is rolled and watched.
     #[command(flatten)]
     pub(crate) rolling: RollingArgs,
-    /// Version that is deployed, for the record
-    #[arg(long)]
-    pub(crate) version: Option<String>,
-    /// Take fields over that another field manager owns
-    #[arg(long, value_parser = values::boolean, default_value = "false", num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
-    pub(crate) force_conflicts: bool,
     /// Show what would change, and change nothing
     #[arg(long, value_parser = values::boolean, default_value = "false", num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
     pub(crate) plan: bool,
@@ -273,23 +272,14 @@ impl FromStr for PreStopSleep {
 /// Inputs of `canary`.
 #[derive(Debug, Args)]
 pub(crate) struct CanaryArgs {
-    /// Which deployment.
+    /// What is written, and for which deployment.
     #[command(flatten)]
-    pub(crate) deployment: DeploymentArgs,
-    /// Which manifests.
-    #[command(flatten)]
-    pub(crate) manifests: ManifestArgs,
+    pub(crate) written: WrittenArgs,
     /// Pods of each workload of the canary
     ///
     /// `scale` with `side: new` changes it later.
     #[arg(long, default_value = "1", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) canary_pods: u16,
-    /// Version that is deployed, for the record
-    #[arg(long)]
-    pub(crate) version: Option<String>,
-    /// Take fields over that another field manager owns
-    #[arg(long, value_parser = values::boolean, default_value = "false", num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
-    pub(crate) force_conflicts: bool,
     /// Show what would change, and change nothing
     #[arg(long, value_parser = values::boolean, default_value = "false", num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
     pub(crate) plan: bool,
@@ -301,18 +291,9 @@ pub(crate) struct CanaryArgs {
 /// Inputs of `promote`.
 #[derive(Debug, Args)]
 pub(crate) struct PromoteArgs {
-    /// Which deployment.
+    /// What is written, and for which deployment: the manifests are those of `canary`.
     #[command(flatten)]
-    pub(crate) deployment: DeploymentArgs,
-    /// Which manifests: those of `canary`.
-    #[command(flatten)]
-    pub(crate) manifests: ManifestArgs,
-    /// Version that is deployed, for the record
-    #[arg(long)]
-    pub(crate) version: Option<String>,
-    /// Take fields over that another field manager owns
-    #[arg(long, value_parser = values::boolean, default_value = "false", num_args = 0..=1, default_missing_value = "true", action = ArgAction::Set)]
-    pub(crate) force_conflicts: bool,
+    pub(crate) written: WrittenArgs,
     /// Longest time for the whole command
     #[arg(long, value_parser = values::duration, default_value = "5m")]
     pub(crate) timeout: Duration,

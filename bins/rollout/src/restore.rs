@@ -24,6 +24,7 @@ use crate::opening::Opened;
 use crate::survey::Survey;
 use crate::timing::within;
 use crate::waiting;
+pub(crate) use from_backup::Routes;
 
 /// The journal's word for what this command does.
 const OPERATION: &str = "restore";
@@ -88,12 +89,13 @@ pub(crate) fn to_restore(namespace: &str) -> Vec<Permission> {
     ]
 }
 
-/// Puts a main workload and what belongs to it back as a backup holds them; routes stay as they are.
+/// Puts what a backup holds back.
 ///
 /// # Errors
 /// As [`run`] for a backup.
-pub(crate) async fn main_from_backup(
+pub(crate) async fn from_backup(
     (file, digest): (&Path, Option<&BackupDigest>),
+    routes: Routes,
     deployment: &DeploymentArgs,
     context: &Context,
     opened: &Opened,
@@ -103,27 +105,7 @@ pub(crate) async fn main_from_backup(
         file,
         digest,
         application: deployment.application.as_deref(),
-        routes: from_backup::Routes::Left,
-    };
-    from_backup::restore(&source, Carrying::Out, context, opened, ledger).await
-}
-
-/// Puts everything back as the backup of the record holds it.
-///
-/// # Errors
-/// As [`run`] for a backup.
-pub(crate) async fn from_backup(
-    file: &Path,
-    deployment: &DeploymentArgs,
-    context: &Context,
-    opened: &Opened,
-    ledger: &mut Ledger,
-) -> Result<Restored, Failure> {
-    let source = from_backup::Source {
-        file,
-        digest: None,
-        application: deployment.application.as_deref(),
-        routes: from_backup::Routes::PutBack,
+        routes,
     };
     from_backup::restore(&source, Carrying::Out, context, opened, ledger).await
 }
@@ -232,7 +214,7 @@ async fn with_ledger(
                 file,
                 digest: args.digest.as_ref(),
                 application,
-                routes: from_backup::Routes::PutBack,
+                routes: Routes::PutBack,
             };
             from_backup::restore(&source, carrying, context, opened, ledger).await?
         }

@@ -10,7 +10,7 @@ use crate::canary::{self, Takers, ToUndo};
 use crate::inputs::UndoArgs;
 use crate::ledger::{Ledger, claim_request};
 use crate::opening::Opened;
-use crate::restore;
+use crate::restore::{self, Routes};
 use crate::sides;
 use crate::survey::Survey;
 use crate::timing::within;
@@ -60,9 +60,9 @@ async fn undo(
     refuse_gap(&record, &survey)?;
     let restored = match &args.backup_file {
         Some(file) => {
-            let digest = args.digest.as_ref();
-            restore::main_from_backup((file, digest), &args.deployment, context, opened, ledger)
-                .await?
+            let source = (file.as_path(), args.digest.as_ref());
+            let deployment = &args.deployment;
+            restore::from_backup(source, Routes::Left, deployment, context, opened, ledger).await?
         }
         None => {
             let workloads = main_revisions(&record)?;

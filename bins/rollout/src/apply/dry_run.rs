@@ -72,7 +72,7 @@ impl Applying<'_> {
                     .into_iter()
                     .filter(|conflict| !conflict.is_with_ourselves())
                     .collect();
-                if !foreign.is_empty() && !self.args.force_conflicts {
+                if !foreign.is_empty() && !self.args.written.force_conflicts {
                     return Err(NotApplied::Conflicts(foreign));
                 }
                 let after = self

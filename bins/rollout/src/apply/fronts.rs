@@ -71,7 +71,7 @@ impl Applying<'_> {
             .collect();
         let ours = Ours {
             planned,
-            application: self.args.deployment.application.as_deref(),
+            application: self.args.written.deployment.application.as_deref(),
             place,
         };
         let foreign = selectors::foreign(&pods, &survey.selectors, &ours);

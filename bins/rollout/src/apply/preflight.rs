@@ -28,7 +28,7 @@ impl Applying<'_> {
         if self.args.rolling.is_some() && !self.args.plan {
             wanted.extend(permissions::to_roll(self.connection.cluster.namespace()));
         }
-        if !self.args.plan && self.args.deployment.application.is_some() {
+        if !self.args.plan && self.args.written.deployment.application.is_some() {
             wanted.extend(permissions::to_record(self.connection.cluster.namespace()));
         }
         permissions::check(&self.connection.cluster, wanted, self.objects.deadline()).await
@@ -65,7 +65,7 @@ impl Applying<'_> {
     pub(super) fn slotting_options(&self, place: Place) -> SlottingOptions {
         SlottingOptions {
             place,
-            application: self.args.deployment.application.clone(),
+            application: self.args.written.deployment.application.clone(),
             front: self.args.front.iter().cloned().collect(),
             after_switch: self.args.after_switch.iter().cloned().collect(),
             per_slot: self.args.per_slot.iter().cloned().collect(),

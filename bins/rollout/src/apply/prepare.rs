@@ -179,7 +179,7 @@ impl Applying<'_> {
 
     fn labelled_manifest(&self) -> Vec<Object> {
         let mut objects = self.manifest.clone();
-        if let Some(application) = &self.args.deployment.application {
+        if let Some(application) = &self.args.written.deployment.application {
             for object in &mut objects {
                 object.set_label(names::APPLICATION, application);
             }
@@ -230,7 +230,7 @@ impl Applying<'_> {
     }
 
     fn refuse_not_ours(&self, drafts: &[Draft]) -> Result<(), Failure> {
-        let application = self.args.deployment.application.as_deref();
+        let application = self.args.written.deployment.application.as_deref();
         let found: Vec<_> = drafts
             .iter()
             .filter_map(|draft| {
@@ -240,6 +240,7 @@ impl Applying<'_> {
             .collect();
         let images: Vec<String> = self
             .args
+            .written
             .manifests
             .images
             .iter()

@@ -45,7 +45,7 @@ impl Applying<'_> {
 
     /// The live side in the application's record; in a plan it is read without taking the lease.
     async fn recorded_side(&self, ledger: &Ledger) -> Result<Option<Side>, Failure> {
-        let live = match (ledger.session(), &self.args.deployment.application) {
+        let live = match (ledger.session(), &self.args.written.deployment.application) {
             (Some(session), _) => session.application().live.clone(),
             (None, Some(application)) => {
                 let cluster = &self.connection.cluster;

@@ -58,7 +58,7 @@ impl Applying<'_> {
             survey.side(self.connection.cluster.namespace(), side, &workloads)
         });
         let to = switchyard_record::SideState {
-            version: self.args.version.clone(),
+            version: self.args.written.version.clone(),
             ..switchyard_record::SideState::new(plan.side())
         };
         ledger
@@ -72,7 +72,7 @@ impl Applying<'_> {
                 }
                 // The step that claimed may not have known what is deployed.
                 if record.version.is_none() {
-                    record.version.clone_from(&self.args.version);
+                    record.version.clone_from(&self.args.written.version);
                 }
             })
             .await?;

@@ -29,7 +29,7 @@ struct Item<'a> {
 
 /// What becomes of routes that a backup holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Routes {
+pub(crate) enum Routes {
     /// They are put back, unless they decide between slots.
     PutBack,
     /// They stay as they are: a canary's switch moves them.

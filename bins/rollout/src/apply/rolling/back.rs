@@ -16,7 +16,7 @@ use super::{Applying, Rolled, TITLE};
 use crate::inputs::RollingArgs;
 use crate::ledger::Ledger;
 use crate::opening::Opened;
-use crate::restore::{self, PAUSE};
+use crate::restore::{self, PAUSE, Routes};
 use crate::subject::{Change, Subject, Write};
 use crate::waiting;
 
@@ -175,10 +175,12 @@ impl Applying<'_> {
         opened: &Opened,
         before: &SideState,
     ) -> Result<Vec<ObjectName>, Failure> {
-        let deployment = &self.args.deployment;
+        let deployment = &self.args.written.deployment;
         let restored = match &rolling.backup_file {
             Some(file) => {
-                restore::from_backup(file, deployment, self.context, opened, ledger).await?
+                let (source, routes) = ((file.as_path(), None), Routes::PutBack);
+                restore::from_backup(source, routes, deployment, self.context, opened, ledger)
+                    .await?
             }
             None => {
                 let wanted = restore::revisions_of_side(before)?;
