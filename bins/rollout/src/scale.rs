@@ -281,14 +281,8 @@ impl Scaling<'_> {
                 Ok(scaled)
             }
             Err(error) => {
-                let outcome = if error.leaves_outcome_unknown() {
-                    Outcome::Unknown
-                } else {
-                    Outcome::NotApplied
-                };
-                ledger
-                    .settle(ticket, Settlement::failed(outcome, &error))
-                    .await?;
+                let settlement = Settlement::failed(Outcome::of_failed(&error), &error);
+                ledger.settle(ticket, settlement).await?;
                 Err(cluster_failure(error))
             }
         }

@@ -324,10 +324,8 @@ impl<'a> Subject<'a> {
 
 fn outcome_of(error: &NotApplied) -> Outcome {
     match error {
-        NotApplied::Other(error) if error.leaves_outcome_unknown() => Outcome::Unknown,
-        NotApplied::Other(_) | NotApplied::Stale(_) | NotApplied::Conflicts(_) => {
-            Outcome::NotApplied
-        }
+        NotApplied::Other(error) => Outcome::of_failed(error),
+        NotApplied::Stale(_) | NotApplied::Conflicts(_) => Outcome::NotApplied,
     }
 }
 

@@ -225,10 +225,7 @@ impl Recorder {
         if let (Some(session), Some(number)) = (&mut self.session, number) {
             let settlement = match &scaled {
                 Ok(_) => Outcome::Applied.into(),
-                Err(error) if error.leaves_outcome_unknown() => {
-                    Settlement::failed(Outcome::Unknown, error)
-                }
-                Err(error) => Settlement::failed(Outcome::NotApplied, error),
+                Err(error) => Settlement::failed(Outcome::of_failed(error), error),
             };
             let settled = session.settle(number, settlement).await;
             settled.map_err(|error| failure(error, context))?;

@@ -67,6 +67,18 @@ pub enum Outcome {
     Unknown,
 }
 
+impl Outcome {
+    /// What became of a mutation that was answered by an error, before anybody has looked.
+    #[must_use]
+    pub fn of_failed(error: &switchyard_cluster::Error) -> Self {
+        if error.leaves_outcome_unknown() {
+            Self::Unknown
+        } else {
+            Self::NotApplied
+        }
+    }
+}
+
 /// A mutation that is about to be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PlannedMutation {

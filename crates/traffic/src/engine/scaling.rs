@@ -260,12 +260,7 @@ async fn resize_one(
             }))
         }
         Err(error) => {
-            let outcome = if error.leaves_outcome_unknown() {
-                Outcome::Unknown
-            } else {
-                Outcome::NotApplied
-            };
-            let settlement = Settlement::failed(outcome, &with_causes(&error));
+            let settlement = Settlement::failed(Outcome::of_failed(&error), &with_causes(&error));
             session.settle(seq, settlement).await?;
             Err(cluster_stop(&error))
         }
