@@ -17,8 +17,8 @@ mod wait;
 mod watch;
 
 use std::io::Write as _;
-use std::path::PathBuf;
-use std::process::ExitCode;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
 
 use clap::{Parser, ValueEnum};
 use switchyard_sandbox::Sandbox;
@@ -69,6 +69,30 @@ struct Bench {
     python_tools: PathBuf,
     sandbox: Sandbox,
     rate: u32,
+}
+
+impl Bench {
+    /// One of our programs in a namespace, as the user of a kubeconfig. The command is empty for one that has none.
+    fn program(&self, name: &str, command: &str, place: (&str, &Path)) -> Command {
+        let (namespace, kubeconfig) = place;
+        let mut process = Command::new(self.binaries.join(name));
+        process.env_clear();
+        if !command.is_empty() {
+            process.arg(command);
+        }
+        process.args(["--application", "bench", "--environment", "bench"]);
+        process.args(["--namespace", namespace]);
+        process.arg("--kubeconfig").arg(kubeconfig);
+        process.env("GITHUB_REPOSITORY", "example/bench");
+        process
+    }
+}
+
+/// Makes it a step of the deployment of `version`: its run's number is the version's.
+fn of_version(mut process: Command, version: &str) -> Command {
+    let run: String = version.chars().filter(char::is_ascii_digit).collect();
+    process.env("GITHUB_RUN_ID", run);
+    process
 }
 
 #[tokio::main]

@@ -147,6 +147,20 @@ impl Shop {
         plan.keep_alive(keep_alive).start()
     }
 
+    /// Users of both parts, some of whom keep their connections.
+    fn loads(&self) -> [RunningLoad; 2] {
+        [
+            self.load("/", KeepAlive::On),
+            self.load("/api", KeepAlive::Off),
+        ]
+    }
+
+    /// Fails unless users of both parts see this version alone.
+    async fn assert_live(&self, version: &str) {
+        assert_eq!(self.live("/").await, version);
+        assert_eq!(self.live("/api").await, version);
+    }
+
     /// The version that users see, asked of the front door.
     async fn live(&self, path: &str) -> String {
         let report = LoadPlan::new(&format!("{}{path}", self.sandbox.front_door()), 20)
@@ -290,21 +304,16 @@ async fn a_release_moves_all_traffic_and_a_rollback_brings_it_back_without_a_los
     assert_succeeded(&first);
     assert!(first.log.contains(shop.logins().object()), "{}", first.log);
     assert_eq!(shop.live("/").await, OLD);
-    let loads = [
-        shop.load("/", KeepAlive::On),
-        shop.load("/api", KeepAlive::Off),
-    ];
+    let loads = shop.loads();
 
     let second = shop.release(NEW);
     assert_succeeded(&second);
-    assert_eq!(shop.live("/").await, NEW);
-    assert_eq!(shop.live("/api").await, NEW);
+    shop.assert_live(NEW).await;
     assert_eq!(shop.phase(), "succeeded");
 
     let back = shop.consumer.workflow("rollback.yml").wait().unwrap();
     assert_succeeded(&back);
-    assert_eq!(shop.live("/").await, OLD);
-    assert_eq!(shop.live("/api").await, OLD);
+    shop.assert_live(OLD).await;
 
     let reports = stop(loads).await;
     assert_nothing_lost(&reports);
@@ -398,10 +407,7 @@ async fn a_live_shop_without_slots_becomes_the_old_side_behind_its_own_services(
     }
     shop.becomes("/", OLD).await;
     shop.becomes("/api", OLD).await;
-    let loads = [
-        shop.load("/", KeepAlive::On),
-        shop.load("/api", KeepAlive::Off),
-    ];
+    let loads = shop.loads();
     let release = |version: &str, adopt: &str| {
         let run = shop.consumer.workflow("release-services.yml");
         run.input("version", version)
@@ -414,8 +420,7 @@ async fn a_live_shop_without_slots_becomes_the_old_side_behind_its_own_services(
     // The session of a role of AWS, which EKS's cluster lets in.
     let who = format!("assumed-role/{}/switchyard-", shop.logins().role());
     assert!(adopted.log.contains(&who), "{}", adopted.log);
-    assert_eq!(shop.live("/").await, NEW);
-    assert_eq!(shop.live("/api").await, NEW);
+    shop.assert_live(NEW).await;
     let next = release("v1.2.0", "false");
     assert_succeeded(&next);
     shop.assert_no_secret_in(&[&adopted, &next]);
@@ -435,10 +440,7 @@ async fn a_version_that_fails_its_tests_gets_no_traffic() {
             "set -euo pipefail\necho the till is broken\nexit 1",
         )
         .unwrap();
-    let loads = [
-        shop.load("/", KeepAlive::On),
-        shop.load("/api", KeepAlive::Off),
-    ];
+    let loads = shop.loads();
     let ended = shop.release(NEW);
     assert_failed(&ended);
     assert!(ended.log.contains("the till is broken"), "{}", ended.log);
@@ -480,8 +482,7 @@ async fn a_version_that_answers_with_errors_loses_its_traffic_again() {
     let ended = shop.release(NEW);
     assert_failed(&ended);
     assert_eq!(shop.phase(), "rolled_back");
-    assert_eq!(shop.live("/").await, OLD);
-    assert_eq!(shop.live("/api").await, OLD);
+    shop.assert_live(OLD).await;
     let told = shop.told();
     assert_eq!(
         told.last().unwrap(),
@@ -521,10 +522,7 @@ async fn a_runner_that_dies_in_mid_switch_is_rescued_by_the_next_job() {
     let shop = Shop::open("e2e-death").await;
     shop.tells_by_bot();
     assert_succeeded(&shop.release(OLD));
-    let loads = [
-        shop.load("/", KeepAlive::On),
-        shop.load("/api", KeepAlive::Off),
-    ];
+    let loads = shop.loads();
     let run = shop
         .consumer
         .workflow("release.yml")
@@ -539,8 +537,7 @@ async fn a_runner_that_dies_in_mid_switch_is_rescued_by_the_next_job() {
     assert_failed(&ended);
     let reports = stop(loads).await;
     assert_nothing_lost(&reports);
-    assert_eq!(shop.live("/").await, OLD);
-    assert_eq!(shop.live("/api").await, OLD);
+    shop.assert_live(OLD).await;
     assert_eq!(shop.phase(), "rolled_back");
     // Each deployment has one message, brought up to date, and a reply for those who must notice.
     let messages = shop.slack.service().messages();
@@ -616,16 +613,12 @@ async fn a_canary_takes_shares_then_all_and_its_main_workload_ends_with_the_traf
     let in_place = shop.consumer.workflow("dev.yml").input("version", OLD);
     assert_succeeded(&in_place.wait().unwrap());
     shop.becomes("/", OLD).await;
-    let loads = [
-        shop.load("/", KeepAlive::On),
-        shop.load("/api", KeepAlive::Off),
-    ];
+    let loads = shop.loads();
     let ended = shop.consumer.workflow("canary.yml").input("version", NEW);
     let ended = ended.wait().unwrap();
     assert_succeeded(&ended);
     assert_nothing_lost(&stop(loads).await);
-    assert_eq!(shop.live("/").await, NEW);
-    assert_eq!(shop.live("/api").await, NEW);
+    shop.assert_live(NEW).await;
     assert_eq!(shop.phase(), "succeeded");
     let workloads = shop.kubectl(&["get", "deployments", "-o", "name"]);
     assert_eq!(workloads, "deployment.apps/api\ndeployment.apps/web\n");
@@ -660,8 +653,7 @@ async fn a_canary_that_fails_requests_is_taken_back_before_the_main_workload_is_
     let ended = ended.wait().unwrap();
     assert_failed(&ended);
     assert_eq!(shop.phase(), "rolled_back");
-    assert_eq!(shop.live("/").await, OLD);
-    assert_eq!(shop.live("/api").await, OLD);
+    shop.assert_live(OLD).await;
     let workloads = shop.kubectl(&["get", "deployments", "-o", "name"]);
     let gone = workloads == "deployment.apps/api\ndeployment.apps/web\n";
     assert!(gone, "{workloads}{}", ended.log);
@@ -685,17 +677,13 @@ async fn a_main_workload_that_fails_its_smoke_tests_is_undone_behind_its_canary_
         .change(CANARY, smoke, "smoke-tests: exit 1")
         .unwrap();
     shop.has_one_stage_of_half("3s");
-    let loads = [
-        shop.load("/", KeepAlive::On),
-        shop.load("/api", KeepAlive::Off),
-    ];
+    let loads = shop.loads();
     let ended = shop.consumer.workflow("canary.yml").input("version", NEW);
     let ended = ended.wait().unwrap();
     assert_failed(&ended);
     assert_eq!(shop.phase(), "rolled_back", "{}", ended.log);
     assert_nothing_lost(&stop(loads).await);
-    assert_eq!(shop.live("/").await, OLD);
-    assert_eq!(shop.live("/api").await, OLD);
+    shop.assert_live(OLD).await;
     let workloads = shop.kubectl(&["get", "deployments", "-o", "name"]);
     let gone = workloads == "deployment.apps/api\ndeployment.apps/web\n";
     assert!(gone, "{workloads}{}", ended.log);
@@ -711,10 +699,7 @@ async fn a_rollback_ordered_from_another_run_takes_a_canary_back_while_its_own_r
     assert_succeeded(&in_place.wait().unwrap());
     shop.becomes("/", OLD).await;
     shop.has_one_stage_of_half("30m");
-    let loads = [
-        shop.load("/", KeepAlive::On),
-        shop.load("/api", KeepAlive::Off),
-    ];
+    let loads = shop.loads();
     let canary = shop.consumer.workflow("canary.yml").input("version", NEW);
     let mut canary = canary.start().unwrap();
     let deadline = Instant::now() + Duration::from_secs(300);
@@ -734,8 +719,7 @@ async fn a_rollback_ordered_from_another_run_takes_a_canary_back_while_its_own_r
     );
     assert_eq!(shop.phase(), "rolled_back", "{}", ended.log);
     assert_nothing_lost(&stop(loads).await);
-    assert_eq!(shop.live("/").await, OLD);
-    assert_eq!(shop.live("/api").await, OLD);
+    shop.assert_live(OLD).await;
     let workloads = shop.kubectl(&["get", "deployments", "-o", "name"]);
     assert_eq!(workloads, "deployment.apps/api\ndeployment.apps/web\n");
     let told = shop.told();
@@ -782,8 +766,7 @@ async fn a_runner_that_dies_in_mid_update_is_rescued_from_the_backup() {
         assert!(log.contains(&who(environment)), "{job}: {log}");
     }
     assert_eq!(shop.phase(), "rolled_back");
-    assert_eq!(shop.live("/").await, OLD);
-    assert_eq!(shop.live("/api").await, OLD);
+    shop.assert_live(OLD).await;
     assert_succeeded(&deploy(NEW).wait().unwrap());
 }
 
@@ -831,10 +814,7 @@ async fn a_rolling_update_goes_through_or_back_at_its_first_bad_pod_and_is_rolle
     };
     assert_succeeded(&deploy(OLD));
     shop.becomes("/", OLD).await;
-    let loads = [
-        shop.load("/", KeepAlive::On),
-        shop.load("/api", KeepAlive::Off),
-    ];
+    let loads = shop.loads();
     let good = deploy(NEW);
     assert_succeeded(&good);
     for said in [
@@ -856,8 +836,7 @@ async fn a_rolling_update_goes_through_or_back_at_its_first_bad_pod_and_is_rolle
     );
     assert!(!bad.log.contains("progress deadline"), "{}", bad.log);
     assert_eq!(shop.phase(), "rolled_back");
-    assert_eq!(shop.live("/").await, NEW);
-    assert_eq!(shop.live("/api").await, NEW);
+    shop.assert_live(NEW).await;
     let paused = "jsonpath={.items[*].spec.paused}";
     assert_eq!(shop.kubectl(&["get", "deployments", "-o", paused]), "");
     let left = "this run has no deployment that is under way";
@@ -882,8 +861,7 @@ async fn a_rolling_update_goes_through_or_back_at_its_first_bad_pod_and_is_rolle
     shop.consumer.change(workflow, "-{slot}", "").unwrap();
     let back = shop.consumer.workflow("rollback.yml").wait().unwrap();
     assert_succeeded(&back);
-    assert_eq!(shop.live("/").await, OLD);
-    assert_eq!(shop.live("/api").await, OLD);
+    shop.assert_live(OLD).await;
     let reports = stop(loads).await;
     assert_nothing_lost(&reports);
     for report in &reports {
@@ -995,10 +973,7 @@ async fn a_database_is_migrated_before_green_and_a_migration_that_fails_leaves_b
     let file = format!("prisma/migrations/{PRICES}/migration.sql");
     let add = |sql: &str| shop.consumer.add(&file, sql).unwrap();
     add("ALTER TABLE \"Orders\" ADD COLUMN \"price\" INTEGER;\n");
-    let loads = [
-        shop.load("/", KeepAlive::On),
-        shop.load("/api", KeepAlive::Off),
-    ];
+    let loads = shop.loads();
     let records = shop.kubectl(&["get", "configmaps", "-o", "name"]);
     let failed = release(NEW);
     assert_failed(&failed);

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use switchyard_sandbox::{Istio, TestNamespace, User};
 
 use crate::loss::Door;
-use crate::{Bench, measure};
+use crate::{Bench, measure, of_version};
 
 /// The version that is live.
 pub(crate) const LIVE: &str = "v1.0.0";
@@ -128,18 +128,8 @@ impl Shop {
         command: &str,
         version: &str,
     ) -> Command {
-        let mut process = Command::new(bench.binaries.join(program));
-        process.env_clear();
-        if !command.is_empty() {
-            process.arg(command);
-        }
-        process.args(["--application", "bench", "--environment", "bench"]);
-        process.arg("--namespace").arg(self.namespace.name());
-        process.arg("--kubeconfig").arg(&self.kubeconfig);
-        process.env("GITHUB_REPOSITORY", "example/bench");
-        let run: String = version.chars().filter(char::is_ascii_digit).collect();
-        process.env("GITHUB_RUN_ID", run);
-        process
+        let place = (self.namespace.name(), self.kubeconfig.as_path());
+        of_version(bench.program(program, command, place), version)
     }
 
     /// Where the data plane is asked.

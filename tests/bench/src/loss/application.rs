@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use switchyard_sandbox::{TestNamespace, User};
 
 use super::Door;
-use crate::{Bench, measure};
+use crate::{Bench, measure, of_version};
 
 /// What moves the traffic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,13 +84,7 @@ impl Application {
 
     /// One of our programs, as a step of a run whose number is `run`.
     pub(crate) fn command(&self, bench: &Bench, program: &str, command: &str) -> Command {
-        let mut process = Command::new(bench.binaries.join(program));
-        process.env_clear().arg(command);
-        process.args(["--application", "bench", "--environment", "bench"]);
-        process.arg("--namespace").arg(self.namespace());
-        process.arg("--kubeconfig").arg(&self.kubeconfig);
-        process.env("GITHUB_REPOSITORY", "example/bench");
-        process
+        bench.program(program, command, (self.namespace(), &self.kubeconfig))
     }
 
     /// A step of the deployment of `version`: its run's number is the version's.
@@ -101,10 +95,7 @@ impl Application {
         command: &str,
         version: &str,
     ) -> Command {
-        let mut process = self.command(bench, program, command);
-        let run: String = version.chars().filter(char::is_ascii_digit).collect();
-        process.env("GITHUB_RUN_ID", run);
-        process
+        of_version(self.command(bench, program, command), version)
     }
 
     fn deploy(&self, bench: &Bench, version: &str) -> anyhow::Result<()> {
