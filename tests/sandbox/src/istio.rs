@@ -97,7 +97,7 @@ impl Istio {
         address: String,
     ) -> Result<()> {
         let name = format!("front-{}", self.gateways.len());
-        let objects = objects(&name, &address);
+        let objects = objects(&name, self.namespace.name(), &address);
         self.namespace.apply(&objects.to_string())?;
         let process_name = format!("{}-{name}", self.istiod.name);
         let bootstrap = bootstrap(&name, self.namespace.name(), &address, &self.address);
@@ -269,9 +269,15 @@ fn istiod(sandbox: &Sandbox, programs: &Path, address: &str) -> Result<Launch> {
     Ok(launch)
 }
 
+/// The labels of one Envoy. A Gateway selects in every namespace, so no two in the cluster are alike: the
+/// Envoys of another mesh would listen at this one's address as well, and its requests would end with them.
+fn labels(name: &str, namespace: &str) -> Value {
+    json!({"istio": format!("{name}.{namespace}")})
+}
+
 /// A Gateway for one Envoy, and the Service by which istiod finds its port.
-fn objects(name: &str, address: &str) -> Value {
-    let labels = json!({"istio": name});
+fn objects(name: &str, namespace: &str, address: &str) -> Value {
+    let labels = labels(name, namespace);
     json!({"apiVersion": "v1", "kind": "List", "items": [
         {
             "apiVersion": "v1", "kind": "Service", "metadata": {"name": name},
@@ -306,7 +312,7 @@ fn bootstrap(name: &str, namespace: &str, address: &str, discovery: &str) -> Val
             "metadata": {
                 "NAMESPACE": namespace,
                 "CLUSTER_ID": "Kubernetes",
-                "LABELS": {"istio": name},
+                "LABELS": labels(name, namespace),
                 "ISTIO_VERSION": "1.31.0",
             },
         },
