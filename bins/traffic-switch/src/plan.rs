@@ -187,7 +187,8 @@ fn write_lines(
 fn line_of(task: &Task) -> String {
     match task {
         Task::Enter(phase) => format!("phase  {phase}"),
-        Task::ScaleUp
+        Task::Shelter
+        | Task::ScaleUp
         | Task::Capacity(_)
         | Task::Write { .. }
         | Task::Confirm(_)
@@ -202,6 +203,7 @@ fn line_of(task: &Task) -> String {
 fn describe(task: &Task) -> String {
     match task {
         Task::Enter(phase) => format!("phase {phase}"),
+        Task::Shelter => "all traffic on the side that stands".to_owned(),
         Task::ScaleUp => "side has the size it had".to_owned(),
         Task::Capacity(share) => format!("new side has ready, routable pods for {share}"),
         Task::Write { .. } => String::new(),

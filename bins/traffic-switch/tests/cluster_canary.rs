@@ -428,6 +428,34 @@ async fn a_main_workload_that_loses_its_pods_while_it_has_a_share_leaves_it_to_i
     assert_eq!(shop.record().await.phase, Phase::RolledBack);
 }
 
+/// Between the stages no switch waits: the watch says no, and what follows is the way back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_way_back_to_a_dead_main_workload_shelters_on_the_canary_while_it_comes_up() {
+    let shop = Shop::open_canary_with(FrontKind::Traefik, 2, 2).await;
+    let ended = run(shop.stage("50"));
+    assert_eq!(ended.code, Some(0), "{}", ended.log());
+    shop.kubectl(&["scale", "deployment/web", "--replicas=0"]);
+    shop.wait("main has no pods", || {
+        let pods = ["get", "pods", "-l", "app=web", "-o", "name"];
+        shop.kubectl(&pods).is_empty()
+    });
+    let rescued = run(shop.proving("rescue"));
+    assert_eq!(rescued.code, Some(0), "{}", rescued.log());
+    let said = "all of the traffic goes to side `canary` until side `stable` has pods again";
+    assert!(rescued.log().contains(said), "{}", rescued.log());
+    assert_eq!(rescued.outputs["result"], "rolled-back");
+    assert_eq!(shop.weights(), json!({"stable": 100}));
+    assert_eq!(shop.main_size(), "2");
+    let record = shop.record().await;
+    assert_eq!(record.phase, Phase::RolledBack);
+    let operations = record.journal.iter().map(|entry| entry.operation.as_str());
+    let operations: Vec<_> = operations.collect();
+    let place = |op| operations.iter().rposition(|known| *known == op);
+    assert!(place("route settle") < place("scale"), "{operations:?}");
+    assert!(place("scale") < place("route return"), "{operations:?}");
+    shop.wait_answers().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_canary_too_small_for_all_of_the_traffic_does_not_get_it_from_a_dead_main_workload() {
     let shop = Shop::open_canary_with(FrontKind::Gateway, 2, 1).await;

@@ -192,6 +192,8 @@ pub(crate) struct State {
     pub quiet: Option<Quiet>,
     pub share_written: Option<tokio::time::Instant>,
     pub decision_to_evidence: Option<Duration>,
+    /// Whether the way back has sent all of the traffic away from a dead side already.
+    pub is_sheltered: bool,
     /// Since when the taking side has had fewer pods than it needs.
     pub short_since: Option<tokio::time::Instant>,
     pub last_note: String,
@@ -256,6 +258,7 @@ impl<'run> Engine<'run> {
                 quiet: None,
                 share_written: None,
                 decision_to_evidence: None,
+                is_sheltered: false,
                 short_since: None,
                 last_note: String::new(),
             },
@@ -317,6 +320,11 @@ impl<'run> Engine<'run> {
             return;
         }
         self.direction = direction;
+        self.turn_round();
+    }
+
+    /// Who took gives, and who gave takes.
+    pub(crate) fn turn_round(&mut self) {
         for front in &mut self.fronts {
             front.turn_round();
         }
@@ -331,6 +339,7 @@ impl<'run> Engine<'run> {
         }
         let done = match task {
             Task::Enter(phase) => self.enter(*phase).await,
+            Task::Shelter => self.shelter().await,
             Task::ScaleUp => self.scale_up().await,
             Task::Capacity(share) => self.capacity(*share).await,
             Task::Write { target, aim } => self.write(*target, *aim).await,

@@ -56,6 +56,9 @@ impl Aim {
 pub enum Task {
     /// Write the phase into the record.
     Enter(Phase),
+    /// Send what goes to the taking side to the giving one, which can carry it: the taking side has no endpoint.
+    /// Nothing waits for it to be in effect, for the taking side comes up meanwhile.
+    Shelter,
     /// Bring the taking side to the size it had.
     ScaleUp,
     /// See that the taking side has the pods for this share, and that they are routable.
@@ -180,8 +183,8 @@ pub enum TroubleKind {
     },
     /// A remote system failed.
     Remote,
-    /// The side that gives its traffic away has a part of it and no endpoint any more, and the other
-    /// one can carry everything.
+    /// The version before the deployment, which has a part of the traffic, has no endpoint any more, and the
+    /// other side can carry everything.
     Deserted,
     /// The record or the lease is somebody else's now.
     Replaced,
@@ -240,7 +243,7 @@ pub struct Machine {
     has_old_side: bool,
     refuge: Refuge,
     cause: Option<Trouble>,
-    /// Why traffic leaves a side that has no endpoint any more.
+    /// Why traffic leaves, or has left, a side that has no endpoint any more.
     deserted: Option<Trouble>,
     foreign: Vec<usize>,
 }
@@ -381,6 +384,9 @@ impl Machine {
                 Next::Finish(Ending::Refused(trouble))
             }
             (Direction::Back, TroubleKind::Foreign { target }) => self.give_up(trouble, target),
+            (Direction::Back, TroubleKind::Deserted) if self.deserted.is_none() => {
+                self.shelter(trouble)
+            }
             (Direction::Back, TroubleKind::Gate | TroubleKind::Remote | TroubleKind::Deserted) => {
                 Next::Finish(Ending::Stuck {
                     cause: self.cause.clone(),
@@ -395,6 +401,16 @@ impl Machine {
     /// it took.
     fn leave(&mut self, trouble: Trouble) -> Next {
         self.tasks = write_all(self.targets, Aim::Settle(Percent::ALL), &[]);
+        self.deserted = Some(trouble);
+        self.at(0)
+    }
+
+    /// The side that traffic goes back to is dead and has a part of it already: the other one answers
+    /// everything until that side is up again. Then the way back goes on in its order.
+    fn shelter(&mut self, trouble: Trouble) -> Next {
+        let back = back_tasks(self.targets, &self.foreign, self.refuge);
+        let rest = back.into_iter().skip_while(|task| *task != Task::ScaleUp);
+        self.tasks = [Task::Shelter].into_iter().chain(rest).collect();
         self.deserted = Some(trouble);
         self.at(0)
     }
@@ -757,6 +773,37 @@ mod tests {
     }
 
     #[test]
+    fn a_way_back_to_a_dead_side_shelters_once_and_goes_on_in_its_order() {
+        let back = || Machine::back(2, Refuge::Before);
+        let (plain, _) = run(&mut back(), None);
+        let scales_up = plain.iter().position(|task| *task == Task::ScaleUp);
+        let scales_up = scales_up.unwrap();
+        for failed in [scales_up, scales_up + 1] {
+            let deserted = Some((failed, TroubleKind::Deserted));
+            let (done, ending) = run(&mut back(), deserted);
+            assert_eq!(ending, Ending::Done);
+            let (before, after) = done.split_at(failed + 1);
+            assert_eq!(before, &plain[..=failed]);
+            assert_eq!(after[0], Task::Shelter);
+            assert_eq!(&after[1..], &plain[scales_up..]);
+        }
+        let mut machine = back();
+        let mut next = machine.next(Event::Started);
+        let mut tries = 0;
+        while let Next::Do(task) = next {
+            let event = if task == Task::ScaleUp {
+                tries += 1;
+                Event::Failed(trouble(TroubleKind::Deserted))
+            } else {
+                Event::Done
+            };
+            next = machine.next(event);
+        }
+        assert_eq!(tries, 2);
+        assert!(matches!(next, Next::Finish(Ending::Stuck { .. })));
+    }
+
+    #[test]
     fn an_ordered_way_back_through_the_canary_ends_on_it_with_the_main_workload_quiet() {
         let (done, ending) = run(&mut Machine::back(1, Refuge::Canary), None);
         assert_eq!(ending, Ending::ThroughCanary(None));
@@ -1006,8 +1053,8 @@ mod tests {
                     Task::Write { aim: Aim::Prepare, .. } => {
                         prop_assert!(before.iter().any(|task| matches!(task, Task::Capacity(_))));
                     }
-                    Task::Enter(_) | Task::ScaleUp | Task::Capacity(_) | Task::Confirm(_)
-                    | Task::FrontDoor(_) | Task::Hold | Task::Quiet | Task::RequireQuiet => {}
+                    Task::Enter(_) | Task::Shelter | Task::ScaleUp | Task::Capacity(_)
+                    | Task::Confirm(_) | Task::FrontDoor(_) | Task::Hold | Task::Quiet | Task::RequireQuiet => {}
                 }
             }
         }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use switchyard_cluster::endpoints::Warning;
-use switchyard_record::{Chain, DeploymentRecord};
+use switchyard_record::{Chain, DeploymentRecord, Side, WorkloadState};
 
 use super::scaling::recorded_size;
 use super::{Engine, Front, Stop};
@@ -46,9 +46,25 @@ impl Engine<'_> {
                     Some("wait for the rollout first (health-wait), or lower `min-ready`"),
                 ));
             }
+            self.guard_return()?;
             self.progress(problem);
             self.tick().await?;
         }
+    }
+
+    /// Ready pods that the other side needs for all of the traffic while the one that it goes back to has none:
+    /// as many as that one was found with.
+    pub(crate) fn needed_beside(&self, front: &Front) -> Result<usize, Stop> {
+        let found = was_found_with(self.session.record()?, &front.roles.taking);
+        let demand = Demand {
+            baseline: Some(Baseline {
+                pods: found,
+                share: Percent::ALL,
+            }),
+            share: Percent::ALL,
+            min_ready: self.settings.min_ready,
+        };
+        Ok(usize::try_from(pods_needed(&demand)).unwrap_or(usize::MAX))
     }
 
     /// Ready pods that a side needs for a share on this target.
@@ -141,13 +157,26 @@ fn found_with(record: &DeploymentRecord, giving: &Backing) -> u32 {
         Chain::InPlace | Chain::Slots => return 0,
         Chain::Canary => {}
     }
+    named_after(record, giving).unwrap_or(0)
+}
+
+/// Pods that a side was found with: of the workload that is called as its Service, else of its largest. Pure.
+fn was_found_with(record: &DeploymentRecord, backing: &Backing) -> u32 {
+    let all = workloads_of(record, backing.side).map(recorded_size);
+    named_after(record, backing).or(all.max()).unwrap_or(0)
+}
+
+fn named_after(record: &DeploymentRecord, backing: &Backing) -> Option<u32> {
+    workloads_of(record, backing.side)
+        .filter(|workload| workload.workload.name == backing.service)
+        .map(recorded_size)
+        .max()
+}
+
+fn workloads_of(record: &DeploymentRecord, side: Side) -> impl Iterator<Item = &WorkloadState> {
     let recorded = record.sides.from.iter().chain(&record.sides.to);
-    let own = recorded.filter(|side| side.side == giving.side);
-    let sizes = own
-        .flat_map(|side| &side.workloads)
-        .filter(|workload| workload.workload.name == giving.service)
-        .map(recorded_size);
-    sizes.max().unwrap_or(0)
+    let own = recorded.filter(move |one| one.side == side);
+    own.flat_map(|one| &one.workloads)
 }
 
 /// A pod that carries the labels of both sides.
@@ -166,10 +195,8 @@ fn shared_pod(front: &Front, snapshot: &Snapshot) -> Option<String> {
 mod tests {
     use std::collections::BTreeMap;
 
-    use serde_json::json;
-    use switchyard_record::Side;
-
     use super::*;
+    use serde_json::json;
 
     fn record(chain: &str) -> DeploymentRecord {
         let workload = |name: &str, replicas: u32, hpa_min: Option<u32>| {
@@ -214,5 +241,17 @@ mod tests {
         assert_eq!(found_with(&canary, &giving(Side::Stable)), 5);
         assert_eq!(found_with(&canary, &giving(Side::Canary)), 1);
         assert_eq!(found_with(&record("slots"), &giving(Side::Stable)), 0);
+    }
+
+    #[test]
+    fn a_side_that_is_dead_was_found_with_what_the_record_says() {
+        let slots = record("slots");
+        assert_eq!(was_found_with(&slots, &giving(Side::Stable)), 5);
+        let called_otherwise = Backing {
+            service: "front".to_owned(),
+            ..giving(Side::Stable)
+        };
+        assert_eq!(was_found_with(&slots, &called_otherwise), 40);
+        assert_eq!(was_found_with(&slots, &giving(Side::BLUE)), 0);
     }
 }

@@ -27,6 +27,7 @@ impl Engine<'_> {
     /// Brings the taking side back to the size that the record has of it, and waits until its
     /// pods are ready.
     pub(crate) async fn scale_up(&mut self) -> Result<(), Stop> {
+        self.guard_return()?;
         let mut waited_for = Vec::new();
         for (workload, wanted) in self.sizes_wanted()? {
             let Some(reference) = workload_ref(&workload.workload) else {
@@ -173,6 +174,7 @@ impl Engine<'_> {
                     ),
                 ));
             }
+            self.guard_return()?;
             self.progress(short);
             self.tick().await?;
             tokio::time::sleep(LOOK_EVERY).await;

@@ -4,11 +4,11 @@
 use std::time::Duration;
 
 use switchyard_cluster::Deadline;
-use switchyard_record::Kind;
+use switchyard_record::{Kind, Side};
 use tokio::time::Instant;
 
 use super::{Engine, Front, Stop};
-use crate::machine::{Direction, TroubleKind};
+use crate::machine::{Aim, Direction, Trouble, TroubleKind};
 use crate::provider::Capability;
 use crate::scene::Snapshot;
 use crate::share::Percent;
@@ -125,24 +125,15 @@ impl Engine<'_> {
 impl Engine<'_> {
     /// Fails when the side that gives its traffic away still has a part of it and has no endpoint left.
     ///
-    /// On the way back that part is what is being taken away, and the wait for the side that takes it has a limit.
+    /// On the way back that part is what is being taken away.
     fn guard_giving(&self, snapshot: &Snapshot) -> Result<(), Stop> {
         if self.direction == Direction::Back || snapshot.interrupted.is_some() {
             return Ok(());
         }
-        let weighted = self.own_fronts().filter(|front| has_weights(front));
-        let mut lost = weighted.filter(|front| {
-            let giving = front.views.giving.routable(snapshot, 1);
-            giving_share(front) > 0.0 && giving.addresses.is_empty()
-        });
-        let Some(front) = lost.next() else {
+        let giving = self.sides.giving;
+        let Some(what) = self.deserted(giving, snapshot) else {
             return Ok(());
         };
-        let (taking, giving) = (front.roles.taking.side, front.roles.giving.side);
-        let what = format!(
-            "{}: side `{giving}` has traffic and lost all of its endpoints",
-            front.target
-        );
         // All targets move together, so every one of them has to be able to.
         let carried = self.own_fronts().map(|front| {
             let needed = self.needed(front, Percent::ALL);
@@ -150,14 +141,11 @@ impl Engine<'_> {
             (seen.addresses.len(), needed)
         });
         match leaving(carried) {
-            Leaving::Can => Err(Stop::trouble(
-                TroubleKind::Deserted,
-                what,
-                Some("look at its pods: nothing that the deployment changed is on this side"),
-            )),
+            Leaving::Can => Err(deserted(what)),
             Leaving::TooFew { seen, needed } => Err(Stop::gate(
                 format!(
-                    "{what}, and side `{taking}` has {seen} of {needed} pods that all of it needs"
+                    "{what}, and side `{}` has {seen} of {needed} pods that all of it needs",
+                    self.sides.taking
                 ),
                 Some(
                     "look at its pods; with `min-ready` you say how many pods all of the traffic needs",
@@ -165,6 +153,88 @@ impl Engine<'_> {
             )),
         }
     }
+
+    /// Fails, on the way back, when the side that traffic goes back to has a part of it and no endpoint, and
+    /// the other one has the pods for everything. Where it has not, waiting is all that is left.
+    pub(crate) fn guard_return(&self) -> Result<(), Stop> {
+        let snapshot = self.scene.now();
+        if self.direction == Direction::Forward
+            || self.state.is_sheltered
+            || snapshot.interrupted.is_some()
+        {
+            return Ok(());
+        }
+        let Some(what) = self.deserted(self.sides.taking, &snapshot) else {
+            return Ok(());
+        };
+        let mut carried = Vec::new();
+        for front in self.own_fronts() {
+            let needed = self.needed_beside(front)?;
+            let seen = front.views.giving.routable(&snapshot, needed);
+            carried.push((seen.addresses.len(), needed));
+        }
+        match leaving(carried) {
+            Leaving::Can => Err(deserted(what)),
+            Leaving::TooFew { .. } => Ok(()),
+        }
+    }
+
+    /// Says so where a side has a part of a target's traffic and no endpoint.
+    fn deserted(&self, side: Side, snapshot: &Snapshot) -> Option<String> {
+        let is_deserted = |front: &&Front| {
+            let (service, view) = if front.roles.taking.side == side {
+                (&front.roles.taking.service, &front.views.taking)
+            } else {
+                (&front.roles.giving.service, &front.views.giving)
+            };
+            let has_share = has_weights(front) && largest_share(front, service) > 0.0;
+            has_share && view.routable(snapshot, 1).addresses.is_empty()
+        };
+        let front = self.own_fronts().find(is_deserted)?;
+        Some(format!(
+            "{}: side `{side}` has traffic and lost all of its endpoints",
+            front.target
+        ))
+    }
+
+    /// Gives all of the traffic to the side that it is taken from, which stands, while the one that it goes
+    /// back to is dead. The dead one is not listed: that alone can break what is beside it.
+    ///
+    /// A write that fails is warned of: the way back mends more than this does.
+    pub(crate) async fn shelter(&mut self) -> Result<(), Stop> {
+        self.state.is_sheltered = true;
+        self.warn(format!(
+            "all of the traffic goes to side `{}` until side `{}` has pods again",
+            self.sides.giving, self.sides.taking
+        ));
+        self.turn_round();
+        let mut written = Ok(());
+        for index in self.own() {
+            if written.is_ok() {
+                written = self.write(index, Aim::Settle(Percent::ALL)).await;
+            }
+        }
+        self.turn_round();
+        match written {
+            Err(Stop::Trouble(Trouble {
+                kind: TroubleKind::Gate | TroubleKind::Remote | TroubleKind::Deserted,
+                reason,
+                ..
+            })) => {
+                self.warn(format!("it stays where it is: {reason}"));
+                Ok(())
+            }
+            other => other,
+        }
+    }
+}
+
+fn deserted(what: String) -> Stop {
+    Stop::trouble(
+        TroubleKind::Deserted,
+        what,
+        Some("look at its pods: nothing that the deployment changed is on this side"),
+    )
 }
 
 fn has_weights(front: &Front) -> bool {
@@ -174,13 +244,11 @@ fn has_weights(front: &Front) -> bool {
     }
 }
 
-/// The largest share, 0 to 1, that the giving side has at one of the target's places.
-fn giving_share(front: &Front) -> f64 {
+/// The largest share, 0 to 1, that a side's Service has at one of the target's places.
+fn largest_share(front: &Front, service: &str) -> f64 {
     let provider = front.target.provider.provider();
     let places = provider.shares(&front.routing, &front.roles);
-    let shares = places
-        .values()
-        .map(|place| place.get(&front.roles.giving.service).copied());
+    let shares = places.values().map(|place| place.get(service).copied());
     shares.flatten().fold(0.0, f64::max)
 }
 
