@@ -29,7 +29,7 @@ pub(crate) fn strict(planned: &[Planned], min_requests: u64) -> Vec<Planned> {
     let counts = |one: &&Planned| match &one.source {
         Source::FrontDoor(view) => *view != View::Latency,
         Source::Counts { .. } => one.item.is_none(),
-        Source::Pods | Source::Http(_) | Source::Value { .. } => false,
+        Source::Pods(_) | Source::Http(_) | Source::Value { .. } => false,
     };
     // The new version's own requests, where they are told apart.
     let Some(source) = planned.iter().rfind(counts).map(|one| &one.source) else {
@@ -40,7 +40,7 @@ pub(crate) fn strict(planned: &[Planned], min_requests: u64) -> Vec<Planned> {
             canary: canary.clone(),
             baseline: None,
         },
-        Source::Pods | Source::Http(_) | Source::FrontDoor(_) | Source::Value { .. } => {
+        Source::Pods(_) | Source::Http(_) | Source::FrontDoor(_) | Source::Value { .. } => {
             source.clone()
         }
     };

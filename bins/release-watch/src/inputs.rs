@@ -21,6 +21,9 @@ pub struct ReleaseWatch {
     #[command(flatten)]
     pub(crate) deployment: DeploymentArgs,
     /// Workloads to watch, such as `deployment/web`: deployments, statefulsets and daemonsets
+    ///
+    /// Where the deployment's record says that the old side shares the traffic, its workloads are watched as well: one
+    /// that has no ready pod any more fails the watch at once.
     #[arg(long, default_value = "")]
     pub(crate) workloads: List<WorkloadRef>,
     /// Label selector for deployments, statefulsets and daemonsets to watch

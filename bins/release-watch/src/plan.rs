@@ -5,6 +5,7 @@ use std::time::Duration;
 use switchyard_cluster::rollout::RolloutTarget;
 use switchyard_cluster::workloads::{WorkloadKind, WorkloadRef};
 use switchyard_health::checks;
+use switchyard_record::DeploymentRecord;
 use switchyard_runner::{Failure, Kind, values};
 use switchyard_verdict::checklist::Window;
 use switchyard_verdict::rule::Percentile;
@@ -15,8 +16,24 @@ use crate::inputs::{Preset, ReleaseWatch};
 use crate::presets::{self, Bounds, Names, Subject};
 use crate::written::{Ask, Counters, Written};
 
-/// Name of the check of pods.
-pub(crate) const PODS: &str = "pods";
+/// Whose pods are watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Watched {
+    /// Those of the version that is judged: each of them has to be well.
+    Version,
+    /// Those of the side that shares its traffic: each workload has to have some.
+    Baseline,
+}
+
+impl Watched {
+    /// Name of the check of these pods.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Version => "pods",
+            Self::Baseline => "old side's pods",
+        }
+    }
+}
 
 /// A check that is going to be made.
 #[derive(Clone, Debug)]
@@ -36,8 +53,8 @@ pub(crate) struct Planned {
 /// Where its measurements come from.
 #[derive(Clone, Debug)]
 pub(crate) enum Source {
-    /// The watched workloads' pods.
-    Pods,
+    /// The pods of watched workloads.
+    Pods(Watched),
     /// Requests to a URL or to pods.
     Http(Box<checks::Check>),
     /// The probes of the front door.
@@ -73,13 +90,7 @@ pub(crate) fn plan(inputs: &ReleaseWatch, namespace: &str) -> Result<Vec<Planned
     refuse_nonsense(inputs)?;
     let mut planned = Vec::new();
     if watches_pods(inputs) {
-        planned.push(of_inputs(
-            inputs,
-            PODS,
-            Concern::Health,
-            Rule::Health,
-            Source::Pods,
-        ));
+        planned.push(pods_check(inputs, Watched::Version));
     }
     planned.extend(front_door(inputs));
     for preset in inputs.preset.iter() {
@@ -103,7 +114,8 @@ pub(crate) fn plan(inputs: &ReleaseWatch, namespace: &str) -> Result<Vec<Planned
         ));
     }
     for (index, one) in planned.iter().enumerate() {
-        if planned[..index].iter().any(|known| known.name == one.name) {
+        let is_known = planned[..index].iter().any(|known| known.name == one.name);
+        if is_known || one.name == Watched::Baseline.name() {
             let text = format!(
                 "input `checks`: `{}` is the name of a check that is there already",
                 one.name
@@ -143,6 +155,38 @@ pub(crate) fn target(inputs: &ReleaseWatch) -> RolloutTarget {
         selector: inputs.selector.as_ref().map(|selector| selector.0.clone()),
         max_restarts: inputs.max_restarts,
     }
+}
+
+/// The workloads of the old side, where the record says that it shares the traffic with the new one. Pure.
+pub(crate) fn baseline_target(record: &DeploymentRecord) -> Option<RolloutTarget> {
+    let (from, to) = (record.sides.from.as_ref()?, record.sides.to.as_ref()?);
+    let weights = &record.weights.last()?.weights;
+    let has_share = |side| weights.get(side).is_some_and(|percent| *percent > 0);
+    let objects = from.workloads.iter().map(|one| &one.workload);
+    let workloads: Vec<_> = objects
+        .filter_map(|object| {
+            let kind = WorkloadKind::parse(&object.kind)?;
+            let name = object.name.clone();
+            (kind != WorkloadKind::Job).then_some(WorkloadRef { kind, name })
+        })
+        .collect();
+    let is_shared = has_share(&from.side) && has_share(&to.side) && !workloads.is_empty();
+    is_shared.then(|| RolloutTarget {
+        workloads,
+        ..RolloutTarget::default()
+    })
+}
+
+/// The check of the pods of a side.
+pub(crate) fn pods_check(inputs: &ReleaseWatch, watched: Watched) -> Planned {
+    let source = Source::Pods(watched);
+    of_inputs(
+        inputs,
+        watched.name(),
+        Concern::Health,
+        Rule::Health,
+        source,
+    )
 }
 
 /// A workload as it is called on the side that is meant.
@@ -474,6 +518,45 @@ mod tests {
             ["deployment/web", "deployment/api-canary"]
         );
         assert_eq!(named(&["--workloads=deployment/web"]), ["deployment/web"]);
+    }
+
+    #[test]
+    fn the_old_side_is_watched_only_while_it_shares_the_traffic() {
+        let record = |weights: serde_json::Value| -> DeploymentRecord {
+            let id = switchyard_record::DeploymentIdParts {
+                repository: "example/shop".to_owned(),
+                run_id: "1".to_owned(),
+                environment: "production".to_owned(),
+                cluster: "main".to_owned(),
+                namespace: "shop".to_owned(),
+                application: "web".to_owned(),
+            };
+            let side = |side: &str, name: &str| {
+                let object = serde_json::json!({
+                    "api_version": "apps/v1", "kind": "Deployment", "namespace": "shop", "name": name,
+                });
+                serde_json::json!({"side": side, "workloads": [{"workload": object, "replicas": 3}]})
+            };
+            let target = serde_json::json!({
+                "api_version": "v1", "kind": "Service", "namespace": "shop", "name": "web",
+            });
+            let record = serde_json::json!({
+                "schema": 1, "id": switchyard_record::DeploymentId::new(id).unwrap(), "kind": "deploy",
+                "chain": "canary", "run": {"repository": "example/shop", "run_id": "1", "attempts": []},
+                "actor": "dana", "phase": "holding(1)", "phases": [],
+                "sides": {"from": side("stable", "web"), "to": side("canary", "web-canary")},
+                "weights": [{"at": "2026-01-01T00:00:00Z", "target": target, "weights": weights}],
+            });
+            serde_json::from_value(record).unwrap()
+        };
+        let watched = |weights| baseline_target(&record(weights));
+        let shared = watched(serde_json::json!({"stable": 90, "canary": 10})).unwrap();
+        assert_eq!(shared.workloads, ["deployment/web".parse().unwrap()]);
+        assert_eq!(
+            watched(serde_json::json!({"stable": 0, "canary": 100})),
+            None
+        );
+        assert_eq!(watched(serde_json::json!({"stable": 100})), None);
     }
 
     #[test]

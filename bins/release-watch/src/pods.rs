@@ -8,9 +8,11 @@ use switchyard_cluster::rollout::{RolloutTarget, RolloutWait, WaitEvent};
 use switchyard_cluster::{Cluster, Deadline};
 use switchyard_health::connection::failure;
 use switchyard_health::diagnosis::{Diagnosis, diagnose};
-use switchyard_health::pods::{SizeOf, lost_pods, nothing_to_watch};
+use switchyard_health::pods::{SizeOf, gone_pods, lost_pods, nothing_to_watch};
 use switchyard_runner::{Console, Failure, values};
 use switchyard_verdict::Measurement;
+
+use crate::plan::Watched;
 
 /// Time to read the workloads, and for one step of the watch.
 pub(crate) const BEGIN_LIMIT: Duration = Duration::from_secs(60);
@@ -18,8 +20,52 @@ pub(crate) const BEGIN_LIMIT: Duration = Duration::from_secs(60);
 /// Time for the warnings of a look: they decide nothing.
 const WARNINGS_LIMIT: Duration = Duration::from_secs(5);
 
-/// Pods under watch.
+/// The pods of both sides that are under watch.
+#[derive(Default)]
+pub(crate) struct Sides {
+    pub(crate) version: Option<Pods>,
+    pub(crate) baseline: Option<Pods>,
+}
+
+impl Sides {
+    pub(crate) fn of(&self, watched: Watched) -> Option<&Pods> {
+        match watched {
+            Watched::Version => self.version.as_ref(),
+            Watched::Baseline => self.baseline.as_ref(),
+        }
+    }
+
+    /// Waits until something is wrong with a side that is `guarded`.
+    ///
+    /// # Errors
+    /// Those that no waiting mends.
+    pub(crate) async fn until_unhealthy(
+        &mut self,
+        is_guarded: impl Fn(Watched) -> bool,
+        console: &Console,
+    ) -> Result<(), Failure> {
+        let version = self.version.as_mut();
+        let version = version.filter(|_| is_guarded(Watched::Version));
+        let baseline = self.baseline.as_mut();
+        let baseline = baseline.filter(|_| is_guarded(Watched::Baseline));
+        tokio::select! {
+            reported = until_unhealthy(version, console) => reported,
+            reported = until_unhealthy(baseline, console) => reported,
+        }
+    }
+}
+
+/// Never returns where nothing is watched.
+async fn until_unhealthy(pods: Option<&mut Pods>, console: &Console) -> Result<(), Failure> {
+    match pods {
+        Some(pods) => pods.until_unhealthy(console).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Pods of one side under watch.
 pub(crate) struct Pods {
+    watched: Watched,
     cluster: Cluster,
     wait: RolloutWait,
     named: RolloutTarget,
@@ -35,12 +81,14 @@ impl Pods {
     /// One of them is not there, or the API server does not answer.
     pub(crate) async fn begin(
         cluster: &Cluster,
+        watched: Watched,
         target: RolloutTarget,
         log_lines: u16,
     ) -> Result<Self, Failure> {
         let begun = RolloutWait::begin(cluster, target.clone(), Deadline::after(BEGIN_LIMIT));
         let wait = begun.await.map_err(failure)?;
         Ok(Self {
+            watched,
             cluster: cluster.clone(),
             before: sizes(&wait),
             named: target,
@@ -54,10 +102,10 @@ impl Pods {
     ///
     /// # Errors
     /// Those that no waiting mends.
-    pub(crate) async fn until_unhealthy(&mut self, console: &Console) -> Result<String, Failure> {
+    async fn until_unhealthy(&mut self, console: &Console) -> Result<(), Failure> {
         loop {
-            if let Some((_, reason)) = self.trouble() {
-                return Ok(reason);
+            if self.trouble().is_some() {
+                return Ok(());
             }
             let event = self.wait.next(Deadline::after(BEGIN_LIMIT)).await;
             if let WaitEvent::Interrupted(error) = event.map_err(failure)? {
@@ -127,11 +175,17 @@ impl Pods {
             let reason = format!("{workload}: {reason}");
             (workload, reason)
         };
-        let lost = self.wait.failure();
-        let lost = lost.map(|(workload, lost)| (workload.clone(), lost.reason.clone()));
-        lost.or_else(|| lost_pods(&self.before, &now))
-            .or_else(|| nothing_to_watch(&self.before, &self.named.workloads))
-            .map(told)
+        match self.watched {
+            Watched::Version => {
+                let lost = self.wait.failure();
+                let lost = lost.map(|(workload, lost)| (workload.clone(), lost.reason.clone()));
+                lost.or_else(|| lost_pods(&self.before, &now))
+                    .or_else(|| nothing_to_watch(&self.before, &self.named.workloads))
+            }
+            // How well it is was there before the deployment.
+            Watched::Baseline => gone_pods(&self.before, &now),
+        }
+        .map(told)
     }
 
     fn line(&self) -> String {

@@ -20,8 +20,11 @@ use crate::ask::Asker;
 use crate::chart;
 use crate::checklist::Kept;
 use crate::inputs::ReleaseWatch;
-use crate::plan::{Planned, Source, measuring_limit, on_side, plan, target, watches_pods};
-use crate::pods::{BEGIN_LIMIT, Pods};
+use crate::plan::{
+    Planned, Source, Watched, baseline_target, measuring_limit, on_side, plan, pods_check, target,
+    watches_pods,
+};
+use crate::pods::{BEGIN_LIMIT, Pods, Sides};
 use crate::report::Report;
 use crate::running::{Means, Running};
 use crate::samples::Samples;
@@ -59,7 +62,7 @@ async fn execute(
     let named = connection
         .as_ref()
         .map(|one| one.cluster.namespace().to_owned());
-    let planned = plan(inputs, named.or(namespace).as_deref().unwrap_or("default"))?;
+    let mut planned = plan(inputs, named.or(namespace).as_deref().unwrap_or("default"))?;
     let http = http_client(PRODUCT, context, inputs.request_timeout)?;
     let asker = asker(inputs, context)?;
     let mut samples = Samples::create(&folder(inputs, context))?;
@@ -69,8 +72,11 @@ async fn execute(
             begun = begin(inputs, &planned, connection, context) => begun?,
             signal = context.cancel.cancelled() => return Err(cancelled(signal)),
         },
-        None => (Recorder::none(), None),
+        None => (Recorder::none(), Sides::default()),
     };
+    if pods.baseline.is_some() {
+        planned.push(pods_check(inputs, Watched::Baseline));
+    }
     // Both versions answer while a canary is watched: a check that wants one says so itself.
     let version = VersionRule {
         header: inputs.version_header.clone(),
@@ -108,10 +114,13 @@ async fn execute(
         signal = context.cancel.cancelled() => Err(cancelled(signal)),
     };
     report.take_checks(&watch.running);
-    if let (Ok(outcome), Some(pods)) = (&ended, &watch.pods)
-        && outcome.because_of.as_deref() == Some(crate::plan::PODS)
-    {
-        report.diagnoses = pods.diagnoses().await;
+    if let Ok(outcome) = &ended {
+        let blamed = outcome.because_of.as_deref();
+        let mut sides = [Watched::Version, Watched::Baseline].into_iter();
+        let side = sides.find(|watched| blamed == Some(watched.name()));
+        if let Some(pods) = side.and_then(|watched| watch.pods.of(watched)) {
+            report.diagnoses = pods.diagnoses().await;
+        }
     }
     let probed = watch.probed();
     let judged_answers = watch.judged_answers();
@@ -235,11 +244,13 @@ async fn begin(
     planned: &[Planned],
     connection: &Connection,
     context: &Context,
-) -> Result<(Recorder, Option<Pods>), Failure> {
+) -> Result<(Recorder, Sides), Failure> {
     let target = target(inputs);
     let targets = planned.iter().filter_map(|one| match &one.source {
         Source::Http(check) => Some(check.target.in_cluster()?.0),
-        Source::Pods | Source::FrontDoor(_) | Source::Value { .. } | Source::Counts { .. } => None,
+        Source::Pods(_) | Source::FrontDoor(_) | Source::Value { .. } | Source::Counts { .. } => {
+            None
+        }
     });
     let scaled = inputs.scale_up.as_ref();
     let needs = Needs {
@@ -252,11 +263,16 @@ async fn begin(
     let mut recorder = Recorder::open(&inputs.deployment, connection, context).await?;
     let begun = async {
         recorder.soak(context).await?;
-        if !watches_pods(inputs) {
-            return Ok(None);
+        let begin =
+            |watched, target| Pods::begin(&connection.cluster, watched, target, inputs.log_lines);
+        let mut pods = Sides::default();
+        if watches_pods(inputs) {
+            pods.version = Some(begin(Watched::Version, target.clone()).await?);
         }
-        let pods = Pods::begin(&connection.cluster, target.clone(), inputs.log_lines).await?;
-        Ok(Some(pods))
+        if let Some(target) = recorder.record().and_then(baseline_target) {
+            pods.baseline = Some(begin(Watched::Baseline, target).await?);
+        }
+        Ok(pods)
     };
     match begun.await {
         Ok(pods) => Ok((recorder, pods)),

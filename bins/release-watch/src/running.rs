@@ -241,7 +241,7 @@ fn told(trouble: Trouble) -> Measurement {
 /// Measures a source that needs to be asked; pods and the front door are seen elsewhere.
 pub(crate) async fn measure(means: Means<'_>, source: &Source) -> Option<Raw> {
     match source {
-        Source::Pods | Source::FrontDoor(_) => None,
+        Source::Pods(_) | Source::FrontDoor(_) => None,
         Source::Http(check) => Some(Raw::Measured(means.http(check).await)),
         Source::Value { query, baseline } => {
             let measured = means.number(query, baseline.as_deref()).await;

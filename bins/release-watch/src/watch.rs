@@ -15,7 +15,7 @@ use crate::checklist::Kept;
 use crate::front_door::{Probes, probe};
 use crate::inputs::ReleaseWatch;
 use crate::plan::{Source, measuring_limit, told_apart};
-use crate::pods::Pods;
+use crate::pods::Sides;
 use crate::running::{Means, Raw, Running, measure};
 use crate::samples::{Moment, Samples};
 use crate::scale_up::Scaler;
@@ -28,7 +28,7 @@ pub(crate) struct Watch<'run> {
     pub(crate) inputs: &'run ReleaseWatch,
     pub(crate) context: &'run Context,
     pub(crate) means: Means<'run>,
-    pub(crate) pods: Option<Pods>,
+    pub(crate) pods: Sides,
     pub(crate) running: Vec<Running>,
     pub(crate) samples: &'run mut Samples,
     pub(crate) checklist: Option<Kept>,
@@ -56,7 +56,7 @@ impl<'run> Watch<'run> {
         inputs: &'run ReleaseWatch,
         context: &'run Context,
         means: Means<'run>,
-        (running, pods): (Vec<Running>, Option<Pods>),
+        (running, pods): (Vec<Running>, Sides),
         samples: &'run mut Samples,
     ) -> Self {
         Self {
@@ -113,7 +113,7 @@ impl<'run> Watch<'run> {
     async fn open(&mut self) -> Result<(), Failure> {
         let moment = self.moment(Duration::ZERO);
         let opens = |source: &Source| match source {
-            Source::Pods | Source::Http(_) | Source::Counts { .. } => true,
+            Source::Pods(_) | Source::Http(_) | Source::Counts { .. } => true,
             Source::FrontDoor(_) | Source::Value { .. } => false,
         };
         self.measure(moment, &Probes::default(), opens).await
@@ -128,19 +128,19 @@ impl<'run> Watch<'run> {
             tokio::time::sleep_until(ends).await;
             probes
         };
-        let is_guarded = self
-            .running
-            .iter()
-            .any(|one| matches!(one.planned.source, Source::Pods) && !one.check.is_failing());
-        let probes = match &mut self.pods {
-            Some(pods) if is_guarded => tokio::select! {
-                probes = interval => Some(probes),
-                reported = pods.until_unhealthy(&self.context.console) => {
-                    reported?;
-                    None
-                }
-            },
-            Some(_) | None => Some(interval.await),
+        let running = &self.running;
+        let is_guarded = |watched| {
+            let is_it = |source: &Source| matches!(source, Source::Pods(one) if *one == watched);
+            let mut guards = running.iter().filter(|one| is_it(&one.planned.source));
+            guards.any(|one| !one.check.is_failing())
+        };
+        let console = &self.context.console;
+        let probes = tokio::select! {
+            probes = interval => Some(probes),
+            reported = self.pods.until_unhealthy(is_guarded, console) => {
+                reported?;
+                None
+            }
         };
         let moment = self.moment(began.elapsed());
         match probes {
@@ -148,7 +148,7 @@ impl<'run> Watch<'run> {
                 self.measure(moment, &probes, |_| true).await?;
             }
             None => {
-                let is_pods = |source: &Source| matches!(source, Source::Pods);
+                let is_pods = |source: &Source| matches!(source, Source::Pods(_));
                 self.measure(moment, &Probes::default(), is_pods).await?;
                 if self.running.iter().all(|one| one.failing().is_none()) {
                     // A breach that does not count yet: the rest of the interval is slept, not probed.
@@ -181,13 +181,13 @@ impl<'run> Watch<'run> {
         let asked = self.running.iter().map(|one| {
             let source = &one.planned.source;
             let is_wanted = wanted(source);
-            let (pods, inputs) = (self.pods.as_ref(), self.inputs);
+            let (pods, inputs) = (&self.pods, self.inputs);
             async move {
                 if !is_wanted {
                     return None;
                 }
                 match source {
-                    Source::Pods => Some(Raw::Measured(match pods {
+                    Source::Pods(watched) => Some(Raw::Measured(match pods.of(*watched) {
                         Some(pods) => pods.measured(inputs.interval).await,
                         None => Measurement::NoData("no workload is watched".to_owned()),
                     })),
@@ -387,7 +387,7 @@ impl<'run> Watch<'run> {
             let passed = one.check.last();
             let passed = passed.is_some_and(|last| last.verdict == Verdict::Pass);
             match &one.planned.source {
-                Source::Pods => false,
+                Source::Pods(_) => false,
                 Source::Http(_)
                 | Source::FrontDoor(_)
                 | Source::Counts { .. }
@@ -432,7 +432,7 @@ fn is_charted(one: &Running) -> bool {
     match &one.planned.source {
         Source::Counts { .. } => true,
         Source::Value { .. } => one.check.rule().is_in_seconds(),
-        Source::Pods | Source::Http(_) | Source::FrontDoor(_) => false,
+        Source::Pods(_) | Source::Http(_) | Source::FrontDoor(_) => false,
     }
 }
 

@@ -4,13 +4,14 @@ mod support;
 
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use serde_json::json;
 use support::cluster::{address, control, deploy};
 use switchyard_harness::{Ended, Started, Step, expect_code, expect_said};
 use switchyard_record::{
     Chain, ClaimRequest, DeploymentId, DeploymentIdParts, DeploymentRecord, DeploymentResult,
-    Freshness, Intent, Kind, Opening, Outcome, Phase, Session, SessionOptions, Side, SideState,
-    Store, Verdict, Verification,
+    Freshness, Intent, Kind, ObjectRef, Opening, Outcome, Phase, Session, SessionOptions, Side,
+    SideState, Store, Verdict, Verification, WeightsEntry, WorkloadState,
 };
 use switchyard_sandbox::fault_proxy::FaultProxy;
 use switchyard_sandbox::{HttpClient, Sandbox, TestNamespace, User};
@@ -394,6 +395,64 @@ async fn pods_that_cannot_be_seen_cannot_be_judged() {
     expect_code(&ended, 3);
     assert_eq!(ended.outputs["verdict"], "error");
     expect_said(&ended, &["could not be watched for the last"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_side_that_loses_its_last_pod_while_it_shares_the_traffic_ends_the_watch_at_once() {
+    let sandbox = Sandbox::shared();
+    let namespace = sandbox.namespace("rw-old-side").await;
+    let client = sandbox.client(User::Deployer).await;
+    deploy(&sandbox, &namespace, ("api", "v1.0.0"), None).await;
+    deploy(&sandbox, &namespace, ("api-canary", "v1.1.0"), None).await;
+    let mut session = open(&client, &id(&namespace)).await;
+    let opening = Opening::new(Kind::Deploy, Chain::Canary);
+    session.claim(claim(Intent::Deploy(opening))).await.unwrap();
+    let object = |kind, name| ObjectRef::namespaced("apps/v1", kind, namespace.name(), name);
+    let side = |side: Side, name| SideState {
+        side,
+        version: None,
+        workloads: vec![WorkloadState {
+            workload: object("Deployment", name),
+            uid: None,
+            revision: None,
+            replicas: Some(1),
+            hpa_min: None,
+        }],
+    };
+    let target = object("TraefikService", "api");
+    let amended = session.amend(|record| {
+        record.sides.from = Some(side(Side::Stable, "api"));
+        record.sides.to = Some(side(Side::Canary, "api-canary"));
+        record.weights.push(WeightsEntry {
+            at: Timestamp::now(),
+            target,
+            weights: [(Side::Stable, 90), (Side::Canary, 10)].into(),
+        });
+    });
+    amended.await.unwrap();
+    for phase in [
+        Phase::Applied,
+        Phase::Ready,
+        Phase::Tested,
+        Phase::Switching(1),
+        Phase::Holding(1),
+    ] {
+        session.advance(phase).await.unwrap();
+    }
+    session.close().await;
+    let step = named(watch(&sandbox, &namespace))
+        .input("workloads", "deployment/api-canary")
+        .input("interval", LONG)
+        .input("duration", LONG);
+    let (_proxy, started) = through_proxy(&sandbox, step).await;
+    namespace
+        .kubectl(&["scale", "deployment/api", "--replicas=0"])
+        .unwrap();
+    let ended = finish(started).await;
+    expect_code(&ended, 1);
+    assert_eq!(ended.outputs["verdict"], "fail");
+    let reason = "old side's pods: deployment/api: none of its pods is ready";
+    assert!(ended.outputs["reason"].contains(reason), "{}", ended.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -29,6 +29,29 @@ pub fn lost_pods(before: &[SizeOf], now: &[SizeOf]) -> Option<(WorkloadRef, Stri
     })
 }
 
+/// The first workload of a side that answers no more: it was to have pods when the watch began and is to have
+/// some now, and none of them is ready. Where the side has no ready pod at all, whatever it is to have, too: an
+/// autoscaler may idle one workload beside others, and not the whole of a side that has traffic.
+pub fn gone_pods(before: &[SizeOf], now: &[SizeOf]) -> Option<(WorkloadRef, String)> {
+    let ready = |workload: &WorkloadRef| {
+        let of_it = now.iter().filter(|one| one.workload == *workload);
+        of_it.map(|one| one.size.ready).sum::<usize>()
+    };
+    let is_idle = |workload: &WorkloadRef| {
+        let mut of_it = now.iter().filter(|one| one.workload == *workload);
+        of_it.any(|one| one.size.wanted == 0)
+    };
+    let all_are_gone = now.iter().all(|one| one.size.ready == 0);
+    let gone = before.iter().find(|start| {
+        let workload = &start.workload;
+        ready(workload) == 0 && (all_are_gone || (start.size.wanted > 0 && !is_idle(workload)))
+    })?;
+    Some((
+        gone.workload.clone(),
+        "none of its pods is ready".to_owned(),
+    ))
+}
+
 /// Why the workloads are nothing to watch: one that was named has no pods, or none of those that
 /// a selector found has any. Beside others with pods a found one may well be at zero.
 pub fn nothing_to_watch(start: &[SizeOf], named: &[WorkloadRef]) -> Option<(WorkloadRef, String)> {
@@ -61,6 +84,28 @@ mod tests {
         assert_eq!(reason, "2 of 3 pods are ready");
         assert!(lost_pods(&at(3, 3), &[]).is_some());
         assert_eq!(lost_pods(&at(3, 3), &at(3, 3)), None);
+    }
+
+    #[test]
+    fn a_side_is_gone_with_its_last_ready_pod() {
+        assert_eq!(gone_pods(&at(3, 3), &at(3, 1)), None);
+        assert!(gone_pods(&at(3, 3), &at(3, 0)).is_some());
+        assert!(
+            gone_pods(&at(3, 3), &at(0, 0)).is_some(),
+            "scaled to nothing"
+        );
+        assert!(gone_pods(&at(3, 3), &[]).is_some(), "deleted");
+        assert!(gone_pods(&at(0, 0), &at(0, 0)).is_some(), "never there");
+        let beside = |ready: usize, wanted: usize| {
+            let worker = SizeOf {
+                workload: "deployment/worker".parse().unwrap(),
+                size: Size { wanted, ready },
+            };
+            [at(3, 3), vec![worker]].concat()
+        };
+        assert_eq!(gone_pods(&beside(1, 1), &beside(0, 0)), None, "idled");
+        let (gone, _) = gone_pods(&beside(1, 1), &beside(0, 1)).unwrap();
+        assert_eq!(gone.name, "worker");
     }
 
     #[test]
