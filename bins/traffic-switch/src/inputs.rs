@@ -179,6 +179,12 @@ pub(crate) struct RollbackInputs {
     pub(crate) proof: ProofInputs,
     #[command(flatten)]
     pub(crate) after: AfterInputs,
+    /// Field managers whose writes of the weights are overwritten, as the refusal names them
+    ///
+    /// What somebody else has written since is left alone otherwise, and named. A controller that writes it again
+    /// stops the rollback as before: let it go first.
+    #[arg(long, default_value = "")]
+    pub(crate) overrule: List<String>,
     /// Why, for the record and for the run that is told to stop
     #[arg(long, default_value = "a rollback was ordered")]
     pub(crate) reason: String,

@@ -99,6 +99,7 @@ async fn go(
         targets: &[],
         proof: &inputs.proof,
         after: &inputs.after,
+        overrule: &[],
         reason: &inputs.reason,
         step: "rescue",
         overall: Some(overall),

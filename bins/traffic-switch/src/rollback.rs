@@ -70,6 +70,7 @@ pub(crate) async fn run(inputs: RollbackInputs, context: &mut Context) -> Result
         targets: &inputs.targets,
         proof: &inputs.proof,
         after: &inputs.after,
+        overrule: &inputs.overrule,
         reason: &inputs.reason,
         step: "rollback",
         overall: None,

@@ -7,7 +7,7 @@ use switchyard_cluster::Deadline;
 use switchyard_deployment::{Connection, record_failure};
 use switchyard_record::{Chain, DeploymentId, Phase, Session, WayBack};
 use switchyard_runner::{Context, Failure, Kind};
-use switchyard_traffic::engine::{SidePair, load_fronts, priors, take_up};
+use switchyard_traffic::engine::{Foreign, SidePair, load_fronts, priors, take_up};
 use switchyard_traffic::machine::{Course, Machine, Refuge};
 use switchyard_traffic::roles::Target;
 
@@ -15,7 +15,7 @@ use crate::abandon::abandon;
 use crate::held;
 use crate::inputs::{AfterInputs, ProofInputs};
 use crate::outcome::{Told, failure, tell};
-use crate::run::{Preparation, drive, prober, settings, versions};
+use crate::run::{Preparation, TITLE, drive, prober, settings, versions};
 use crate::sides::{READ_LIMIT, targets_back};
 use crate::switch::front_failure;
 
@@ -26,10 +26,29 @@ pub(crate) struct Order<'run> {
     pub(crate) targets: &'run [Target],
     pub(crate) proof: &'run ProofInputs,
     pub(crate) after: &'run AfterInputs,
+    /// Field managers whose writes are not left alone.
+    pub(crate) overrule: &'run [String],
     pub(crate) reason: &'run str,
     pub(crate) step: &'static str,
     pub(crate) overall: Option<Deadline>,
     pub(crate) started: Instant,
+}
+
+impl Order<'_> {
+    /// What somebody else has written and nobody asked to overwrite.
+    pub(crate) fn left_alone(&self, foreign: Vec<Foreign>, context: &Context) -> Vec<Foreign> {
+        let is_overruled = |one: &Foreign| {
+            let mut overruled = self.overrule.iter();
+            overruled.any(|name| Some(name) == one.writer.as_ref())
+        };
+        let (overruled, left) = foreign.into_iter().partition(is_overruled);
+        let overruled: Vec<Foreign> = overruled;
+        for one in overruled {
+            let text = format!("{}; it is overwritten, as ordered", one.trouble.reason);
+            context.console.warning(TITLE, text);
+        }
+        left
+    }
 }
 
 /// Takes the claimed deployment back under its own record.
@@ -141,6 +160,7 @@ async fn revert(
     let foreign = take_up(session, &mut fronts)
         .await
         .map_err(|trouble| failure(&trouble, "traffic was not moved"))?;
+    let foreign = order.left_alone(foreign, context);
     let mut machine = match foreign.first() {
         None => Machine::back(fronts.len(), refuge),
         Some(first) => {

@@ -49,8 +49,8 @@ pub(crate) async fn require_as_left(
     order: &Order<'_>,
     connection: &Connection,
     session: &Session,
-    ended: &DeploymentRecord,
-    reverted: &DeploymentRecord,
+    (ended, reverted): (&DeploymentRecord, &DeploymentRecord),
+    context: &Context,
 ) -> Result<(), Failure> {
     let (new, old) = both_sides(reverted)?;
     let pair = SidePair {
@@ -71,7 +71,7 @@ pub(crate) async fn require_as_left(
     let foreign = foreign_to(session, ended, &mut fronts)
         .await
         .map_err(|trouble| failure(&trouble, &meaning))?;
-    match foreign.first() {
+    match order.left_alone(foreign, context).first() {
         None => Ok(()),
         Some(first) => Err(failure(&first.trouble, &meaning)),
     }
@@ -197,6 +197,7 @@ async fn undo(
     let foreign = take_up(session, &mut fronts)
         .await
         .map_err(|trouble| failure(&trouble, "traffic was not moved"))?;
+    let foreign = order.left_alone(foreign, context);
     let stages = if record.phase.has_passed(Phase::Soaking) {
         Vec::new()
     } else {

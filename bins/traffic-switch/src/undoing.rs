@@ -62,7 +62,8 @@ pub(crate) async fn find(
         undoable.map_err(|failure| with_other_ways(failure, ended))?;
     }
     if let Some(ended) = ended {
-        require_as_left(asked.order, connection, session, ended, &reverted).await?;
+        let records = (ended, &reverted);
+        require_as_left(asked.order, connection, session, records, context).await?;
         targets.extend(not_among(&targets, recorded_targets(ended)));
     }
     Ok(Undoing {

@@ -503,6 +503,35 @@ async fn weights_that_somebody_else_has_written_are_left_to_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_order_that_names_the_other_writer_takes_its_weights_back_without_loss() {
+    let shop = Shop::open_canary(FrontKind::Traefik).await;
+    let load = shop.load(RATE);
+    shop.stages(&[50]);
+    let services = json!([
+        {"name": "web", "port": 80, "weight": 20},
+        {"name": "web-canary", "port": 80, "weight": 80},
+    ]);
+    let patch = json!({"spec": {"weighted": {"services": services}}}).to_string();
+    let write = ["patch", "traefikservice/web", "--type=merge", "-p", &patch];
+    shop.kubectl(&[&write[..], &["--field-manager", "dashboard"]].concat());
+    let rollback = || shop.proving("rollback");
+    let ended = run(rollback().input("overrule", "argocd-controller"));
+    assert_refused(
+        &ended,
+        1,
+        &["was changed by `dashboard`", "`overrule` names"],
+    );
+    assert_eq!(shop.weights(), json!({"stable": 20, "canary": 80}));
+    let ended = run(rollback().input("overrule", "argocd-controller, dashboard"));
+    assert_eq!(ended.code, Some(0), "{}", ended.log());
+    let said = "was changed by `dashboard`; it is overwritten, as ordered";
+    assert!(ended.log().contains(said), "{}", ended.log());
+    assert_eq!(shop.weights(), json!({"stable": 100}));
+    assert_eq!(shop.record().await.phase, Phase::RolledBack);
+    assert_nothing_lost(&load.stop().await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_plan_of_a_stage_and_of_the_takeover_shows_both_sides_and_changes_nothing() {
     let shop = Shop::open_canary_with(FrontKind::Traefik, 1, 1).await;
     let before = shop.front_object();

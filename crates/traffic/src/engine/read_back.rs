@@ -9,7 +9,7 @@ use switchyard_record::{Outcome, Settlement};
 
 use super::doubt::{Doubt, Found, Sight, found};
 use super::fronts::to_value;
-use super::write::{READ_LIMIT, Sent, cluster_stop, foreign, read, version_of, writer_of};
+use super::write::{READ_LIMIT, Sent, cluster_stop, foreign, named, read, version_of, writer_of};
 use super::{Engine, Stop, with_causes};
 
 /// How long an answer is waited for after the process was told to end.
@@ -68,7 +68,7 @@ impl Engine<'_> {
                 let reason = format!(
                     "{} was changed between read and write by {}: it stands at `{}` and was to become `{}`",
                     front.target,
-                    writer_of(&live, front.target.provider.provider()),
+                    named(writer_of(&live, front.target.provider.provider()).as_deref()),
                     sight.routing.describe(),
                     doubt.after.describe()
                 );

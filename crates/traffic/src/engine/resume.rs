@@ -13,7 +13,7 @@ use switchyard_record::{
 
 use super::fronts::to_value;
 use super::scaling::workload_ref;
-use super::write::{OPERATION, writer_of};
+use super::write::{OPERATION, named, writer_of};
 use super::{Front, Stop};
 use crate::machine::{Trouble, TroubleKind};
 use crate::provider::escape;
@@ -29,6 +29,8 @@ const PAUSE: Duration = Duration::from_millis(500);
 pub struct Foreign {
     /// Its number.
     pub target: usize,
+    /// The field manager that wrote it, where the object tells.
+    pub writer: Option<String>,
     /// What is live and what should be.
     pub trouble: Trouble,
 }
@@ -189,16 +191,18 @@ pub async fn foreign_to(
 }
 
 fn foreign_in(index: usize, front: &Front, look: &Look, left: &str) -> Foreign {
+    let writer = writer_of(&look.live, front.target.provider.provider());
     let reason = format!(
         "{} stands at `{}`, and this deployment left it at `{left}`: it was changed by {}",
         front.target,
         look.routing.describe(),
-        writer_of(&look.live, front.target.provider.provider())
+        named(writer.as_deref())
     );
-    let hint =
-        "put it to one of both states, then run the step again or order `traffic-switch rollback`";
+    let hint = "put it to one of both states, then run the step again or order `traffic-switch rollback`, which \
+                overwrites what those have written that `overrule` names";
     Foreign {
         target: index,
+        writer,
         trouble: Trouble {
             kind: TroubleKind::Foreign { target: index },
             reason,

@@ -152,7 +152,7 @@ impl Engine<'_> {
                 front.target,
                 owned.routing.describe(),
                 front.routing.describe(),
-                writer_of(&live, front.target.provider.provider())
+                named(writer_of(&live, front.target.provider.provider()).as_deref())
             );
             self.settle_doubts(index, found).await?;
             return Err(foreign(index, reason));
@@ -390,10 +390,14 @@ pub(crate) fn read(front: &Front, object: &Value) -> Result<Owned, Stop> {
 }
 
 /// Who wrote the owned fields last, as far as the object tells.
-pub(crate) fn writer_of(live: &DynamicObject, provider: &dyn Provider) -> String {
+pub(crate) fn writer_of(live: &DynamicObject, provider: &dyn Provider) -> Option<String> {
     let path = FieldStep::fields(provider.owned_path().iter().copied());
     let of_fields = manager_of(&live.metadata, &path).filter(|manager| manager != FIELD_MANAGER);
-    let writer = of_fields.or_else(|| last_writer(&live.metadata, FIELD_MANAGER));
+    of_fields.or_else(|| last_writer(&live.metadata, FIELD_MANAGER))
+}
+
+/// Who it was, for people.
+pub(crate) fn named(writer: Option<&str>) -> String {
     writer.map_or_else(
         || "somebody unknown".to_owned(),
         |writer| format!("`{writer}`"),
