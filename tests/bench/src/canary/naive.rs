@@ -33,6 +33,12 @@ fn weigh(shop: &Shop, main: u32, canary: u32) -> anyhow::Result<()> {
                 r#"{{"spec":{{"http":[{{"route":[{{"destination":{{"host":"api","port":{{"number":80}}}},"weight":{main}}},{{"destination":{{"host":"api-canary","port":{{"number":80}}}},"weight":{canary}}}]}}]}}}}"#
             ),
         ),
+        Route::Nginx => (
+            "ingress/api-next",
+            format!(
+                r#"{{"metadata":{{"annotations":{{"nginx.ingress.kubernetes.io/canary-weight":"{canary}"}}}}}}"#
+            ),
+        ),
     };
     shop.kubectl(&["patch", object, "--type=merge", "-p", &patch])
 }

@@ -24,10 +24,12 @@ pub(crate) enum Route {
     Traefik,
     Gateway,
     Istio,
+    /// Annotations of ingress-nginx, as Traefik reads them.
+    Nginx,
 }
 
 impl Route {
-    pub(crate) const ALL: [Self; 3] = [Self::Traefik, Self::Gateway, Self::Istio];
+    pub(crate) const ALL: [Self; 4] = [Self::Traefik, Self::Gateway, Self::Istio, Self::Nginx];
 }
 
 impl fmt::Display for Route {
@@ -36,6 +38,7 @@ impl fmt::Display for Route {
             Self::Traefik => "traefik",
             Self::Gateway => "gateway",
             Self::Istio => "istio",
+            Self::Nginx => "nginx, as Traefik reads it",
         })
     }
 }
@@ -71,7 +74,7 @@ impl Shop {
     async fn live(bench: &Bench, route: Route) -> anyhow::Result<Self> {
         let namespace = bench.sandbox.namespace("bench-canary").await;
         let istio = match route {
-            Route::Traefik | Route::Gateway => None,
+            Route::Traefik | Route::Gateway | Route::Nginx => None,
             Route::Istio => Some(Istio::start(&bench.sandbox, 2).await?),
         };
         let url = match &istio {
@@ -117,6 +120,7 @@ impl Shop {
             Route::Traefik => "traefik/api",
             Route::Gateway => "gateway/api",
             Route::Istio => "istio/api",
+            Route::Nginx => "nginx/api-next:api",
         }
     }
 
@@ -194,6 +198,16 @@ spec:
   rules: [{{backendRefs: [{{name: api, port: 80, weight: 1}}]}}]
 "
             ),
+            (Route::Nginx, _) => [
+                ingress(host, "api", "", "api"),
+                ingress(
+                    host,
+                    "api-next",
+                    r#"nginx.ingress.kubernetes.io/canary: "true""#,
+                    "api-canary",
+                ),
+            ]
+            .join("---\n"),
             (Route::Istio, istio) => format!(
                 "apiVersion: networking.istio.io/v1
 kind: VirtualService
@@ -223,6 +237,21 @@ pub(crate) fn until(
         std::thread::sleep(Duration::from_millis(100));
     }
     Ok(())
+}
+
+/// An Ingress of everything at a host, for ingress-nginx.
+fn ingress(host: &str, name: &str, annotations: &str, service: &str) -> String {
+    format!(
+        "apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {{name: {name}, annotations: {{{annotations}}}}}
+spec:
+  ingressClassName: nginx
+  rules:
+  - host: {host}
+    http: {{paths: [{{path: /, pathType: Prefix, backend: {{service: {{name: {service}, port: {{number: 80}}}}}}}}]}}
+"
+    )
 }
 
 /// A TraefikService of these services behind a route of this host.
