@@ -1,6 +1,7 @@
 //! Probes of the front door, told apart by the version that answered. It refuses to judge them.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::time::Duration;
 
 use futures::{StreamExt, stream};
@@ -31,6 +32,15 @@ pub(crate) struct Probe {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Probes(pub(crate) Vec<Probe>);
 
+/// How the probes of a look came to their end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// All of them were sent.
+    AsPlanned,
+    /// They prove enough.
+    Early,
+}
+
 /// What was seen of one version.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct OfVersion {
@@ -41,9 +51,17 @@ pub(crate) struct OfVersion {
 
 /// Sends the probes of a look, spread evenly over `span`. Each leaves at its own time whether or not the one before was
 /// answered: a front door that hangs must not be asked less often.
-pub(crate) async fn probe(http: &Client, inputs: &ReleaseWatch, span: Duration) -> Probes {
+///
+/// After a failed one `is_enough` is asked, with those up to it in the order in which they were sent: what fails fast must
+/// not outrun what succeeds slowly. Where it is, the look ends early.
+pub(crate) async fn probe(
+    http: &Client,
+    inputs: &ReleaseWatch,
+    span: Duration,
+    is_enough: impl Fn(&Probes) -> bool,
+) -> (Probes, Ended) {
     let Some(url) = &inputs.verify_url else {
-        return Probes::default();
+        return (Probes::default(), Ended::AsPlanned);
     };
     let mut request = Request::get(url.0.clone())
         .repeat(Repeat::Never)
@@ -85,7 +103,16 @@ pub(crate) async fn probe(http: &Client, inputs: &ReleaseWatch, span: Duration) 
         }
     });
     let at_once = usize::try_from(count).unwrap_or(1);
-    Probes(probes.buffer_unordered(at_once).collect().await)
+    let mut probes = pin!(probes.buffered(at_once));
+    let mut seen = Probes::default();
+    while let Some(probe) = probes.next().await {
+        let has_failed = probe.problem.is_some();
+        seen.0.push(probe);
+        if has_failed && is_enough(&seen) {
+            return (seen, Ended::Early);
+        }
+    }
+    (seen, Ended::AsPlanned)
 }
 
 fn problem(status: u16) -> Option<String> {

@@ -12,7 +12,7 @@ use switchyard_verdict::{
 };
 
 use crate::checklist::Kept;
-use crate::front_door::{Probes, probe};
+use crate::front_door::{Ended, Probes, probe};
 use crate::inputs::ReleaseWatch;
 use crate::plan::{Source, measuring_limit, told_apart};
 use crate::pods::Sides;
@@ -123,12 +123,27 @@ impl<'run> Watch<'run> {
         let began = Instant::now();
         let ends = tokio::time::Instant::now() + span;
         let (http, inputs) = (self.means.http, self.inputs);
-        let interval = async {
-            let probes = probe(http, inputs, span).await;
-            tokio::time::sleep_until(ends).await;
-            probes
-        };
         let running = &self.running;
+        let canary = told_apart(inputs);
+        let baseline = inputs.baseline_version.as_deref();
+        let proves = |one: &Running, probes: &Probes| match &one.planned.source {
+            Source::FrontDoor(view) => {
+                let measured = probes.measured(*view, canary, baseline);
+                !one.check.is_failing()
+                    && matches!(measured, Measurement::Counts { canary, .. } if one.check.proves(canary))
+            }
+            Source::Pods(_) | Source::Http(_) | Source::Counts { .. } | Source::Value { .. } => {
+                false
+            }
+        };
+        let is_enough = |probes: &Probes| running.iter().any(|one| proves(one, probes));
+        let interval = async {
+            let (probes, ended) = probe(http, inputs, span, is_enough).await;
+            if ended == Ended::AsPlanned {
+                tokio::time::sleep_until(ends).await;
+            }
+            (probes, ended)
+        };
         let is_guarded = |watched| {
             let is_it = |source: &Source| matches!(source, Source::Pods(one) if *one == watched);
             let mut guards = running.iter().filter(|one| is_it(&one.planned.source));
@@ -144,8 +159,13 @@ impl<'run> Watch<'run> {
         };
         let moment = self.moment(began.elapsed());
         match probes {
-            Some(probes) => {
+            Some((probes, Ended::AsPlanned)) => {
                 self.measure(moment, &probes, |_| true).await?;
+            }
+            // Nothing else is asked before what follows from it.
+            Some((probes, Ended::Early)) => {
+                let is_door = |source: &Source| matches!(source, Source::FrontDoor(_));
+                self.measure(moment, &probes, is_door).await?;
             }
             None => {
                 let is_pods = |source: &Source| matches!(source, Source::Pods(_));

@@ -154,6 +154,19 @@ impl Check {
         judgement
     }
 
+    /// Whether requests of a look that is still under way, counted in the order in which they were sent, prove a share
+    /// above the limit. The bet against a limit is fair after every request, so it may be looked at at any time; the one
+    /// against a baseline is fair look by look, and is left out.
+    #[must_use]
+    pub fn proves(&self, further: Count) -> bool {
+        let (Rule::Rate { min_requests, .. }, Some(above)) = (&self.rule, &self.above) else {
+            return false;
+        };
+        let mut above = above.clone();
+        above.add(further);
+        self.requests + further.requests >= *min_requests && above.evidence().convinces(self.alpha)
+    }
+
     /// What all looks together say. Failed once is failed; what was seen counts for as long as it is not forgotten.
     #[must_use]
     pub fn conclusion(&self) -> Conclusion {

@@ -52,6 +52,27 @@ fn a_rate_says_what_was_measured_on_how_much_and_against_what() {
 }
 
 #[test]
+fn a_limit_may_be_proved_broken_in_the_middle_of_a_look_as_the_look_would_say() {
+    let mut check = check(rate());
+    check.look(&counts((200, 1), (1800, 9)));
+    let mut further = Count::default();
+    while !check.proves(further) {
+        further = further.plus(Count::new(1, 1));
+        assert!(further.requests < 20, "every request fails");
+    }
+    let look = counts((further.requests, further.failed), (0, 0));
+    let judged = check.clone().look(&look);
+    assert_eq!(judged.verdict, Verdict::Fail, "{}", judged.line);
+    assert!(!check.proves(Count::new(further.requests, 1)));
+
+    let too_few = Check::new(rate(), 1, WAIT, 0.0025);
+    assert!(!too_few.proves(Count::new(99, 99)));
+    assert!(too_few.proves(Count::new(100, 99)));
+    let of_health = Check::new(Rule::Health, 1, WAIT, 0.0025);
+    assert!(!of_health.proves(Count::new(1000, 1000)));
+}
+
+#[test]
 fn too_few_requests_are_no_data_and_no_pass() {
     let mut check = check(rate());
     let few = check.look(&counts((50, 0), (1800, 0)));

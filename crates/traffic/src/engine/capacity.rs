@@ -195,8 +195,9 @@ fn shared_pod(front: &Front, snapshot: &Snapshot) -> Option<String> {
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::*;
     use serde_json::json;
+
+    use super::*;
 
     fn record(chain: &str) -> DeploymentRecord {
         let workload = |name: &str, replicas: u32, hpa_min: Option<u32>| {
