@@ -182,7 +182,7 @@ impl Pods {
                 lost.or_else(|| lost_pods(&self.before, &now))
                     .or_else(|| nothing_to_watch(&self.before, &self.named.workloads))
             }
-            // How well it is was there before the deployment.
+            // How well each of its pods is says nothing of the new version.
             Watched::Baseline => gone_pods(&self.before, &now),
         }
         .map(told)

@@ -8,13 +8,16 @@ use switchyard_sandbox::load::{LoadReport, RunningLoad};
 
 use super::breakage::Breakage;
 use super::shop::{CANARY, LIVE, Shop};
+use crate::loss::Door;
 use crate::{Bench, measure, progress};
 
 /// How long an application is observed after something went wrong with it.
 pub(crate) const OBSERVED: Duration = Duration::from_secs(60);
 /// How long before something goes wrong; a watch has had its first looks by then.
 pub(crate) const CALM: Duration = Duration::from_secs(12);
-/// For how long nothing more may be seen of a side that is left.
+/// How long a user waits for an answer: a pod that is gone answers nothing, and nobody says so.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// For how long nothing more may be seen of a side that is left: longer than a user waits.
 pub(crate) const SILENT: Duration = Duration::from_secs(3);
 /// The labels of the canary's pods.
 const PODS: &str = "switchyard.dev/application=bench,switchyard.dev/slot=canary";
@@ -46,6 +49,11 @@ impl Seen {
         let safe = safe_after(&report, began, left);
         Ok(Self { report, safe })
     }
+}
+
+/// Users of an application with which something goes wrong.
+pub(crate) fn users(bench: &Bench, door: &Door) -> anyhow::Result<RunningLoad> {
+    Ok(door.load(bench.rate)?.time_limit(PATIENCE).start())
 }
 
 /// Gives the canary a share and holds it.
@@ -106,7 +114,7 @@ pub(crate) async fn guarded(
         share(bench, shop, 10)?;
         share(bench, shop, 50)
     })?;
-    let load = shop.door().load(bench.rate)?.start();
+    let load = users(bench, shop.door())?;
     let mut watching = watch_command(bench, shop, watch)
         .spawn()
         .context("start release-watch")?;

@@ -12,7 +12,7 @@ use switchyard_sandbox::{TestNamespace, User};
 use super::{Scenario, WATCH, settle};
 use crate::Bench;
 use crate::canary::PODS;
-use crate::canary::ours::{CALM, Seen};
+use crate::canary::ours::{CALM, Seen, users};
 use crate::canary::shop::{CANARY, LIVE, pod, traefik_front, until};
 use crate::loss::Door;
 use crate::prometheus::Prometheus;
@@ -78,7 +78,7 @@ impl Argo {
 
     /// Gives the canary half of the traffic, and plays the rest.
     pub(super) async fn play(mut self, bench: &Bench, scenario: Scenario) -> anyhow::Result<Seen> {
-        let load = self.door.load(bench.rate)?.start();
+        let load = users(bench, &self.door)?;
         let image = bench.sandbox.image("api", CANARY);
         tokio::task::block_in_place(|| {
             let path = "/spec/template/spec/containers/0/image";

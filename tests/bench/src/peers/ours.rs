@@ -3,7 +3,7 @@
 use super::{Scenario, WATCH, settle};
 use crate::Bench;
 use crate::canary::PODS;
-use crate::canary::ours::{Seen, guarded, promote, share, take_back_command};
+use crate::canary::ours::{Seen, guarded, promote, share, take_back_command, users};
 use crate::canary::shop::{CANARY, LIVE, Route, Shop, until};
 use crate::progress;
 
@@ -12,7 +12,7 @@ pub(super) async fn play(bench: &Bench, scenario: Scenario) -> anyhow::Result<Se
     if let Scenario::Broken(breakage) = scenario {
         return guarded(bench, &shop, WATCH, breakage).await;
     }
-    let load = shop.door().load(bench.rate)?.start();
+    let load = users(bench, shop.door())?;
     let (began, left) = tokio::task::block_in_place(|| -> anyhow::Result<_> {
         share(bench, &shop, 10)?;
         share(bench, &shop, 50)?;
