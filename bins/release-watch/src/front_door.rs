@@ -82,7 +82,10 @@ pub(crate) async fn probe(
     let probes = stream::iter(0..count).map(|index| {
         let (request, rule) = (&request, &rule);
         async move {
-            tokio::time::sleep_until(begin + every * index).await;
+            // At a random moment of its slot: in step with the users, or with the turns that a proxy takes, all probes
+            // of a look may meet the same side.
+            let slot = every * index + every.mul_f64(rand::random::<f64>());
+            tokio::time::sleep_until(begin + slot).await;
             let sent = Instant::now();
             match probe_url(http, request).await {
                 Ok(answer) => {

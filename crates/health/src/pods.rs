@@ -29,8 +29,8 @@ pub fn lost_pods(before: &[SizeOf], now: &[SizeOf]) -> Option<(WorkloadRef, Stri
     })
 }
 
-/// The first workload of a side that answers no more: it was to have pods when the watch began and is to have
-/// some now, and none of them is ready. Where the side has no ready pod at all, whatever it is to have, too: an
+/// The first workload of a side that answers no more: it had ready pods when the watch began, is to have some
+/// now, and none of them is ready. Where the side has no ready pod at all, whatever it is to have, too: an
 /// autoscaler may idle one workload beside others, and not the whole of a side that has traffic.
 pub fn gone_pods(before: &[SizeOf], now: &[SizeOf]) -> Option<(WorkloadRef, String)> {
     let ready = |workload: &WorkloadRef| {
@@ -44,7 +44,7 @@ pub fn gone_pods(before: &[SizeOf], now: &[SizeOf]) -> Option<(WorkloadRef, Stri
     let all_are_gone = now.iter().all(|one| one.size.ready == 0);
     let gone = before.iter().find(|start| {
         let workload = &start.workload;
-        ready(workload) == 0 && (all_are_gone || (start.size.wanted > 0 && !is_idle(workload)))
+        ready(workload) == 0 && (all_are_gone || (start.size.ready > 0 && !is_idle(workload)))
     })?;
     Some((
         gone.workload.clone(),
@@ -106,6 +106,8 @@ mod tests {
         assert_eq!(gone_pods(&beside(1, 1), &beside(0, 0)), None, "idled");
         let (gone, _) = gone_pods(&beside(1, 1), &beside(0, 1)).unwrap();
         assert_eq!(gone.name, "worker");
+        let was_broken = gone_pods(&beside(0, 1), &beside(0, 1));
+        assert_eq!(was_broken, None, "nobody broke it meanwhile");
     }
 
     #[test]

@@ -25,6 +25,8 @@ const WATCH: Watch = Watch {
     interval: Duration::from_secs(5),
     consecutive: 2,
 };
+/// Who else writes the route, as a field manager.
+const SOMEBODY: &str = "somebody-else";
 /// The share of its loss that ours may be where something is wrong.
 const OF_PEER: f64 = 0.1;
 
@@ -139,7 +141,7 @@ fn second_writer(namespace: &TestNamespace, main: &str) -> anyhow::Result<()> {
         r#"{{"spec":{{"weighted":{{"services":[{{"name":"{main}","port":80,"weight":20}},{{"name":"api-canary","port":80,"weight":80}}]}}}}}}"#
     );
     let words = ["patch", "traefikservice/api", "--type=merge", "-p", &patch];
-    let writer = ["--field-manager", "somebody-else"];
+    let writer = ["--field-manager", SOMEBODY];
     namespace.kubectl(&[&words[..], &writer].concat())?;
     Ok(())
 }

@@ -1,11 +1,10 @@
 //! The scenarios in our hands.
 
-use super::{Scenario, WATCH, settle};
-use crate::Bench;
+use super::{SOMEBODY, Scenario, WATCH, settle};
 use crate::canary::PODS;
-use crate::canary::ours::{Seen, guarded, promote, share, take_back_command, users};
+use crate::canary::ours::{CALM, Seen, guarded, promote, share, take_back_command, users};
 use crate::canary::shop::{CANARY, LIVE, Route, Shop, until};
-use crate::progress;
+use crate::{Bench, measure, progress};
 
 pub(super) async fn play(bench: &Bench, scenario: Scenario) -> anyhow::Result<Seen> {
     let shop = Shop::with_canary(bench, Route::Traefik, PODS).await?;
@@ -16,6 +15,7 @@ pub(super) async fn play(bench: &Bench, scenario: Scenario) -> anyhow::Result<Se
     let (began, left) = tokio::task::block_in_place(|| -> anyhow::Result<_> {
         share(bench, &shop, 10)?;
         share(bench, &shop, 50)?;
+        std::thread::sleep(CALM);
         match scenario {
             Scenario::Broken(_) | Scenario::Abort => {}
             Scenario::Promotion => {
@@ -35,12 +35,26 @@ pub(super) async fn play(bench: &Bench, scenario: Scenario) -> anyhow::Result<Se
         }
         let began = load.elapsed();
         let given_up = take_back_command(bench, &shop).output()?;
-        if !given_up.status.success() {
-            let text = String::from_utf8_lossy(&given_up.stdout);
-            progress(&format!("it was not given up: {}\n{text}", given_up.status));
+        match (scenario, given_up.status.code()) {
+            // It stops and names the other writer; whoever reads that orders it again with the name.
+            (Scenario::SecondWriter, Some(1)) => overrule(bench, &shop)?,
+            (_, Some(0)) => {}
+            (_, code) => {
+                let text = String::from_utf8_lossy(&given_up.stdout);
+                progress(&format!("it was not given up ({code:?}):\n{text}"));
+            }
         }
         Ok((began, Some(CANARY)))
     })?;
     settle(&load, left).await;
     Seen::of(load, began, left).await
+}
+
+/// The order to send the traffic back over the other writer's head.
+fn overrule(bench: &Bench, shop: &Shop) -> anyhow::Result<()> {
+    let mut rollback = shop.step(bench, "traffic-switch", "rollback", CANARY);
+    rollback.args(["--overrule", SOMEBODY, "--longest-request", "1s"]);
+    shop.proof(bench, &mut rollback);
+    measure::run(&mut rollback)?;
+    Ok(())
 }
