@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use switchyard_cluster::rollout::{RolloutTarget, RolloutWait, WaitEvent};
 use switchyard_cluster::{Cluster, Deadline};
 use switchyard_health::connection::failure;
-use switchyard_health::diagnosis::{Diagnosis, diagnose};
+use switchyard_health::diagnosis::{Diagnosis, Patience, diagnose};
 use switchyard_health::pods::{SizeOf, gone_pods, lost_pods, nothing_to_watch};
 use switchyard_runner::{Console, Failure, values};
 use switchyard_verdict::Measurement;
@@ -163,9 +163,16 @@ impl Pods {
     }
 
     /// Why the pod to blame is in trouble: its events and its log.
-    pub(crate) async fn diagnoses(&self) -> Vec<Diagnosis> {
+    pub(crate) async fn diagnoses(&self, patience: Patience) -> Vec<Diagnosis> {
         let blamed = self.trouble().map(|(workload, _)| workload);
-        diagnose(&self.cluster, &self.wait, blamed.as_deref(), self.log_lines).await
+        diagnose(
+            &self.cluster,
+            &self.wait,
+            blamed.as_deref(),
+            self.log_lines,
+            patience,
+        )
+        .await
     }
 
     fn trouble(&self) -> Option<(String, String)> {

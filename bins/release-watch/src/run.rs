@@ -8,6 +8,7 @@ use switchyard_cluster::{Cluster, Deadline};
 use switchyard_deployment::{Aftermath, Connection, Recorder, connect};
 use switchyard_health::access::{Needs, require_access};
 use switchyard_health::connection::http_client;
+use switchyard_health::diagnosis::Patience;
 use switchyard_health::version::VersionRule;
 use switchyard_http::{Client, ClientSettings, ProxySettings};
 use switchyard_prometheus::{Credentials, Prometheus};
@@ -119,7 +120,11 @@ async fn execute(
         let mut sides = [Watched::Version, Watched::Baseline].into_iter();
         let side = sides.find(|watched| blamed == Some(watched.name()));
         if let Some(pods) = side.and_then(|watched| watch.pods.of(watched)) {
-            report.diagnoses = pods.diagnoses().await;
+            let patience = match outcome.action {
+                Action::Rollback | Action::CircuitBreak => Patience::Scarce,
+                Action::None | Action::Alert | Action::ScaleUp => Patience::Ample,
+            };
+            report.diagnoses = pods.diagnoses(patience).await;
         }
     }
     let probed = watch.probed();

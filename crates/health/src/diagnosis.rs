@@ -17,12 +17,35 @@ use switchyard_runner::Console;
 const MOST_WORKLOADS: usize = 3;
 /// Events shown of one object.
 const EVENTS: usize = 6;
-/// Time for all of it: the verdict stands already.
-const LIMIT: Duration = Duration::from_secs(10);
-/// Time for a pod's warning to arrive: kubelets report a state and the events that tell why on separate ways.
-const WARNING_LIMIT: Duration = Duration::from_secs(2);
 /// Pause between two looks for it.
 const WARNING_PAUSE: Duration = Duration::from_millis(250);
+
+/// How long a diagnosis may take: the verdict stands already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// Nothing waits for it.
+    Ample,
+    /// Users wait: what follows takes traffic from what is looked into.
+    Scarce,
+}
+
+impl Patience {
+    /// For all of it.
+    fn limit(self) -> Duration {
+        match self {
+            Self::Ample => Duration::from_secs(10),
+            Self::Scarce => Duration::from_secs(1),
+        }
+    }
+
+    /// For a pod's warning to arrive: kubelets report a state and the events that tell why on separate ways.
+    fn for_a_warning(self) -> Duration {
+        match self {
+            Self::Ample => Duration::from_secs(2),
+            Self::Scarce => Duration::ZERO,
+        }
+    }
+}
 
 /// What was found about one object.
 #[derive(Clone, Debug, Default)]
@@ -45,8 +68,9 @@ pub async fn diagnose(
     wait: &RolloutWait,
     blamed: Option<&str>,
     log_lines: u16,
+    patience: Patience,
 ) -> Vec<Diagnosis> {
-    let deadline = Deadline::after(LIMIT);
+    let deadline = Deadline::after(patience.limit());
     let mut found = Vec::new();
     let troubled = wait.states().filter(|(workload, status)| {
         **status != Status::Done || blamed.is_some_and(|name| workload.to_string() == name)
@@ -54,7 +78,7 @@ pub async fn diagnose(
     for (workload, status) in troubled.take(MOST_WORKLOADS) {
         match culprit(wait, workload, status) {
             Some(culprit) => {
-                found.push(of_pod(cluster, &culprit, log_lines, deadline).await);
+                found.push(of_pod(cluster, &culprit, log_lines, (patience, deadline)).await);
             }
             None => {
                 for (object, uid) in wait.related_objects(workload) {
@@ -100,9 +124,10 @@ async fn of_pod(
     cluster: &Cluster,
     culprit: &Culprit,
     log_lines: u16,
-    deadline: Deadline,
+    (patience, deadline): (Patience, Deadline),
 ) -> Diagnosis {
-    let events = events_with_warning(cluster, &culprit.uid, deadline).await;
+    let warned = Deadline::after(patience.for_a_warning());
+    let events = events_with_warning(cluster, &culprit.uid, (warned, deadline)).await;
     let mut diagnosis = Diagnosis {
         object: format!("pod/{}", culprit.pod),
         events,
@@ -143,15 +168,18 @@ async fn events(cluster: &Cluster, uid: &str, deadline: Deadline) -> Vec<String>
 }
 
 /// The events of a pod that is in trouble, looked for again where none of them is a warning yet.
-async fn events_with_warning(cluster: &Cluster, uid: &str, deadline: Deadline) -> Vec<String> {
-    let patience = Deadline::after(WARNING_LIMIT);
+async fn events_with_warning(
+    cluster: &Cluster,
+    uid: &str,
+    (warned, deadline): (Deadline, Deadline),
+) -> Vec<String> {
     loop {
         let events = cluster.events_of(uid, EVENTS, deadline).await;
         let is_told = match &events {
             Ok(events) => events.iter().any(|event| event.kind == "Warning"),
             Err(_) => true,
         };
-        if is_told || patience.remaining() < WARNING_PAUSE {
+        if is_told || warned.remaining() < WARNING_PAUSE {
             return lines(events);
         }
         tokio::time::sleep(WARNING_PAUSE).await;

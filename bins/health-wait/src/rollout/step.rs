@@ -14,7 +14,7 @@ use crate::report::Report;
 use crate::warm_up::warm_up;
 use switchyard_health::checks::{CheckReport, Checker};
 use switchyard_health::connection::failure;
-use switchyard_health::diagnosis::diagnose;
+use switchyard_health::diagnosis::{Patience, diagnose};
 use switchyard_health::version::VersionRule;
 
 /// How often a wait in which nothing changes says that it goes on.
@@ -72,7 +72,7 @@ impl Step<'_> {
             report.take_workloads(wait);
             if !passed {
                 let lines = self.inputs.workloads.log_lines;
-                report.diagnoses = diagnose(self.cluster, wait, None, lines).await;
+                report.diagnoses = diagnose(self.cluster, wait, None, lines, Patience::Ample).await;
             }
         }
         report.healthy = passed;

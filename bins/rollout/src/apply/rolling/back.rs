@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use switchyard_cluster::managers;
 use switchyard_cluster::workloads::WorkloadKind;
 use switchyard_cluster::{Deadline, FIELD_MANAGER};
-use switchyard_health::diagnosis::{Diagnosis, diagnose};
+use switchyard_health::diagnosis::{Diagnosis, Patience, diagnose};
 use switchyard_manifest::ObjectName;
 use switchyard_record::{Phase, Projection, SideState};
 use switchyard_runner::{Failure, Kind as FailureKind, values};
@@ -156,7 +156,14 @@ impl Applying<'_> {
     async fn look_into(&self, bad: &Bad) -> Vec<Diagnosis> {
         let blamed = bad.workload.as_ref().map(ToString::to_string);
         let cluster = &self.connection.cluster;
-        diagnose(cluster, &bad.wait, blamed.as_deref(), LOG_LINES).await
+        diagnose(
+            cluster,
+            &bad.wait,
+            blamed.as_deref(),
+            LOG_LINES,
+            Patience::Ample,
+        )
+        .await
     }
 
     /// A first deployment has nothing behind it.
