@@ -45,7 +45,8 @@ pub(super) async fn play(stage: &Stage) -> Result<u64> {
         return Err(unexpected(WORKFLOW, "let a bad version through", &ended));
     }
     let reason = reason(&ended.log);
-    let reason = reason.ok_or_else(|| unexpected(WORKFLOW, "failed before its watch", &ended))?;
+    let reason =
+        reason.ok_or_else(|| unexpected(WORKFLOW, "failed before it had traffic", &ended))?;
     stage.tell(&format!("    taken back because of {reason}"));
     board.look_on(STEADY).await;
     board.require_all_on(OLD).await?;
@@ -109,8 +110,19 @@ fn break_web(stage: &Stage) -> Result<Fault> {
     Ok(Fault { well, failing })
 }
 
-/// What the watch that said no put out about why.
+/// Why it was taken back: by the watch that said no, or by the switch, whose probes may meet a failure before any
+/// watch begins.
 fn reason(log: &str) -> Option<&str> {
+    of_watch(log).or_else(|| of_switch(log))
+}
+
+fn of_switch(log: &str) -> Option<&str> {
+    let (_, message) = log.split_once("::error title=traffic went back::")?;
+    let line = message.lines().next()?;
+    Some(line.split_once("%0A").map_or(line, |(reason, _)| reason))
+}
+
+fn of_watch(log: &str) -> Option<&str> {
     let mut outputs = log
         .lines()
         .filter_map(|line| Some(line.split_once("::set-output:: ")?.1));
@@ -129,5 +141,11 @@ mod tests {
                    [x]  ::set-output:: verdict=fail\n[x]  ::set-output:: reason=5 of 10 failed\n";
         assert_eq!(reason(log), Some("5 of 10 failed"));
         assert_eq!(reason("[x]  ::set-output:: reason=nothing"), None);
+    }
+
+    #[test]
+    fn a_switch_that_saw_it_first_says_why_too() {
+        let log = "[x]  ❗  ::error title=traffic went back::3 were lost; traffic is back%0Ahint: look\n[x]  more\n";
+        assert_eq!(reason(log), Some("3 were lost; traffic is back"));
     }
 }
