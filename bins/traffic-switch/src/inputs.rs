@@ -179,7 +179,7 @@ pub(crate) struct RollbackInputs {
     pub(crate) proof: ProofInputs,
     #[command(flatten)]
     pub(crate) after: AfterInputs,
-    /// Field managers whose writes of the weights are overwritten, as the refusal names them
+    /// Field managers whose writes of a route are overwritten, as the refusal names them
     ///
     /// What somebody else has written since is left alone otherwise, and named. A controller that writes it again
     /// stops the rollback as before: let it go first.

@@ -27,7 +27,7 @@ const WATCH: Watch = Watch {
 };
 /// Who else writes the route, as a field manager.
 const SOMEBODY: &str = "somebody-else";
-/// The share of its loss that ours may be where something is wrong.
+/// The share of its loss that ours may be where endpoints are lost: they are watched.
 const OF_PEER: f64 = 0.1;
 
 /// What happens to a canary.
@@ -71,8 +71,11 @@ impl Scenario {
     /// How much of the peer's loss ours may be.
     fn allowance(self) -> f64 {
         match self {
-            Self::Promotion | Self::Abort => 1.0,
-            Self::Broken(_) | Self::Shrunk | Self::SecondWriter => OF_PEER,
+            // Nobody's endpoints are lost when pods answer 500: that takes requests to find out.
+            Self::Promotion | Self::Abort | Self::Broken(Breakage::Failing) => 1.0,
+            Self::Broken(Breakage::Unready | Breakage::Killed)
+            | Self::Shrunk
+            | Self::SecondWriter => OF_PEER,
         }
     }
 }
