@@ -176,6 +176,14 @@ impl Guard<'_> {
                 ),
             });
         };
+        if entry.auth_info.as_ref().is_some_and(runs_legacy_plugin) {
+            return Err(Error::KubeconfigInvalid {
+                path: self.shown.to_owned(),
+                problem: format!(
+                    "user `{user}` has an `auth-provider` with a command, which Kubernetes runs no more since 1.26; it takes an `exec` plugin in its place"
+                ),
+            });
+        }
         if let Some(command) = plugin_command(entry)
             && !is_allowed(&command, &self.options.allow_exec)
             && !self.is_own_plugin(entry)
@@ -208,17 +216,16 @@ pub(super) fn is_allowed(command: &str, allowed: &[String]) -> bool {
         .any(|entry| !entry.is_empty() && (entry == command || entry == file_name))
 }
 
-/// The program a kubeconfig user would start, in either of the two ways to say so.
+/// The program a kubeconfig user would start.
 fn plugin_command(entry: &NamedAuthInfo) -> Option<String> {
-    let info = entry.auth_info.as_ref()?;
-    let exec = info.exec.as_ref().map(|exec| {
-        let command = exec.command.clone();
-        command.unwrap_or_default()
-    });
-    exec.or_else(|| {
-        let provider = info.auth_provider.as_ref()?;
-        provider.config.get("cmd-path").cloned()
-    })
+    let exec = entry.auth_info.as_ref()?.exec.as_ref()?;
+    Some(exec.command.clone().unwrap_or_default())
+}
+
+/// Whether a program would be started in the way of before `exec`.
+fn runs_legacy_plugin(info: &AuthInfo) -> bool {
+    let provider = info.auth_provider.as_ref();
+    provider.is_some_and(|provider| provider.config.contains_key("cmd-path"))
 }
 
 /// The configuration of the service account of the pod we run in.
