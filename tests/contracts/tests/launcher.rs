@@ -80,6 +80,7 @@ impl Runner {
         self.write("action/Cargo.toml", WORKSPACE);
         self.write("action/Cargo.lock", LOCK);
         fs::create_dir_all(self.path("action/crates")).unwrap();
+        fs::create_dir_all(self.path("action/stand-ins")).unwrap();
         fs::create_dir_all(self.path("action/scripts")).unwrap();
         fs::copy(
             project.join("rust-toolchain.toml"),
