@@ -66,6 +66,12 @@ fn claim(intent: Intent) -> ClaimRequest {
     }
 }
 
+async fn advance(session: &mut Session, phases: impl IntoIterator<Item = Phase>) {
+    for phase in phases {
+        session.advance(phase).await.unwrap();
+    }
+}
+
 async fn run(step: Step) -> Ended {
     tokio::task::spawn_blocking(|| step.run()).await.unwrap()
 }
@@ -294,12 +300,8 @@ async fn more_pods_come_up_to_their_bound_and_are_in_the_journal() {
     let mut session = open(&client, &id).await;
     let opening = Opening::new(Kind::Deploy, Chain::Slots);
     session.claim(claim(Intent::Deploy(opening))).await.unwrap();
-    for phase in [Phase::Applied, Phase::Ready, Phase::Tested] {
-        session.advance(phase).await.unwrap();
-    }
-    for phase in [Phase::Switching(1), Phase::Holding(1)] {
-        session.advance(phase).await.unwrap();
-    }
+    advance(&mut session, [Phase::Applied, Phase::Ready, Phase::Tested]).await;
+    advance(&mut session, [Phase::Switching(1), Phase::Holding(1)]).await;
     session.close().await;
     let ended = run(named(short_of_pods(&sandbox, &namespace))).await;
     expect_code(&ended, 0);
@@ -430,15 +432,17 @@ async fn an_old_side_that_loses_its_last_pod_while_it_shares_the_traffic_ends_th
         });
     });
     amended.await.unwrap();
-    for phase in [
-        Phase::Applied,
-        Phase::Ready,
-        Phase::Tested,
-        Phase::Switching(1),
-        Phase::Holding(1),
-    ] {
-        session.advance(phase).await.unwrap();
-    }
+    advance(
+        &mut session,
+        [
+            Phase::Applied,
+            Phase::Ready,
+            Phase::Tested,
+            Phase::Switching(1),
+            Phase::Holding(1),
+        ],
+    )
+    .await;
     session.close().await;
     let step = named(watch(&sandbox, &namespace))
         .input("workloads", "deployment/api-canary")
@@ -493,14 +497,16 @@ async fn a_watch_moves_the_record_to_soaking_and_leaves_a_checklist_that_goes_on
     );
     let mut session = open().await;
     session.claim(claim(Intent::Continue)).await.unwrap();
-    for phase in [
-        Phase::Ready,
-        Phase::Tested,
-        Phase::Switching(1),
-        Phase::Holding(1),
-    ] {
-        session.advance(phase).await.unwrap();
-    }
+    advance(
+        &mut session,
+        [
+            Phase::Ready,
+            Phase::Tested,
+            Phase::Switching(1),
+            Phase::Holding(1),
+        ],
+    )
+    .await;
     session.close().await;
     let ended = run(of_deployment()).await;
     expect_code(&ended, 0);
@@ -534,9 +540,7 @@ async fn a_watch_moves_the_record_to_soaking_and_leaves_a_checklist_that_goes_on
     // Its last windows come when the deployment has ended: another run goes on with them.
     let mut session = open().await;
     session.claim(claim(Intent::Continue)).await.unwrap();
-    for phase in [Phase::Quieting, Phase::Retired] {
-        session.advance(phase).await.unwrap();
-    }
+    advance(&mut session, [Phase::Quieting, Phase::Retired]).await;
     let result = DeploymentResult {
         verdict: Verdict::Succeeded,
         cause: None,

@@ -33,18 +33,12 @@ pub fn lost_pods(before: &[SizeOf], now: &[SizeOf]) -> Option<(WorkloadRef, Stri
 /// now, and none of them is ready. Where the side has no ready pod at all, whatever it is to have, too: an
 /// autoscaler may idle one workload beside others, and not the whole of a side that has traffic.
 pub fn gone_pods(before: &[SizeOf], now: &[SizeOf]) -> Option<(WorkloadRef, String)> {
-    let ready = |workload: &WorkloadRef| {
-        let of_it = now.iter().filter(|one| one.workload == *workload);
-        of_it.map(|one| one.size.ready).sum::<usize>()
-    };
-    let is_idle = |workload: &WorkloadRef| {
-        let mut of_it = now.iter().filter(|one| one.workload == *workload);
-        of_it.any(|one| one.size.wanted == 0)
-    };
     let all_are_gone = now.iter().all(|one| one.size.ready == 0);
     let gone = before.iter().find(|start| {
-        let workload = &start.workload;
-        ready(workload) == 0 && (all_are_gone || (start.size.ready > 0 && !is_idle(workload)))
+        let current = now.iter().find(|one| one.workload == start.workload);
+        let has_ready = current.is_some_and(|one| one.size.ready > 0);
+        let is_idle = current.is_some_and(|one| one.size.wanted == 0);
+        !has_ready && (all_are_gone || (start.size.ready > 0 && !is_idle))
     })?;
     Some((
         gone.workload.clone(),
