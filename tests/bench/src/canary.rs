@@ -15,7 +15,7 @@ use crate::table::Figure;
 use crate::{Bench, progress};
 use breakage::Breakage;
 use ours::{Watch, guarded};
-use shop::{CANARY, Route, Shop};
+use shop::{AT_ONCE, CANARY, Route, Shop};
 
 /// Pods of the main workload, and of the canary with half of the traffic.
 pub(crate) const PODS: u32 = 3;
@@ -34,13 +34,13 @@ pub(crate) async fn measure(bench: &Bench) -> anyhow::Result<Vec<Figure>> {
     let mut figures = Vec::new();
     for route in Route::ALL {
         progress(&format!("{route}: weights by hand, under load"));
-        let shop = Shop::with_canary(bench, route, PODS).await?;
+        let shop = Shop::with_canary(bench, route, AT_ONCE).await?;
         let peer = under_load(bench, shop.door(), || naive::there_and_back(&shop)).await?;
         progress(&peer.summary());
         drop(shop);
 
         progress(&format!("{route}: a canary and its rollback, under load"));
-        let shop = Shop::with_canary(bench, route, PODS).await?;
+        let shop = Shop::with_canary(bench, route, AT_ONCE).await?;
         let ours = under_load(bench, shop.door(), || {
             ours::share(bench, &shop, 10)?;
             ours::share(bench, &shop, 50)?;
@@ -67,9 +67,9 @@ pub(crate) async fn measure(bench: &Bench) -> anyhow::Result<Vec<Figure>> {
 /// From the first failed request of a canary that breaks to the last one that it was given.
 pub(crate) async fn breach(bench: &Bench) -> anyhow::Result<Vec<Figure>> {
     progress("a canary with half of the traffic begins to fail, under a watch");
-    let shop = Shop::with_canary(bench, Route::Traefik, PODS).await?;
+    let shop = Shop::with_canary(bench, Route::Traefik, AT_ONCE).await?;
     let seen = guarded(bench, &shop, WATCH, Breakage::Failing).await?;
-    let safe = seen.safe.ok_or_else(|| {
+    let safe = seen.safe().ok_or_else(|| {
         anyhow::anyhow!(
             "a failing canary kept its traffic:\n{}",
             seen.report.summary()

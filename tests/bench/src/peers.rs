@@ -1,4 +1,4 @@
-//! Canaries in the hands of Argo Rollouts and in ours, on the same cluster, behind the same Traefik, under the
+//! Canaries in the hands of Argo Rollouts and in ours, on the same cluster, behind the same proxies, under the
 //! same load, with the same pods: what is lost when nothing is wrong, and what when something is.
 //!
 //! Argo's controller has an analysis in the background that asks a Prometheus as often as our watch looks, and
@@ -10,12 +10,14 @@ mod ours;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use serde_json::json;
 use switchyard_sandbox::TestNamespace;
 use switchyard_sandbox::load::RunningLoad;
 
 use crate::canary::breakage::Breakage;
 use crate::canary::ours::{OBSERVED, SILENT, Seen, Watch};
-use crate::loss::count;
+use crate::canary::shop::Route;
+use crate::loss::{THROTTLE, count};
 use crate::table::Figure;
 use crate::{Bench, progress};
 use argo::Argo;
@@ -25,10 +27,42 @@ const WATCH: Watch = Watch {
     interval: Duration::from_secs(5),
     consecutive: 2,
 };
+/// How long a pod takes from its start until it answers: a small service with something to load.
+const START: Duration = Duration::from_secs(5);
 /// Who else writes the route, as a field manager.
 const SOMEBODY: &str = "somebody-else";
-/// The share of its loss that ours may be where endpoints are lost: they are watched.
+/// The share of its loss that ours may be in a fault.
 const OF_PEER: f64 = 0.1;
+/// What a look at the endpoints, the start of a program and its write may take besides a propagation.
+const REACTION: Duration = Duration::from_millis(500);
+
+/// What stands between the users and the pods.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Plane {
+    Traefik,
+    /// istiod with two Envoys; the users come in by the first.
+    Istio,
+}
+
+impl Plane {
+    const ALL: [Self; 2] = [Self::Traefik, Self::Istio];
+
+    fn route(self) -> Route {
+        match self {
+            Self::Traefik => Route::Traefik,
+            Self::Istio => Route::Istio,
+        }
+    }
+
+    /// How long it may take until it has taken over a change, whoever made it.
+    fn propagation(self) -> Duration {
+        match self {
+            Self::Traefik => THROTTLE,
+            // `PILOT_DEBOUNCE_AFTER` of istiod.
+            Self::Istio => Duration::from_millis(100),
+        }
+    }
+}
 
 /// What happens to a canary.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,14 +102,17 @@ impl Scenario {
         }
     }
 
-    /// How much of the peer's loss ours may be.
-    fn allowance(self) -> f64 {
+    /// How many requests ours may lose where the peer loses so many.
+    fn allowance(self, plane: Plane, rate: u32, peer: f64) -> f64 {
         match self {
             // Nobody's endpoints are lost when pods answer 500: that takes requests to find out.
-            Self::Promotion | Self::Abort | Self::Broken(Breakage::Failing) => 1.0,
-            Self::Broken(Breakage::Unready | Breakage::Killed)
-            | Self::Shrunk
-            | Self::SecondWriter => OF_PEER,
+            Self::Promotion | Self::Abort | Self::Broken(Breakage::Failing) => peer,
+            Self::Shrunk | Self::SecondWriter => peer * OF_PEER,
+            // No write of anybody ends the loss before a propagation is over; half of the requests go there.
+            Self::Broken(Breakage::Unready | Breakage::Killed) => {
+                let least = plane.propagation() + REACTION;
+                (peer * OF_PEER).max(least.as_secs_f64() * f64::from(rate) / 2.0)
+            }
         }
     }
 }
@@ -83,52 +120,61 @@ impl Scenario {
 /// Measures all of it; `folder` holds the controller and its kinds.
 pub(crate) async fn measure(bench: &Bench, folder: &Path) -> anyhow::Result<Vec<Figure>> {
     let mut figures = Vec::new();
-    for scenario in Scenario::ALL {
-        let what = scenario.what();
-        progress(&format!("Argo Rollouts: {what}"));
-        let argo = Argo::start(bench, folder).await?;
-        let peer = argo.play(bench, scenario).await?;
-        tell(&peer);
-        progress(&format!("ours: {what}"));
-        let ours = ours::play(bench, scenario).await?;
-        tell(&ours);
-        figures.extend(compared(scenario, &ours, &peer));
+    for plane in Plane::ALL {
+        for scenario in Scenario::ALL {
+            let what = format!("{}, {}", plane.route(), scenario.what());
+            progress(&format!("Argo Rollouts: {what}"));
+            let argo = Argo::start(bench, folder, plane).await?;
+            let peer = argo.play(bench, scenario).await?;
+            tell(&peer);
+            progress(&format!("ours: {what}"));
+            let ours = ours::play(bench, plane, scenario).await?;
+            tell(&ours);
+            let allowance = scenario.allowance(plane, bench.rate, count(peer.report.lost));
+            figures.push(Figure {
+                what: format!("{what}: requests lost"),
+                ours: lost(&ours),
+                peer: format!("{} (Argo Rollouts)", lost(&peer)),
+                measured: count(ours.report.lost),
+                goal: allowance,
+                unit: "lost",
+            });
+            figures.extend(until_safe(scenario, &what, &ours, &peer));
+        }
     }
     Ok(figures)
 }
 
 fn tell(seen: &Seen) {
-    let safe = shown(seen.safe);
-    progress(&format!("  safe: {safe}; {}", seen.report.summary()));
+    let (unharmed, left) = (shown(seen.unharmed), shown(seen.left));
+    let summary = seen.report.summary();
+    progress(&format!("  unharmed: {unharmed}; left: {left}; {summary}"));
 }
 
-fn compared(scenario: Scenario, ours: &Seen, peer: &Seen) -> Vec<Figure> {
-    let what = scenario.what();
-    let of = |seen: &Seen| format!("{} of {}", seen.report.lost, seen.report.scheduled);
-    let lost = Figure {
-        what: format!("{what}: requests lost"),
-        ours: of(ours),
-        peer: format!("{} (Argo Rollouts)", of(peer)),
-        measured: count(ours.report.lost),
-        goal: count(peer.report.lost) * scenario.allowance(),
-        unit: "lost",
+/// How much was lost, and when the other side had everything.
+fn lost(seen: &Seen) -> String {
+    let Seen { report, left, .. } = seen;
+    let left = shown(*left);
+    format!("{} of {}, left: {left}", report.lost, report.scheduled)
+}
+
+/// How long something was wrong for users. Not for a canary that is promoted or given up: nothing is.
+fn until_safe(scenario: Scenario, what: &str, ours: &Seen, peer: &Seen) -> Option<Figure> {
+    let safe = match scenario {
+        Scenario::Promotion | Scenario::Abort => return None,
+        // Whoever answers is healthy, and what answers nothing loses requests.
+        Scenario::Shrunk | Scenario::SecondWriter => |seen: &Seen| seen.unharmed,
+        Scenario::Broken(_) => Seen::safe,
     };
-    let seconds = |seen: &Seen| seen.safe.map_or(f64::INFINITY, |safe| safe.as_secs_f64());
-    let safe = Figure {
+    let seconds = |seen: &Seen| safe(seen).map_or(f64::INFINITY, |safe| safe.as_secs_f64());
+    Some(Figure {
         what: format!("{what}: until all traffic is on a healthy side"),
-        ours: shown(ours.safe),
-        peer: format!("{} (Argo Rollouts)", shown(peer.safe)),
+        ours: shown(safe(ours)),
+        peer: format!("{} (Argo Rollouts)", shown(safe(peer))),
         measured: seconds(ours),
         goal: seconds(peer),
         unit: "s",
-    };
-    match scenario {
-        // It takes the time that its steps are given.
-        Scenario::Promotion => vec![lost],
-        Scenario::Abort | Scenario::Broken(_) | Scenario::Shrunk | Scenario::SecondWriter => {
-            vec![lost, safe]
-        }
-    }
+    })
 }
 
 fn shown(safe: Option<Duration>) -> String {
@@ -139,11 +185,26 @@ fn shown(safe: Option<Duration>) -> String {
 }
 
 /// Somebody who is neither of the tools writes other weights.
-fn second_writer(namespace: &TestNamespace, main: &str) -> anyhow::Result<()> {
-    let patch = format!(
-        r#"{{"spec":{{"weighted":{{"services":[{{"name":"{main}","port":80,"weight":20}},{{"name":"api-canary","port":80,"weight":80}}]}}}}}}"#
-    );
-    let words = ["patch", "traefikservice/api", "--type=merge", "-p", &patch];
+fn second_writer(plane: Plane, namespace: &TestNamespace, main: &str) -> anyhow::Result<()> {
+    let weights = [(main, 20), ("api-canary", 80)];
+    let (object, spec) = match plane {
+        Plane::Traefik => {
+            let services =
+                weights.map(|(name, weight)| json!({"name": name, "port": 80, "weight": weight}));
+            let spec = json!({"weighted": {"services": services}});
+            ("traefikservice/api", spec)
+        }
+        Plane::Istio => {
+            let route = weights.map(|(name, weight)| {
+                let destination = json!({"host": name, "port": {"number": 80}});
+                json!({"destination": destination, "weight": weight})
+            });
+            let spec = json!({"http": [{"name": "primary", "route": route}]});
+            ("virtualservice/api", spec)
+        }
+    };
+    let patch = json!({"spec": spec}).to_string();
+    let words = ["patch", object, "--type=merge", "-p", &patch];
     let writer = ["--field-manager", SOMEBODY];
     namespace.kubectl(&[&words[..], &writer].concat())?;
     Ok(())

@@ -15,14 +15,16 @@ pub(crate) struct Prometheus {
 
 impl Prometheus {
     /// Starts one that scrapes itself and these addresses every second, with its files in `folder`.
-    pub(crate) fn start(folder: &Path, others: &[&str]) -> anyhow::Result<Self> {
+    pub(crate) fn start(folder: &Path, others: &[String]) -> anyhow::Result<Self> {
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string();
         let itself = format!("http://{address}/metrics");
-        let jobs = std::iter::once(itself.as_str()).chain(others.iter().copied());
+        let jobs = std::iter::once(&itself).chain(others);
         let jobs = jobs.enumerate().map(|(number, url)| {
             let target = url.trim_start_matches("http://");
-            let target = target.trim_end_matches("/metrics");
-            format!("- job_name: job-{number}\n  static_configs:\n  - targets: ['{target}']\n")
+            let (target, path) = target.split_once('/').unwrap_or((target, "metrics"));
+            format!(
+                "- job_name: job-{number}\n  metrics_path: /{path}\n  static_configs:\n  - targets: ['{target}']\n"
+            )
         });
         let configuration = format!(
             "global: {{scrape_interval: 1s}}\nscrape_configs:\n{}",

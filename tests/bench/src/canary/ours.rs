@@ -33,9 +33,10 @@ pub(crate) struct Watch {
 #[derive(Debug)]
 pub(crate) struct Seen {
     pub(crate) report: LoadReport,
-    /// From what happened until nothing was lost any more and nothing came from the side that is left;
-    /// none where that did not come about while it was observed.
-    pub(crate) safe: Option<Duration>,
+    /// From what happened until nothing was lost any more; none where that went on while it was observed.
+    pub(crate) unharmed: Option<Duration>,
+    /// From what happened until nothing came from the side that is left; none where that went on.
+    pub(crate) left: Option<Duration>,
 }
 
 impl Seen {
@@ -46,8 +47,18 @@ impl Seen {
         left: Option<&str>,
     ) -> anyhow::Result<Self> {
         let report = load.stop().await?;
-        let safe = safe_after(&report, began, left);
-        Ok(Self { report, safe })
+        let lost = report.failures.last().map(|failure| failure.after_ms);
+        let answered = left.and_then(|left| report.last_ms_by_version.get(left).copied());
+        Ok(Self {
+            unharmed: over_after(&report, began, lost),
+            left: over_after(&report, began, answered),
+            report,
+        })
+    }
+
+    /// From what happened until nothing was lost and nothing came from the side that is left.
+    pub(crate) fn safe(&self) -> Option<Duration> {
+        Some(self.unharmed?.max(self.left?))
     }
 }
 
@@ -178,14 +189,11 @@ fn until_over(process: &mut std::process::Child, limit: Duration) -> anyhow::Res
     }
 }
 
-/// How long after `struck` the last request was lost, or answered by the version that is to be left; none when
-/// that went on until the end.
-fn safe_after(report: &LoadReport, struck: Duration, left: Option<&str>) -> Option<Duration> {
-    let answered = left.and_then(|left| report.last_ms_by_version.get(left).copied());
-    let lost = report.failures.last().map(|failure| failure.after_ms);
-    let last = answered.max(lost).unwrap_or(0);
+/// How long after `struck` the last of something was, in milliseconds of the report; none when that went on
+/// until the end.
+fn over_after(report: &LoadReport, struck: Duration, last: Option<u64>) -> Option<Duration> {
     let end = Duration::from_millis(report.duration_ms);
-    let last = Duration::from_millis(last);
+    let last = Duration::from_millis(last.unwrap_or(0));
     let is_over = end.saturating_sub(last) > SILENT / 2;
     is_over.then(|| last.saturating_sub(struck))
 }

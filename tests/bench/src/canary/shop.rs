@@ -43,9 +43,13 @@ impl fmt::Display for Route {
     }
 }
 
+/// Pods that are ready as soon as their process runs.
+pub(crate) const AT_ONCE: Duration = Duration::ZERO;
+
 /// The application in a namespace of its own.
 pub(crate) struct Shop {
     route: Route,
+    start: Duration,
     namespace: TestNamespace,
     istio: Option<Istio>,
     door: Door,
@@ -55,15 +59,17 @@ pub(crate) struct Shop {
 }
 
 impl Shop {
-    /// Sets the application up with so many pods of its canary, which has no traffic yet.
+    /// Sets the application up with as many pods of its canary, which has no traffic yet. A pod takes `start`
+    /// from its start until it answers.
     pub(crate) async fn with_canary(
         bench: &Bench,
         route: Route,
-        pods: u32,
+        start: Duration,
     ) -> anyhow::Result<Self> {
-        let shop = Self::live(bench, route).await?;
+        let shop = Self::live(bench, route, start).await?;
         let mut canary = shop.step(bench, "rollout", "canary", CANARY);
-        canary.args(["--version", CANARY, "--canary-pods", &pods.to_string()]);
+        canary.args(["--version", CANARY]);
+        canary.args(["--canary-pods", &super::PODS.to_string()]);
         canary.arg("--files").arg(shop.manifests(bench, CANARY)?);
         measure::run(&mut canary)?;
         shop.wait(bench, CANARY, "switchyard.dev/slot=canary")?;
@@ -71,7 +77,7 @@ impl Shop {
     }
 
     /// The application without a canary.
-    async fn live(bench: &Bench, route: Route) -> anyhow::Result<Self> {
+    async fn live(bench: &Bench, route: Route, start: Duration) -> anyhow::Result<Self> {
         let namespace = bench.sandbox.namespace("bench-canary").await;
         let istio = match route {
             Route::Traefik | Route::Gateway | Route::Nginx => None,
@@ -84,6 +90,7 @@ impl Shop {
         let host = format!("{}.example.com", namespace.name());
         let shop = Self {
             route,
+            start,
             istio,
             door: Door { url, host },
             folder: tempfile::tempdir()?,
@@ -177,7 +184,7 @@ impl Shop {
         let file = self.folder.path().join(format!("{version}.yaml"));
         let text = format!(
             "{}---\n{}",
-            workload(&bench.sandbox.image("api", version)),
+            workload(&bench.sandbox.image("api", version), self.start),
             self.front()
         );
         std::fs::write(&file, text).context("write the manifests")?;
@@ -208,17 +215,14 @@ spec:
                 ),
             ]
             .join("---\n"),
-            (Route::Istio, istio) => format!(
-                "apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {{name: api}}
-spec:
-  hosts: [{host}]
-  gateways: {:?}
-  http: [{{route: [{{destination: {{host: api, port: {{number: 80}}}}}}]}}]
-",
-                istio.iter().flat_map(Istio::gateways).collect::<Vec<_>>()
-            ),
+            (Route::Istio, istio) => {
+                let gateways: Vec<String> = istio.iter().flat_map(Istio::gateways).collect();
+                istio_front(
+                    host,
+                    &gateways,
+                    "{destination: {host: api, port: {number: 80}}}",
+                )
+            }
         }
     }
 }
@@ -271,9 +275,23 @@ spec:
     )
 }
 
+/// A VirtualService of these destinations for this host at these gateways.
+pub(crate) fn istio_front(host: &str, gateways: &[String], destinations: &str) -> String {
+    format!(
+        "apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: api}}
+spec:
+  hosts: [{host}]
+  gateways: {gateways:?}
+  http: [{{name: primary, route: [{destinations}]}}]
+"
+    )
+}
+
 /// The pods of an application as every tool here is given them: they do not drain, and what they do wrong can
-/// be ordered while they run.
-pub(crate) fn pod(image: &str) -> String {
+/// be ordered while they run. They answer when `start` is over.
+pub(crate) fn pod(image: &str, start: Duration) -> String {
     format!(
         "    metadata: {{labels: {{app: api}}}}
     spec:
@@ -281,13 +299,15 @@ pub(crate) fn pod(image: &str) -> String {
       containers:
         - name: api
           image: {image}
+          env: [{{name: START_DELAY_MS, value: \"{start}\"}}]
           ports: [{{name: http, containerPort: 8080}}, {{name: control, containerPort: 8081}}]
           readinessProbe: {{httpGet: {{path: /api/health/ready, port: http}}, periodSeconds: 1, failureThreshold: 1}}
-"
+",
+        start = start.as_millis()
     )
 }
 
-fn workload(image: &str) -> String {
+fn workload(image: &str, start: Duration) -> String {
     format!(
         "apiVersion: apps/v1
 kind: Deployment
@@ -305,6 +325,6 @@ spec:
   ports: [{{name: http, port: 80, targetPort: http}}]
 ",
         pods = super::PODS,
-        pod = pod(image)
+        pod = pod(image, start)
     )
 }

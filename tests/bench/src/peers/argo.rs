@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use switchyard_sandbox::load::RunningLoad;
-use switchyard_sandbox::{TestNamespace, User};
+use switchyard_sandbox::{Istio, TestNamespace, User};
 
-use super::{Scenario, WATCH, settle};
+use super::{Plane, START, Scenario, WATCH, settle};
 use crate::Bench;
 use crate::canary::PODS;
 use crate::canary::ours::{CALM, Seen, users};
-use crate::canary::shop::{CANARY, LIVE, pod, traefik_front, until};
+use crate::canary::shop::{CANARY, LIVE, istio_front, pod, traefik_front, until};
 use crate::loss::Door;
 use crate::prometheus::Prometheus;
 
@@ -28,6 +28,8 @@ pub(super) struct Argo {
     controller: Controller,
     _prometheus: Prometheus,
     namespace: TestNamespace,
+    plane: Plane,
+    istio: Option<Istio>,
     door: Door,
     _folder: tempfile::TempDir,
 }
@@ -44,7 +46,11 @@ impl Drop for Controller {
 
 impl Argo {
     /// Starts a controller for a namespace of its own, and brings the application up.
-    pub(super) async fn start(bench: &Bench, programs: &Path) -> anyhow::Result<Self> {
+    pub(super) async fn start(
+        bench: &Bench,
+        programs: &Path,
+        plane: Plane,
+    ) -> anyhow::Result<Self> {
         let namespace = bench.sandbox.namespace("bench-argo").await;
         let kinds = programs.join("kinds.yaml");
         let kinds = kinds.to_str().context("a path that is text")?;
@@ -55,15 +61,30 @@ impl Argo {
             })?;
         }
         let folder = tempfile::tempdir()?;
-        let traefik = bench.sandbox.traefik_metrics();
-        let prometheus = Prometheus::start(folder.path(), &[traefik])?;
+        let istio = match plane {
+            Plane::Traefik => None,
+            Plane::Istio => Some(Istio::start(&bench.sandbox, 2).await?),
+        };
+        let (url, metrics) = match &istio {
+            None => (
+                bench.sandbox.front_door().to_owned(),
+                vec![bench.sandbox.traefik_metrics().to_owned()],
+            ),
+            Some(istio) => {
+                let of = |admin: String| format!("{admin}/stats/prometheus");
+                (
+                    istio.front_door(0),
+                    istio.admin().into_iter().map(of).collect(),
+                )
+            }
+        };
+        let prometheus = Prometheus::start(folder.path(), &metrics)?;
         let host = format!("{}.example.com", namespace.name());
         let argo = Self {
             controller: controller(bench, programs, namespace.name(), folder.path())?,
-            door: Door {
-                url: bench.sandbox.front_door().to_owned(),
-                host,
-            },
+            plane,
+            istio,
+            door: Door { url, host },
             namespace,
             _folder: folder,
             _prometheus: prometheus,
@@ -141,7 +162,7 @@ impl Argo {
                 Ok((began, Some(CANARY)))
             }
             Scenario::SecondWriter => {
-                super::second_writer(&self.namespace, "api-stable")?;
+                super::second_writer(self.plane, &self.namespace, "api-stable")?;
                 let began = load.elapsed();
                 self.abort()?;
                 Ok((began, Some(CANARY)))
@@ -217,15 +238,60 @@ impl Argo {
         self.until_status("phase", "Paused")
     }
 
+    /// The share of failed requests at the door: a route that Traefik has taken away answers 404 there, and has
+    /// no numbers of its own.
+    fn errors(&self) -> String {
+        let (failed, all) = match self.plane {
+            Plane::Traefik => {
+                let requests = "traefik_entrypoint_requests_total";
+                let door = r#"entrypoint="web""#;
+                (
+                    format!(r#"{requests}{{{door},code=~"[45].."}}"#),
+                    format!("{requests}{{{door}}}"),
+                )
+            }
+            Plane::Istio => {
+                let door = r#"envoy_http_conn_manager_prefix!="admin""#;
+                let requests = "envoy_http_downstream_rq_xx";
+                (
+                    format!(r#"{requests}{{{door},envoy_response_code_class=~"[45]"}}"#),
+                    format!("{requests}{{{door}}}"),
+                )
+            }
+        };
+        format!("(sum(rate({failed}[4s])) or vector(0)) / sum(rate({all}[4s]))")
+    }
+
+    /// The route with everything at the old side, and how the Rollout names it.
+    fn front(&self) -> (String, &'static str) {
+        let host = &self.door.host;
+        match self.plane {
+            Plane::Traefik => {
+                let services = "{name: api-stable, port: 80, weight: 100}, {name: api-canary, port: 80, weight: 0}";
+                (
+                    traefik_front(host, services),
+                    "traefik: {weightedTraefikServiceName: api}",
+                )
+            }
+            Plane::Istio => {
+                let gateways: Vec<String> = self.istio.iter().flat_map(Istio::gateways).collect();
+                let to = |host: &str, weight: u32| {
+                    format!(
+                        "{{destination: {{host: {host}, port: {{number: 80}}}}, weight: {weight}}}"
+                    )
+                };
+                let destinations = [to("api-stable", 100), to("api-canary", 0)].join(", ");
+                (
+                    istio_front(host, &gateways, &destinations),
+                    "istio: {virtualService: {name: api, routes: [primary]}}",
+                )
+            }
+        }
+    }
+
     fn objects(&self, image: &str, prometheus: &str) -> String {
-        // At the entry point: a route that Traefik has taken away answers 404, and has no numbers of its own.
-        let requests = "traefik_entrypoint_requests_total";
-        let door = r#"entrypoint="web""#;
-        let query = format!(
-            r#"(sum(rate({requests}{{{door},code=~"[45].."}}[4s])) or vector(0)) / sum(rate({requests}{{{door}}}[4s]))"#
-        );
-        let services =
-            "{name: api-stable, port: 80, weight: 100}, {name: api-canary, port: 80, weight: 0}";
+        let query = self.errors();
+        let (front, routing) = self.front();
         format!(
             "apiVersion: argoproj.io/v1alpha1
 kind: Rollout
@@ -237,7 +303,7 @@ spec:
     canary:
       stableService: api-stable
       canaryService: api-canary
-      trafficRouting: {{traefik: {{weightedTraefikServiceName: api}}}}
+      trafficRouting: {{{routing}}}
       analysis: {{templates: [{{templateName: errors}}], startingStep: {AT_HALF}}}
       steps:
         - setCanaryScale: {{replicas: {PODS}}}
@@ -276,9 +342,8 @@ spec:
   ports: [{{name: http, port: 80, targetPort: http}}]
 ---
 {front}",
-            pod = pod(image),
+            pod = pod(image, START),
             interval = WATCH.interval.as_secs(),
-            front = traefik_front(&self.door.host, services),
         )
     }
 }

@@ -1,13 +1,12 @@
 //! The scenarios in our hands.
 
-use super::{SOMEBODY, Scenario, WATCH, settle};
-use crate::canary::PODS;
+use super::{Plane, SOMEBODY, START, Scenario, WATCH, settle};
 use crate::canary::ours::{CALM, Seen, guarded, promote, share, take_back_command, users};
-use crate::canary::shop::{CANARY, LIVE, Route, Shop, until};
+use crate::canary::shop::{CANARY, LIVE, Shop, until};
 use crate::{Bench, measure, progress};
 
-pub(super) async fn play(bench: &Bench, scenario: Scenario) -> anyhow::Result<Seen> {
-    let shop = Shop::with_canary(bench, Route::Traefik, PODS).await?;
+pub(super) async fn play(bench: &Bench, plane: Plane, scenario: Scenario) -> anyhow::Result<Seen> {
+    let shop = Shop::with_canary(bench, plane.route(), START).await?;
     if let Scenario::Broken(breakage) = scenario {
         return guarded(bench, &shop, WATCH, breakage).await;
     }
@@ -31,7 +30,7 @@ pub(super) async fn play(bench: &Bench, scenario: Scenario) -> anyhow::Result<Se
                     Ok(shop.namespace().kubectl(&main)?.is_empty())
                 })?;
             }
-            Scenario::SecondWriter => super::second_writer(shop.namespace(), "api")?,
+            Scenario::SecondWriter => super::second_writer(plane, shop.namespace(), "api")?,
         }
         let began = load.elapsed();
         let given_up = take_back_command(bench, &shop).output()?;
