@@ -7,20 +7,21 @@ use std::process::{Command, Stdio};
 
 use crate::{Doing as _, Result};
 
-/// What is left out of the archive: what no step of a workflow uses. act copies the whole repository three
-/// times for every step that uses one of its actions, which is seconds a job; the programs are built
-/// already, so nothing compiles the sources.
-const LEFT_OUT: [&str; 4] = [
-    ":(exclude,glob)**/*.rs",
-    ":(exclude,glob)**/*.snap",
-    ":(exclude)docs",
-    ":(exclude)tests/fixtures",
+/// What the archive has of the commit: what a step of a workflow uses. act copies the whole repository three
+/// times for every step that uses one of its actions, file by file; the programs are built already, so nothing
+/// compiles the sources.
+const USED: [&str; 5] = [
+    ".github/workflows",
+    "actions",
+    "bins/*/Cargo.toml",
+    "scripts/launch",
+    "tests/e2e/stand-ins",
 ];
 
 /// The commit's files and the built programs, laid out in a folder.
 #[derive(Debug, Clone)]
 pub struct Project {
-    /// The extracted `git archive HEAD` without what no step uses: what `uses: switchyard-ci/switchyard/…@v1` resolves to.
+    /// The extracted `git archive HEAD` of what steps use: what `uses: switchyard-ci/switchyard/…@v1` resolves to.
     pub archive: PathBuf,
     /// The folder that `SWITCHYARD_BIN_DIR` names: each program behind `composite-step`.
     pub(crate) steps: PathBuf,
@@ -77,8 +78,8 @@ impl Project {
     fn extract(&self) -> Result<()> {
         std::fs::create_dir_all(&self.archive).doing(|| "make a folder".into())?;
         let mut git = Command::new("git");
-        git.args(["archive", "--format=tar", "HEAD", "--", "."])
-            .args(LEFT_OUT)
+        git.args(["archive", "--format=tar", "HEAD", "--"])
+            .args(USED)
             .current_dir(&self.root)
             .stdout(Stdio::piped());
         let mut git = git.spawn().doing(|| "start git".into())?;
