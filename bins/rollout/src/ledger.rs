@@ -4,12 +4,16 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use switchyard_deployment::{Connection, deployment_id, open_session, record_failure};
+use switchyard_cluster::Cluster;
+use switchyard_cluster::scale::Scaled;
+use switchyard_deployment::{
+    Connection, deployment_id, open_session, record_failure, resize_failure,
+};
 use switchyard_manifest::{Kind, clean};
 use switchyard_record::{
     ClaimRequest, Claimed, DeploymentId, DeploymentRecord, Freshness, Intent, LiveTarget,
-    ObjectRef, Outcome, Phase, PlannedMutation, Projection, Raised, Resume, Session, Settlement,
-    StepInputs,
+    ObjectRef, Outcome, Phase, PlannedMutation, Projection, Raised, Resize, Resume, Session,
+    Settlement, StepInputs,
 };
 use switchyard_runner::{Cancel, Context, DeploymentArgs, Failure, Kind as FailureKind};
 
@@ -266,6 +270,17 @@ impl Ledger {
                 .map_err(|error| record_failure(error, cancel.requested())),
             (Some(_), None) | (None, _) => Ok(()),
         }
+    }
+
+    /// Brings a workload to a size: under our fence and in the journal, as far as there are any.
+    pub(crate) async fn resize(
+        &mut self,
+        cluster: &Cluster,
+        order: Resize<'_>,
+    ) -> Result<Scaled, Failure> {
+        self.safe_point(&format!("a new size of {}", order.workload))?;
+        let resized = switchyard_record::resize(self.session.as_mut(), cluster, order).await;
+        resized.map_err(|error| resize_failure(error, self.cancel.requested()))
     }
 
     /// Settles entries of this operation that a killed attempt left open, from what is live now.

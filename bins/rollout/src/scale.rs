@@ -2,16 +2,11 @@
 //! takes traffic is never scaled to nothing.
 
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
-use serde_json::{Value, json};
-use switchyard_cluster::scale::{Precondition, ScaleGoal, ScaleState, ScaleWrite, Scaled};
-use switchyard_cluster::workloads::WorkloadRef;
+use serde_json::Value;
+use switchyard_cluster::scale::{ScaleGoal, ScaleWrite, Scaled};
 use switchyard_cluster::{Operation, Verb, access::Permission};
-use switchyard_deployment::cluster_failure;
 use switchyard_manifest::{Identity, ObjectName};
-use switchyard_record::{
-    Chain, DeploymentRecord, ObjectRef, Outcome, Phase, PlannedMutation, Projection, Settlement,
-    Side,
-};
+use switchyard_record::{Chain, DeploymentRecord, Phase, Resize, Side};
 use switchyard_runner::{Context, Failure, Kind as FailureKind};
 
 use crate::beside::Beside;
@@ -222,70 +217,17 @@ impl Scaling<'_> {
                 Replicas::Keep => continue,
             };
             let workload = sides::reference(name)?;
-            let scaled = self.scale_one(ledger, &workload, count).await?;
+            let order = Resize {
+                workload: &workload,
+                goal: ScaleGoal::Size(count),
+                own_size: None,
+                deadline: self.opened.deadline,
+            };
+            let scaled = ledger.resize(self.opened.cluster(), order).await?;
             changed += usize::from(!scaled.writes.is_empty());
             self.context.console.info(described(name, &scaled));
         }
         Ok(changed)
-    }
-
-    async fn scale_one(
-        &self,
-        ledger: &mut Ledger,
-        workload: &WorkloadRef,
-        count: i32,
-    ) -> Result<Scaled, Failure> {
-        let cluster = self.opened.cluster();
-        let target = ObjectRef::namespaced(
-            "apps/v1",
-            workload.kind.as_kind(),
-            cluster.namespace(),
-            &workload.name,
-        );
-        ledger.raise_fence(&target).await?;
-        let before = cluster
-            .scale_state(workload, self.opened.deadline)
-            .await
-            .map_err(cluster_failure)?;
-        let goal = ScaleGoal::Size(count);
-        let writes = switchyard_cluster::scale::plan(&before, goal).map_err(|problem| {
-            Failure::message(FailureKind::Gate, format!("{workload}: {problem}"))
-                .hint("raise the autoscaler's maxReplicas, or ask for less")
-        })?;
-        if writes.is_empty() {
-            return Ok(Scaled {
-                after: before.clone(),
-                before,
-                writes,
-            });
-        }
-        let ticket = ledger
-            .plan(PlannedMutation {
-                operation: "scale".to_owned(),
-                target,
-                target_uid: Some(before.uid.clone()),
-                precondition_resource_version: Some(before.resource_version.clone()),
-                before: sizes(&before),
-                after: sizes(&after(&before, &writes)),
-            })
-            .await?;
-        let ours = Precondition {
-            uid: Some(before.uid.clone()),
-            fence: ledger.fence(),
-            own_size: None,
-        };
-        let deadline = self.opened.deadline;
-        match cluster.scale_if(workload, goal, &ours, deadline).await {
-            Ok(scaled) => {
-                ledger.settle(ticket, Outcome::Applied).await?;
-                Ok(scaled)
-            }
-            Err(error) => {
-                let settlement = Settlement::failed(Outcome::of_failed(&error), &error);
-                ledger.settle(ticket, settlement).await?;
-                Err(cluster_failure(error))
-            }
-        }
     }
 
     fn report(&self, ledger: &Ledger, chosen: &Chosen, changed: usize) -> Result<(), Failure> {
@@ -372,29 +314,6 @@ fn autoscaler_identity(autoscaler: &Value) -> Identity {
         namespace: None,
         name: name_of(autoscaler).to_owned(),
     }
-}
-
-/// The sizes as the journal keeps them.
-fn sizes(state: &ScaleState) -> Projection {
-    Projection::shown(&json!({
-        "replicas": state.replicas,
-        "minReplicas": state.autoscaler.as_ref().map(|autoscaler| autoscaler.min),
-    }))
-}
-
-fn after(before: &ScaleState, writes: &[ScaleWrite]) -> ScaleState {
-    let mut state = before.clone();
-    for write in writes {
-        match write {
-            ScaleWrite::Replicas { to, .. } => state.replicas = *to,
-            ScaleWrite::MinReplicas { to, .. } => {
-                if let Some(autoscaler) = &mut state.autoscaler {
-                    autoscaler.min = *to;
-                }
-            }
-        }
-    }
-    state
 }
 
 fn described(name: &ObjectName, scaled: &Scaled) -> String {

@@ -28,7 +28,7 @@ pub mod workloads;
 
 pub use connect::{Cluster, ConnectOptions, InClusterEnvironment, OwnPlugin};
 pub use discovery::DynamicKind;
-pub use error::{Error, Result};
+pub use error::{Error, Result, with_causes};
 pub use operation::{Operation, Verb};
 pub use proxy::ProxyEnvironment;
 pub use read::Deadline;

@@ -1,7 +1,7 @@
 //! Which exit code an error of the cluster or of the record leads to, and with which hint.
 
 use switchyard_cluster::Error;
-use switchyard_record::{ErrorClass, RecordError};
+use switchyard_record::{ErrorClass, RecordError, ResizeError};
 use switchyard_runner::{Failure, Kind, Signal};
 
 /// The failure that an error of the cluster leads to.
@@ -44,6 +44,21 @@ pub fn record_failure(error: RecordError, signal: Option<Signal>) -> Failure {
         ErrorClass::Bug => Failure::bug(error),
     };
     failure.maybe_hint(hint)
+}
+
+/// The failure of a change of a workload's size.
+#[must_use]
+pub fn resize_failure(error: ResizeError, signal: Option<Signal>) -> Failure {
+    match error {
+        ResizeError::Record(error) => record_failure(error, signal),
+        ResizeError::Cluster(error) => cluster_failure(error),
+        ResizeError::Absent(_) => {
+            Failure::gate(error).hint("see who deletes it, then deploy its version again")
+        }
+        ResizeError::Impossible { .. } => {
+            Failure::gate(error).hint("raise the autoscaler's maxReplicas, or ask for less")
+        }
+    }
 }
 
 /// Bad input in words.

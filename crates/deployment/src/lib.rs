@@ -13,7 +13,7 @@ mod session;
 
 pub use aftermath::Aftermath;
 pub use connection::{Connection, connect};
-pub use failure::{cluster_failure, record_failure};
+pub use failure::{cluster_failure, record_failure, resize_failure};
 pub use identity::{DEFAULT_ENVIRONMENT, deployment_id};
 pub use recorder::Recorder;
 pub use session::{actor, open_session, session_options};

@@ -3,18 +3,16 @@
 
 use std::time::Duration;
 
-use serde_json::json;
-use switchyard_cluster::scale::{Precondition, ScaleGoal, ScaleState, Scaled};
+use switchyard_cluster::scale::{ScaleGoal, ScaleState, Scaled};
 use switchyard_cluster::{Cluster, Deadline};
 use switchyard_record::{
     Chain, ChecklistEntry, ClaimRequest, DeploymentRecord, Evidence, Freshness, Intent,
-    MigrationEntry, ObjectRef, Outcome, Phase, PlannedMutation, Projection, RecordError, Session,
-    Settlement, advance,
+    MigrationEntry, Phase, RecordError, Resize, Session, advance,
 };
 use switchyard_runner::{Context, DeploymentArgs, Failure, Kind};
 
 use crate::connection::Connection;
-use crate::failure::{cluster_failure, record_failure};
+use crate::failure::{record_failure, resize_failure};
 use crate::identity::deployment_id;
 use crate::session::open_session;
 
@@ -188,49 +186,14 @@ impl Recorder {
         (cluster, deadline): (&Cluster, Deadline),
         context: &Context,
     ) -> Result<Scaled, Failure> {
-        let workload = &found.workload;
-        let target = ObjectRef::namespaced(
-            "apps/v1",
-            workload.kind.as_kind(),
-            cluster.namespace(),
-            &workload.name,
-        );
-        let sized =
-            |replicas: i32| Projection::shown(&json!({"replicas": replicas, "hpa_min": null}));
-        let planned = PlannedMutation {
-            operation: "scale".to_owned(),
-            target: target.clone(),
-            target_uid: Some(found.uid.clone()),
-            precondition_resource_version: Some(found.resource_version.clone()),
-            before: sized(found.replicas),
-            after: sized(size),
-        };
-        let mut ours = Precondition {
-            uid: Some(found.uid.clone()),
-            fence: None,
+        let order = Resize {
+            workload: &found.workload,
+            goal: ScaleGoal::Size(size),
             own_size: Some(found.replicas),
+            deadline,
         };
-        let mut number = None;
-        if let Some(session) = &mut self.session {
-            let fenced = async {
-                session.raise_fence(&target).await?;
-                session.plan_mutation(planned).await
-            };
-            let fenced = fenced.await;
-            number = Some(fenced.map_err(|error| failure(error, context))?);
-            ours.fence = Some(session.fence());
-        }
-        let goal = ScaleGoal::Size(size);
-        let scaled = cluster.scale_if(workload, goal, &ours, deadline).await;
-        if let (Some(session), Some(number)) = (&mut self.session, number) {
-            let settlement = match &scaled {
-                Ok(_) => Outcome::Applied.into(),
-                Err(error) => Settlement::failed(Outcome::of_failed(error), error),
-            };
-            let settled = session.settle(number, settlement).await;
-            settled.map_err(|error| failure(error, context))?;
-        }
-        scaled.map_err(cluster_failure)
+        let resized = switchyard_record::resize(self.session.as_mut(), cluster, order).await;
+        resized.map_err(|error| resize_failure(error, context.cancel.requested()))
     }
 
     /// The record as it is known here.

@@ -58,7 +58,8 @@ pub use migration::{MigrationEntry, MigrationEvent, open_migrations};
 pub use phase::{Advance, Chain, Phase, PhaseRefused, UnknownPhase, advance};
 pub use projection::{MAX_SHOWN_BYTES, Projection};
 pub use session::{
-    Claimed, PreemptAnswer, PreemptOrder, Progress, Session, SessionOptions, request_preempt,
+    Claimed, PreemptAnswer, PreemptOrder, Progress, Resize, ResizeError, Session, SessionOptions,
+    request_preempt, resize,
 };
 pub use side::{Side, Slot, UnknownSide};
 pub use store::{MAX_RECORD_BYTES, RECORD_KEY, RECORD_LABEL, Store, Stored};

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use switchyard_cluster::{Cluster, Deadline};
+use switchyard_cluster::{Cluster, Deadline, with_causes};
 use switchyard_record::{
     ConfirmedReplicas, DeploymentResult, ErrorClass, Evidence, EvidenceLevel, Phase, RecordError,
     Session, Side, Verdict,
@@ -128,20 +128,6 @@ impl From<RecordError> for Stop {
             reason: with_causes(&error),
         })
     }
-}
-
-/// An error and what caused it, in one line.
-pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let line = error.to_string();
-        if !text.contains(&line) {
-            text = format!("{text}: {line}");
-        }
-        cause = error.source();
-    }
-    text
 }
 
 /// What a run has come to, for outputs and summaries.

@@ -378,3 +378,18 @@ fn forbidden_hint(operation: &Operation) -> String {
         operation.qualified_resource()
     )
 }
+
+/// An error and what caused it, in one line. A cause that the text before it says already is not said twice.
+#[must_use]
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let line = error.to_string();
+        if !text.contains(&line) {
+            text = format!("{text}: {line}");
+        }
+        cause = error.source();
+    }
+    text
+}

@@ -9,7 +9,7 @@ use http::{Request, header};
 use http_body_util::Full;
 use serde::Serialize;
 use switchyard_cluster::port_forward::PodPort;
-use switchyard_cluster::{Cluster, Deadline};
+use switchyard_cluster::{Cluster, Deadline, with_causes};
 use switchyard_http::{Client, Repeat};
 use switchyard_runner::{Console, values};
 
@@ -237,7 +237,7 @@ pub async fn probe_url(
 ) -> Result<Answer, String> {
     let started = Instant::now();
     let response = http.send(request).await;
-    let response = response.map_err(|error| chain(&error))?;
+    let response = response.map_err(|error| with_causes(&error))?;
     Ok(Answer {
         status: response.status().as_u16(),
         headers: response.headers().clone(),
@@ -268,7 +268,7 @@ pub async fn probe_pod(cluster: &Cluster, check: &Check, pod: &PodPort) -> Resul
         .map_err(|error| error.to_string())?;
     let started = Instant::now();
     let response = cluster.http_through_pod(pod, request, check.max_time).await;
-    let response = response.map_err(|error| chain(&error))?;
+    let response = response.map_err(|error| with_causes(&error))?;
     let (parts, body) = response.into_parts();
     Ok(Answer {
         status: parts.status.as_u16(),
@@ -282,18 +282,4 @@ pub async fn probe_pod(cluster: &Cluster, check: &Check, pod: &PodPort) -> Resul
 fn host_of(target: &switchyard_cluster::port_forward::ForwardTarget) -> String {
     let object = target.object.to_string();
     object.rsplit('/').next().unwrap_or("localhost").to_owned()
-}
-
-/// An error and its causes on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let inner_text = inner.to_string();
-        if !text.ends_with(&inner_text) {
-            text = format!("{text}: {inner_text}");
-        }
-        cause = inner.source();
-    }
-    text
 }

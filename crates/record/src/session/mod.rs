@@ -8,6 +8,7 @@ mod claiming;
 mod open;
 mod patience;
 mod preempt;
+mod sizes;
 mod writes;
 
 use std::fmt;
@@ -36,6 +37,7 @@ use crate::store::{Store, Stored};
 
 pub use claiming::Claimed;
 pub use preempt::{PreemptAnswer, PreemptOrder, request_preempt};
+pub use sizes::{Resize, ResizeError, resize};
 
 /// Takes one line of progress for people.
 pub type Progress = Arc<dyn Fn(&str) + Send + Sync>;

@@ -4,13 +4,13 @@
 use std::time::Duration;
 
 use kube::api::DynamicObject;
-use switchyard_cluster::{Deadline, Error as ClusterError};
+use switchyard_cluster::{Deadline, Error as ClusterError, with_causes};
 use switchyard_record::{Outcome, Settlement};
 
 use super::doubt::{Doubt, Found, Sight, found};
 use super::fronts::to_value;
 use super::write::{READ_LIMIT, Sent, cluster_stop, foreign, named, read, version_of, writer_of};
-use super::{Engine, Stop, with_causes};
+use super::{Engine, Stop};
 
 /// How long an answer is waited for after the process was told to end.
 const GRACE: Duration = Duration::from_secs(3);

@@ -2,24 +2,18 @@
 
 use std::time::Duration;
 
-use serde_json::json;
-use switchyard_cluster::scale::{Precondition, ScaleGoal, ScaleState, ScaleWrite, plan};
+use switchyard_cluster::scale::{ScaleGoal, ScaleState};
 use switchyard_cluster::workloads::WorkloadRef;
 use switchyard_cluster::{Cluster, Deadline};
-use switchyard_record::{
-    JournalEntry, LiveTarget, ObjectRef, Outcome, PlannedMutation, Projection, Raised, Session,
-    Settlement, Side, SideState, WorkloadState, outcomes,
-};
+use switchyard_record::{ObjectRef, Resize, ResizeError, Session, Side, SideState, WorkloadState};
 
-use super::{Engine, Stop, with_causes};
+use super::{Engine, Stop};
 use crate::engine::write::cluster_stop;
 use crate::machine::{Direction, Trouble};
 use crate::quiet::Quiet;
 
 /// How long one read or write of a size may take.
 const REQUEST_LIMIT: Duration = Duration::from_secs(20);
-/// The journal's word for a change of size.
-const OPERATION: &str = "scale";
 /// How often sizes are looked at while pods come up.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
@@ -35,7 +29,9 @@ impl Engine<'_> {
             };
             let state = self.size_of(&reference).await?;
             // Also where nothing is left to do: a writer that died may have done it.
-            settle_open_sizes(self.session, &workload.workload, &state).await?;
+            self.session
+                .settle_sizes(&workload.workload, &state)
+                .await?;
             let wanted = within_ceiling(wanted, &state);
             if state.replicas < wanted {
                 let goal = ScaleGoal::Size(wanted);
@@ -195,8 +191,7 @@ impl Engine<'_> {
     }
 }
 
-/// Brings one workload to a size: journalled before, settled after, and what an earlier process
-/// left open is settled first. Returns what was done, if anything had to be.
+/// Brings one workload to a size under the journal. Returns what was done, if anything had to be.
 ///
 /// # Errors
 /// The record or the workload cannot be written.
@@ -216,55 +211,36 @@ async fn resize_one(
     object: &ObjectRef,
     goal: ScaleGoal,
 ) -> Result<Option<String>, Stop> {
-    let Some(reference) = workload_ref(object) else {
+    let Some(workload) = workload_ref(object) else {
         return Ok(None);
     };
-    if open_sizes(session, object)?.next().is_some() {
-        // What an earlier process has sent cannot arrive under our fence any more.
-        require_fence(session, object).await?;
-    }
-    let state = size_of(cluster, &reference).await?;
-    settle_open_sizes(session, object, &state).await?;
-    let writes = plan(&state, goal)
-        .map_err(|problem| Stop::gate(format!("{reference}: {problem}"), None))?;
-    if writes.is_empty() {
-        return Ok(None);
-    }
-    require_fence(session, object).await?;
-    let planned = PlannedMutation {
-        operation: OPERATION.to_owned(),
-        target: object.clone(),
-        target_uid: Some(state.uid.clone()),
-        precondition_resource_version: None,
-        before: size(state.replicas, floor(&state)),
-        after: after(&state, &writes),
-    };
-    let seq = session.plan_mutation(planned).await?;
-    let limit = Deadline::after(REQUEST_LIMIT);
-    let ours = Precondition {
-        uid: Some(state.uid.clone()),
-        fence: Some(session.fence()),
+    let order = Resize {
+        workload: &workload,
+        goal,
         own_size: None,
+        deadline: Deadline::after(REQUEST_LIMIT),
     };
-    match cluster.scale_if(&reference, goal, &ours, limit).await {
-        Ok(scaled) => {
-            session.settle(seq, Outcome::Applied).await?;
-            Ok(Some(match goal {
-                ScaleGoal::Size(wanted) => {
-                    format!(
-                        "{reference}: scaled from {} to {wanted}",
-                        scaled.before.replicas
-                    )
-                }
-                ScaleGoal::RestoreMinimum(wanted) => {
-                    format!("{reference}: the autoscaler's floor is {wanted} again")
-                }
-            }))
+    let scaled = switchyard_record::resize(Some(session), cluster, order).await?;
+    Ok((!scaled.writes.is_empty()).then(|| match goal {
+        ScaleGoal::Size(wanted) => {
+            let before = scaled.before.replicas;
+            format!("{workload}: scaled from {before} to {wanted}")
         }
-        Err(error) => {
-            let settlement = Settlement::failed(Outcome::of_failed(&error), &with_causes(&error));
-            session.settle(seq, settlement).await?;
-            Err(cluster_stop(&error))
+        ScaleGoal::RestoreMinimum(wanted) => {
+            format!("{workload}: the autoscaler's floor is {wanted} again")
+        }
+    }))
+}
+
+impl From<ResizeError> for Stop {
+    fn from(error: ResizeError) -> Self {
+        match error {
+            ResizeError::Record(error) => error.into(),
+            ResizeError::Cluster(error) => cluster_stop(&error),
+            ResizeError::Impossible { .. } => Self::gate(error.to_string(), None),
+            ResizeError::Absent(_) => {
+                Self::gate(error.to_string(), Some("deploy its version again"))
+            }
         }
     }
 }
@@ -272,54 +248,6 @@ async fn resize_one(
 async fn size_of(cluster: &Cluster, workload: &WorkloadRef) -> Result<ScaleState, Stop> {
     let read = cluster.scale_state(workload, Deadline::after(REQUEST_LIMIT));
     read.await.map_err(|error| cluster_stop(&error))
-}
-
-/// Raises our fence on a workload that has to be there.
-async fn require_fence(session: &Session, object: &ObjectRef) -> Result<(), Stop> {
-    match session.raise_fence(object).await? {
-        Raised::Under(_) => Ok(()),
-        Raised::Absent => Err(Stop::gate(
-            format!("{object} does not exist any more"),
-            Some("deploy its version again"),
-        )),
-    }
-}
-
-fn open_sizes<'session>(
-    session: &'session Session,
-    object: &'session ObjectRef,
-) -> Result<impl Iterator<Item = &'session JournalEntry>, Stop> {
-    let open = session.record()?.open_entries();
-    Ok(open.filter(move |entry| entry.target == *object && entry.operation == OPERATION))
-}
-
-/// Finds out what became of sizes whose writer died, or got no answer.
-async fn settle_open_sizes(
-    session: &mut Session,
-    object: &ObjectRef,
-    state: &ScaleState,
-) -> Result<(), Stop> {
-    let seen = LiveTarget {
-        uid: Some(state.uid.clone()),
-        projection: size(state.replicas, floor(state)),
-    };
-    let own: Vec<JournalEntry> = open_sizes(session, object)?.cloned().collect();
-    for (entry, (seq, outcome)) in own.iter().zip(outcomes(&seen, &own)) {
-        // What did not agree with either is no reason to stop: an autoscaler has its own mind, and
-        // what is live is what counts from here on.
-        if is_final(entry, outcome, session.fence()) {
-            session.settle(seq, outcome).await?;
-        }
-    }
-    Ok(())
-}
-
-/// Whether nothing can change an outcome any more. Pure.
-///
-/// A write that an earlier process has sent cannot arrive once our fence is on the object; one that
-/// this process has sent under the same fence still can.
-fn is_final(entry: &JournalEntry, outcome: Outcome, fence: u64) -> bool {
-    outcome != Outcome::NotApplied || entry.fence < fence
 }
 
 /// The pods that a workload is to have where all of the traffic goes to its side. Pure.
@@ -349,27 +277,6 @@ pub(crate) fn recorded_size(workload: &WorkloadState) -> u32 {
 fn within_ceiling(wanted: i32, state: &ScaleState) -> i32 {
     let ceiling = state.autoscaler.as_ref().map(|autoscaler| autoscaler.max);
     wanted.min(ceiling.unwrap_or(i32::MAX))
-}
-
-/// The size of a workload as a record keeps it.
-fn size(replicas: i32, floor: Option<i32>) -> Projection {
-    Projection::shown(&json!({"replicas": replicas, "hpa_min": floor}))
-}
-
-/// The size once these writes are made.
-fn after(state: &ScaleState, writes: &[ScaleWrite]) -> Projection {
-    let (mut replicas, mut lowest) = (state.replicas, floor(state));
-    for write in writes {
-        match write {
-            ScaleWrite::Replicas { to, .. } => replicas = *to,
-            ScaleWrite::MinReplicas { to, .. } => lowest = Some(*to),
-        }
-    }
-    size(replicas, lowest)
-}
-
-fn floor(state: &ScaleState) -> Option<i32> {
-    state.autoscaler.as_ref().map(|autoscaler| autoscaler.min)
 }
 
 /// Which side is meant, as traffic moves now.
@@ -429,26 +336,5 @@ mod tests {
         let blue = side(Side::BLUE, "web-blue", 2, Some(3));
         let green = side(Side::GREEN, "web-green", 5, None);
         assert_eq!(full_size(&blue.workloads[0], Some(&green)), 3);
-    }
-
-    #[test]
-    fn a_size_of_ours_without_an_answer_is_not_called_unwritten_while_it_can_still_arrive() {
-        let planned = PlannedMutation {
-            operation: OPERATION.to_owned(),
-            target: ObjectRef::namespaced("apps/v1", "Deployment", "shop", "web-blue"),
-            target_uid: None,
-            precondition_resource_version: None,
-            before: size(0, None),
-            after: size(3, None),
-        };
-        let entry = JournalEntry::pending(1, 7, planned, jiff::Timestamp::UNIX_EPOCH);
-        let seen = |replicas| LiveTarget {
-            uid: None,
-            projection: size(replicas, None),
-        };
-        let outcome = |replicas| outcomes(&seen(replicas), std::slice::from_ref(&entry))[0].1;
-        assert!(!is_final(&entry, outcome(0), 7), "sent by this process");
-        assert!(is_final(&entry, outcome(0), 8), "our fence is newer");
-        assert!(is_final(&entry, outcome(3), 7), "it shows");
     }
 }

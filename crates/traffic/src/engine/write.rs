@@ -8,13 +8,13 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DynamicObject, Patch, PatchParams};
 use serde_json::Value;
 use switchyard_cluster::managers::{FieldStep, last_writer, manager_of};
-use switchyard_cluster::{Error as ClusterError, FIELD_MANAGER};
+use switchyard_cluster::{Error as ClusterError, FIELD_MANAGER, with_causes};
 use switchyard_record::{Outcome, PlannedMutation};
 use tokio::time::Instant;
 
 use super::doubt::{Doubt, Found, Sight, found};
 use super::fronts::to_value;
-use super::{Engine, Front, Stop, with_causes};
+use super::{Engine, Front, Stop};
 use crate::machine::{Aim, TroubleKind};
 use crate::provider::service::overlap_selector;
 use crate::provider::{Goal, Marks, Owned, Provider, fence_of};
