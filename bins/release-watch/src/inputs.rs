@@ -106,6 +106,12 @@ pub struct ReleaseWatch {
     /// Most time for a command of yours
     #[arg(long, default_value = "5m", value_parser = limit)]
     pub(crate) hook_timeout: Duration,
+    /// Where both sides share the traffic: send all of it back as soon as the verdict rolls back, by this step
+    ///
+    /// It writes the routes that the deployment's record names, under its lease, and asks no proxy. `traffic-switch
+    /// rescue` has to follow as it does otherwise: it confirms what was written, or does what could not be.
+    #[arg(long, value_parser = values::boolean, default_value = "false", num_args = 0..=1, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub(crate) leave_at_once: bool,
     /// Share of requests that may fail, such as `1%`
     #[arg(long, default_value = "1%")]
     pub(crate) max_error_rate: Share,

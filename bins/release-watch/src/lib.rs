@@ -9,6 +9,7 @@ mod chart;
 mod checklist;
 mod front_door;
 mod inputs;
+mod leave;
 mod plan;
 mod pods;
 mod presets;

@@ -240,6 +240,15 @@ fn refuse_nonsense(inputs: &ReleaseWatch) -> Result<(), Failure> {
             values::show_duration(inputs.duration)
         )));
     }
+    let deployment = &inputs.deployment;
+    if inputs.leave_at_once
+        && deployment.application.is_none()
+        && deployment.deployment_id.is_none()
+    {
+        return Err(refused(
+            "`leave-at-once` needs the deployment's record: give `application`",
+        ));
+    }
     let mut jobs = inputs.workloads.iter();
     if let Some(job) = jobs.find(|one| one.kind == WorkloadKind::Job) {
         return Err(refused(format!(

@@ -21,6 +21,7 @@ use crate::ask::Asker;
 use crate::chart;
 use crate::checklist::Kept;
 use crate::inputs::ReleaseWatch;
+use crate::leave;
 use crate::plan::{
     Planned, Source, Watched, baseline_target, measuring_limit, on_side, plan, pods_check, target,
     watches_pods,
@@ -90,8 +91,18 @@ async fn execute(
         version: &version,
         limit: measuring_limit(inputs),
     };
-    let begun = begin_checklist(inputs, &planned, &recorder, connection.as_ref(), context);
-    let (checklist, aftermath) = match begun.await {
+    let begun = async {
+        let kept = begin_checklist(inputs, &planned, &recorder, connection.as_ref(), context);
+        let kept = kept.await?;
+        let way_out = match &connection {
+            Some(connection) if inputs.leave_at_once => {
+                leave::prepare(&mut recorder, &connection.cluster, context).await?
+            }
+            Some(_) | None => None,
+        };
+        Ok((kept, way_out))
+    };
+    let ((checklist, aftermath), way_out) = match begun.await {
         Ok(begun) => begun,
         Err(failure) => {
             recorder.close().await;
@@ -109,11 +120,14 @@ async fn execute(
     let stop = recorder.ordered_to_stop();
     let cluster = connection.as_ref().map(|connection| &connection.cluster);
     let mut scaler = scaler(inputs, cluster, &mut recorder, context);
-    let ended = tokio::select! {
+    let mut ended = tokio::select! {
         ended = watch.run(scaler.as_mut()) => ended,
         order = stop => Err(order),
         signal = context.cancel.cancelled() => Err(cancelled(signal)),
     };
+    if let Ok(outcome) = &mut ended {
+        leave::take(way_out, outcome, &mut recorder, http.clone(), context).await;
+    }
     report.take_checks(&watch.running);
     if let Ok(outcome) = &ended {
         let blamed = outcome.because_of.as_deref();

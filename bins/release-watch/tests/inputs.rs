@@ -43,8 +43,10 @@ fn every_input_refuses_nonsense_by_its_name() {
 }
 
 #[test]
-fn a_watch_of_nothing_is_refused() {
+fn a_watch_of_nothing_or_without_what_it_needs_is_refused() {
     assert!(refused(&[]).contains("nothing to watch"));
+    let log = refused(&[("selector", "app=web"), ("leave-at-once", "true")]);
+    assert!(log.contains("give `application`"), "{log}");
     let log = refused(&[("preset", "traefik"), ("canary", "api")]);
     assert!(log.contains("`prometheus-url` is not given"), "{log}");
 }

@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use clap::ValueEnum as _;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -469,7 +468,7 @@ fn one(
 
 /// The targets that a record keeps, as the inputs would name them.
 pub(crate) fn recorded_targets(record: &DeploymentRecord) -> Vec<Target> {
-    record.targets.iter().filter_map(recorded_target).collect()
+    record.targets.iter().filter_map(Target::recorded).collect()
 }
 
 /// Everything that a way back has to write, read under the lease: all that these deployments have
@@ -485,7 +484,7 @@ pub(crate) fn targets_back(
     let mut targets = given.to_vec();
     for record in records {
         for recorded in &record.targets {
-            let target = recorded_target(recorded).ok_or_else(|| {
+            let target = Target::recorded(recorded).ok_or_else(|| {
                 let text = format!(
                     "deployment `{}` wrote {}, of which the record does not say enough to take it back",
                     record.id, recorded.object
@@ -513,32 +512,6 @@ pub(crate) fn targets_back(
     Ok(targets)
 }
 
-fn recorded_target(target: &switchyard_record::Target) -> Option<Target> {
-    let mut providers = ProviderKind::value_variants().iter().copied();
-    let provider = providers.find(|kind| kind.provider().resource().kind == target.object.kind)?;
-    let routing = target
-        .prior
-        .values()
-        .find_map(|value| Routing::from_value(value).ok())?;
-    let base = match &routing {
-        Routing::Selector { .. } => target.object.name.clone(),
-        Routing::Backends { places } => {
-            let service = places.values().flat_map(|place| place.keys()).next()?;
-            let suffixes = [Side::BLUE, Side::GREEN, Side::Canary].map(|side| format!("-{side}"));
-            let base = suffixes
-                .iter()
-                .find_map(|suffix| service.strip_suffix(suffix.as_str()));
-            base.unwrap_or(service).to_owned()
-        }
-    };
-    Some(Target {
-        provider,
-        name: target.object.name.clone(),
-        base,
-        port: None,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -552,7 +525,7 @@ mod tests {
             owned_paths: vec!["/spec".to_owned()],
             prior: BTreeMap::from([("/spec".to_owned(), prior.clone())]),
         };
-        recorded_target(&target).map(|target| target.to_string())
+        Target::recorded(&target).map(|target| target.to_string())
     }
 
     fn record(phases: &[&str], fronts: &[&str]) -> DeploymentRecord {

@@ -196,6 +196,11 @@ impl Recorder {
         resized.map_err(|error| resize_failure(error, context.cancel.requested()))
     }
 
+    /// The session itself, for what only one step does.
+    pub fn session_mut(&mut self) -> Option<&mut Session> {
+        self.session.as_mut()
+    }
+
     /// The record as it is known here.
     #[must_use]
     pub fn record(&self) -> Option<&DeploymentRecord> {

@@ -8,6 +8,7 @@ mod front_door;
 mod fronts;
 mod holding;
 mod judging;
+mod leaving;
 mod read_back;
 mod resume;
 mod scaling;
@@ -37,6 +38,7 @@ pub use confirm::side_shares;
 pub use fronts::{
     Front, FrontError, SidePair, front_reference, kind_of, load_fronts, roles_of, scene_of,
 };
+pub use leaving::{Leaving, Left, WayOut};
 pub use resume::{Foreign, foreign_to, priors, take_up};
 pub use scaling::resize;
 
@@ -301,7 +303,7 @@ impl<'run> Engine<'run> {
     }
 
     /// Turns taking and giving round when the machine turns back.
-    fn face(&mut self, direction: Direction) {
+    pub(crate) fn face(&mut self, direction: Direction) {
         if self.direction == direction {
             return;
         }
@@ -325,7 +327,7 @@ impl<'run> Engine<'run> {
         }
         let done = match task {
             Task::Enter(phase) => self.enter(*phase).await,
-            Task::Shelter => self.shelter().await,
+            Task::Shelter => self.shelter().await.map(drop),
             Task::ScaleUp => self.scale_up().await,
             Task::Capacity(share) => self.capacity(*share).await,
             Task::Write { target, aim } => self.write(*target, *aim).await,
@@ -342,7 +344,7 @@ impl<'run> Engine<'run> {
         }
     }
 
-    async fn enter(&mut self, phase: Phase) -> Result<(), Stop> {
+    pub(crate) async fn enter(&mut self, phase: Phase) -> Result<(), Stop> {
         let reason = self.settings.reason.clone();
         if phase == Phase::RolledBack {
             let result = DeploymentResult {

@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+use clap::ValueEnum as _;
 use switchyard_record::Side;
 use thiserror::Error;
 
 use crate::provider::ProviderKind;
+use crate::routing::Routing;
 
 /// A front object whose traffic is switched: `PROVIDER/NAME[:BASE[:PORT]]`.
 ///
@@ -30,6 +32,33 @@ impl Target {
     /// The Service that holds only the pods of `side`.
     pub fn backend(&self, side: Side) -> String {
         side.object_name(&self.base)
+    }
+
+    /// The target that a record keeps; nothing where it does not say enough.
+    pub fn recorded(target: &switchyard_record::Target) -> Option<Self> {
+        let mut providers = ProviderKind::value_variants().iter().copied();
+        let provider =
+            providers.find(|kind| kind.provider().resource().kind == target.object.kind)?;
+        let mut priors = target.prior.values();
+        let routing = priors.find_map(|value| Routing::from_value(value).ok())?;
+        let base = match &routing {
+            Routing::Selector { .. } => target.object.name.clone(),
+            Routing::Backends { places } => {
+                let service = places.values().flat_map(|place| place.keys()).next()?;
+                let sides = [Side::BLUE, Side::GREEN, Side::Canary];
+                let suffixes = sides.map(|side| format!("-{side}"));
+                let base = suffixes
+                    .iter()
+                    .find_map(|suffix| service.strip_suffix(suffix.as_str()));
+                base.unwrap_or(service).to_owned()
+            }
+        };
+        Some(Self {
+            provider,
+            name: target.object.name.clone(),
+            base,
+            port: None,
+        })
     }
 }
 

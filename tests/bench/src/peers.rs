@@ -33,6 +33,8 @@ const START: Duration = Duration::from_secs(5);
 const SOMEBODY: &str = "somebody-else";
 /// The share of its loss that ours may be in a fault.
 const OF_PEER: f64 = 0.1;
+/// How long a kubelet may take to ask a pod again whether it is ready: when within it a fault falls is luck.
+const PROBE: Duration = Duration::from_secs(1);
 /// What a look at the endpoints, the start of a program and its write may take besides a propagation.
 const REACTION: Duration = Duration::from_millis(500);
 
@@ -167,12 +169,20 @@ fn until_safe(scenario: Scenario, what: &str, ours: &Seen, peer: &Seen) -> Optio
         Scenario::Broken(_) => Seen::safe,
     };
     let seconds = |seen: &Seen| safe(seen).map_or(f64::INFINITY, |safe| safe.as_secs_f64());
+    let luck = match scenario {
+        Scenario::Broken(Breakage::Unready) => PROBE,
+        Scenario::Promotion
+        | Scenario::Abort
+        | Scenario::Shrunk
+        | Scenario::SecondWriter
+        | Scenario::Broken(Breakage::Killed | Breakage::Failing) => Duration::ZERO,
+    };
     Some(Figure {
         what: format!("{what}: until all traffic is on a healthy side"),
         ours: shown(safe(ours)),
         peer: format!("{} (Argo Rollouts)", shown(safe(peer))),
         measured: seconds(ours),
-        goal: seconds(peer),
+        goal: seconds(peer) + luck.as_secs_f64(),
         unit: "s",
     })
 }

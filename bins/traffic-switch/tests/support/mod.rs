@@ -312,9 +312,13 @@ spec:
 
     /// A step with what every command takes.
     pub(crate) fn step(&self, command: &str) -> Step {
-        Step::new(env!("CARGO_BIN_EXE_traffic-switch"))
-            .variable("GITHUB_RUN_ID", &self.run_id)
+        self.of_deployment(Step::new(env!("CARGO_BIN_EXE_traffic-switch")))
             .input("command", command)
+    }
+
+    /// A step of any program with where it belongs.
+    pub(crate) fn of_deployment(&self, step: Step) -> Step {
+        step.variable("GITHUB_RUN_ID", &self.run_id)
             .input(
                 "kubeconfig",
                 self.sandbox
@@ -425,12 +429,16 @@ spec:
     }
 
     pub(crate) async fn client(&self) -> kube::Client {
+        self.cluster().await.client()
+    }
+
+    pub(crate) async fn cluster(&self) -> Cluster {
         let options = ConnectOptions {
             kubeconfig: Some(self.sandbox.kubeconfig(User::Deployer)),
             namespace: Some(self.namespace.name().to_owned()),
             ..ConnectOptions::default()
         };
-        Cluster::connect(&options).await.unwrap().client()
+        Cluster::connect(&options).await.unwrap()
     }
 
     /// The identity that the steps compute.

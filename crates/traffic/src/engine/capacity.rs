@@ -52,9 +52,9 @@ impl Engine<'_> {
         }
     }
 
-    /// Ready pods that the other side needs for all of the traffic while the one that it goes back to has none:
-    /// as many as that one was found with.
-    pub(crate) fn needed_beside(&self, front: &Front) -> Result<usize, Stop> {
+    /// Ready pods that all of the traffic needs while it goes back: as many as the side that it goes back to was
+    /// found with.
+    pub(crate) fn found_before(&self, front: &Front) -> Result<usize, Stop> {
         let found = was_found_with(self.session.record()?, &front.roles.taking);
         let demand = Demand {
             baseline: Some(Baseline {

@@ -169,7 +169,7 @@ impl Engine<'_> {
         };
         let mut carried = Vec::new();
         for front in self.own_fronts() {
-            let needed = self.needed_beside(front)?;
+            let needed = self.found_before(front)?;
             let seen = front.views.giving.routable(&snapshot, needed);
             carried.push((seen.addresses.len(), needed));
         }
@@ -200,8 +200,9 @@ impl Engine<'_> {
     /// Gives all of the traffic to the side that it is taken from, which stands, while the one that it goes
     /// back to is dead. The dead one is not listed: that alone can break what is beside it.
     ///
-    /// A write that fails is warned of: the way back mends more than this does.
-    pub(crate) async fn shelter(&mut self) -> Result<(), Stop> {
+    /// A write that fails is warned of: the way back mends more than this does. Returns whether all of them came
+    /// about.
+    pub(crate) async fn shelter(&mut self) -> Result<bool, Stop> {
         self.state.is_sheltered = true;
         self.warn(format!(
             "all of the traffic goes to side `{}` until side `{}` has pods again",
@@ -222,9 +223,9 @@ impl Engine<'_> {
                 ..
             })) => {
                 self.warn(format!("it stays where it is: {reason}"));
-                Ok(())
+                Ok(false)
             }
-            other => other,
+            other => other.map(|()| true),
         }
     }
 }
@@ -237,7 +238,7 @@ fn deserted(what: String) -> Stop {
     )
 }
 
-fn has_weights(front: &Front) -> bool {
+pub(crate) fn has_weights(front: &Front) -> bool {
     match front.target.provider.provider().capability() {
         Capability::Weighted => true,
         Capability::Binary => false,
@@ -245,7 +246,7 @@ fn has_weights(front: &Front) -> bool {
 }
 
 /// The largest share, 0 to 1, that a side's Service has at one of the target's places.
-fn largest_share(front: &Front, service: &str) -> f64 {
+pub(crate) fn largest_share(front: &Front, service: &str) -> f64 {
     let provider = front.target.provider.provider();
     let places = provider.shares(&front.routing, &front.roles);
     let shares = places.values().map(|place| place.get(service).copied());

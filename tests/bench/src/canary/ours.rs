@@ -166,6 +166,7 @@ fn watch_command(bench: &Bench, shop: &Shop, watch: Watch) -> Command {
     command.args(["--verify-host", &shop.door().host, "--verify-rate", "20"]);
     command.args(["--version-header", "x-app-version"]);
     command.args(["--expect-version", CANARY, "--baseline-version", LIVE]);
+    command.args(["--leave-at-once", "true"]);
     command
         .stdin(Stdio::null())
         .stdout(Stdio::null())
