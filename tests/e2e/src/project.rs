@@ -10,7 +10,8 @@ use crate::{Doing as _, Result};
 /// What the archive has of the commit: what a step of a workflow uses. act copies the whole repository three
 /// times for every step that uses one of its actions, file by file; the programs are built already, so nothing
 /// compiles the sources.
-const USED: [&str; 5] = [
+const USED: [&str; 6] = [
+    "action.yml",
     ".github/workflows",
     "actions",
     "bins/*/Cargo.toml",
