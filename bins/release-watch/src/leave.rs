@@ -23,11 +23,11 @@ pub(crate) async fn prepare(
     cluster: &Cluster,
     context: &Context,
 ) -> Result<Option<WayOut>, Failure> {
-    let Some(session) = recorder.session_mut() else {
-        return Ok(None);
+    let way_out = match recorder.session_mut() {
+        Some(session) => WayOut::prepare(session, cluster).await,
+        None => Ok(None),
     };
-    let prepared = WayOut::prepare(session, cluster).await;
-    let way_out = prepared.map_err(|trouble| failure(&trouble))?;
+    let way_out = way_out.map_err(|trouble| failure(&trouble))?;
     if way_out.is_none() {
         context.console.info(
             "the sides do not share the traffic through routes of ours alone: it leaves with the way back, not at once",

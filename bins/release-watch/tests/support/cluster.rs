@@ -72,9 +72,15 @@ pub(crate) fn address(namespace: &TestNamespace, name: &str, port: u16) -> Strin
     format!("http://{ip}:{port}")
 }
 
-/// Changes how it behaves.
+/// Changes how it behaves. A proxy may still know a pod that an update has replaced: it is asked again then.
 pub(crate) async fn control(namespace: &TestNamespace, name: &str, change: Value) {
     let url = format!("{}/control", address(namespace, name, 81));
-    let answer = HttpClient::plain().post_json(&url, &change).await.unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let answer = loop {
+        match HttpClient::plain().post_json(&url, &change).await {
+            Ok(answer) => break answer,
+            Err(error) => assert!(Instant::now() < deadline, "{}", error.chain()),
+        }
+    };
     assert!(answer.status.is_success(), "{}", answer.text());
 }

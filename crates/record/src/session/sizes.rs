@@ -163,8 +163,7 @@ fn planned(target: &ObjectRef, found: &ScaleState, writes: &[ScaleWrite]) -> Pla
         operation: OPERATION.to_owned(),
         target: target.clone(),
         target_uid: Some(found.uid.clone()),
-        // Each write has the version that was read just before it.
-        precondition_resource_version: None,
+        precondition_resource_version: Some(found.resource_version.clone()),
         before: size(found.replicas, floor(found)),
         after: size(replicas, lowest),
     }

@@ -2,7 +2,6 @@
 //! says no, by the process that has seen it. A whole way back has to follow, which confirms what was written here, or
 //! does what this could not. It refuses to decide whether traffic has to go, and to wait for anything.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use switchyard_cluster::{Cluster, Deadline};
@@ -105,7 +104,7 @@ impl WayOut {
             taking: to.side,
             giving: from.side,
         };
-        let known: BTreeMap<_, _> = priors(&record.targets);
+        let known = priors(&record.targets);
         let limit = Deadline::after(READ_LIMIT);
         let fronts = load_fronts(cluster, &targets, &sides, &known, limit).await;
         let mut fronts = fronts.map_err(unread)?;
