@@ -110,6 +110,12 @@ impl Argo {
         tokio::time::sleep(CALM).await;
         self.until_paused(AT_HALF, "50")
             .context("before anything was wrong")?;
+        let results = "jsonpath={.items[*].status.metricResults[*].successful}";
+        let measured = ["get", "analysisruns", "-o", results];
+        anyhow::ensure!(
+            !self.namespace.kubectl(&measured)?.is_empty(),
+            "Argo's analysis has measured nothing"
+        );
         let (began, left) = self.act(&load, scenario).await?;
         settle(&load, left).await;
         if scenario == Scenario::Abort {
@@ -251,11 +257,12 @@ impl Argo {
                 )
             }
             Plane::Istio => {
+                // A listener's address is a part of its numbers' names.
+                let requests = r#"__name__=~"envoy_http_.+_downstream_rq_xx""#;
                 let door = r#"envoy_http_conn_manager_prefix!="admin""#;
-                let requests = "envoy_http_downstream_rq_xx";
                 (
-                    format!(r#"{requests}{{{door},envoy_response_code_class=~"[45]"}}"#),
-                    format!("{requests}{{{door}}}"),
+                    format!(r#"{{{requests},{door},envoy_response_code_class=~"[45]"}}"#),
+                    format!("{{{requests},{door}}}"),
                 )
             }
         };
