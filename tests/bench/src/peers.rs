@@ -64,6 +64,11 @@ impl Plane {
             Self::Istio => Duration::from_millis(100),
         }
     }
+
+    /// How long a side without endpoints may keep its share.
+    fn allowance(self) -> Duration {
+        self.propagation() + REACTION
+    }
 }
 
 /// What happens to a canary.
@@ -112,8 +117,8 @@ impl Scenario {
             Self::Shrunk | Self::SecondWriter => peer * OF_PEER,
             // No write of anybody ends the loss before a propagation is over; half of the requests go there.
             Self::Broken(Breakage::Unready | Breakage::Killed) => {
-                let least = plane.propagation() + REACTION;
-                (peer * OF_PEER).max(least.as_secs_f64() * f64::from(rate) / 2.0)
+                let least = plane.allowance().as_secs_f64() * f64::from(rate) / 2.0;
+                least.max(peer * OF_PEER)
             }
         }
     }
@@ -141,7 +146,7 @@ pub(crate) async fn measure(bench: &Bench, folder: &Path) -> anyhow::Result<Vec<
                 goal: allowance,
                 unit: "lost",
             });
-            figures.extend(until_safe(scenario, &what, &ours, &peer));
+            figures.extend(until_safe((plane, scenario), &what, &ours, &peer));
         }
     }
     Ok(figures)
@@ -161,7 +166,12 @@ fn lost(seen: &Seen) -> String {
 }
 
 /// How long something was wrong for users. Not for a canary that is promoted or given up: nothing is.
-fn until_safe(scenario: Scenario, what: &str, ours: &Seen, peer: &Seen) -> Option<Figure> {
+fn until_safe(
+    (plane, scenario): (Plane, Scenario),
+    what: &str,
+    ours: &Seen,
+    peer: &Seen,
+) -> Option<Figure> {
     let safe = match scenario {
         Scenario::Promotion | Scenario::Abort => return None,
         // Whoever answers is healthy, and what answers nothing loses requests.
@@ -169,20 +179,22 @@ fn until_safe(scenario: Scenario, what: &str, ours: &Seen, peer: &Seen) -> Optio
         Scenario::Broken(_) => Seen::safe,
     };
     let seconds = |seen: &Seen| safe(seen).map_or(f64::INFINITY, |safe| safe.as_secs_f64());
-    let luck = match scenario {
-        Scenario::Broken(Breakage::Unready) => PROBE,
+    let least = plane.allowance().as_secs_f64();
+    let goal = match scenario {
+        Scenario::Broken(Breakage::Unready) => seconds(peer).max(least) + PROBE.as_secs_f64(),
+        Scenario::Broken(Breakage::Killed) => seconds(peer).max(least),
         Scenario::Promotion
         | Scenario::Abort
         | Scenario::Shrunk
         | Scenario::SecondWriter
-        | Scenario::Broken(Breakage::Killed | Breakage::Failing) => Duration::ZERO,
+        | Scenario::Broken(Breakage::Failing) => seconds(peer),
     };
     Some(Figure {
         what: format!("{what}: until all traffic is on a healthy side"),
         ours: shown(safe(ours)),
         peer: format!("{} (Argo Rollouts)", shown(safe(peer))),
         measured: seconds(ours),
-        goal: seconds(peer) + luck.as_secs_f64(),
+        goal,
         unit: "s",
     })
 }
