@@ -260,7 +260,7 @@ impl<'run> Engine<'run> {
 
     /// Runs a machine to its end.
     pub async fn run(&mut self, machine: &mut Machine) -> Report {
-        if let Err(reason) = self.first_look().await {
+        if let Err(reason) = first_look(&self.scene).await {
             let trouble = Trouble {
                 kind: TroubleKind::Remote,
                 reason,
@@ -291,19 +291,8 @@ impl<'run> Engine<'run> {
         }
     }
 
-    async fn first_look(&self) -> Result<(), String> {
-        let limit = Duration::from_secs(30);
-        match tokio::time::timeout(limit, self.scene.complete()).await {
-            Ok(complete) => complete,
-            Err(_) => Err(format!(
-                "pods and EndpointSlices could not be listed within {}s",
-                limit.as_secs()
-            )),
-        }
-    }
-
     /// Turns taking and giving round when the machine turns back.
-    pub(crate) fn face(&mut self, direction: Direction) {
+    fn face(&mut self, direction: Direction) {
         if self.direction == direction {
             return;
         }
@@ -344,7 +333,7 @@ impl<'run> Engine<'run> {
         }
     }
 
-    pub(crate) async fn enter(&mut self, phase: Phase) -> Result<(), Stop> {
+    async fn enter(&mut self, phase: Phase) -> Result<(), Stop> {
         let reason = self.settings.reason.clone();
         if phase == Phase::RolledBack {
             let result = DeploymentResult {
@@ -452,6 +441,18 @@ impl<'run> Engine<'run> {
 
     pub(crate) fn warn(&self, line: impl Into<String>) {
         (self.notes)(Note::Warning(line.into()));
+    }
+}
+
+/// Waits until everything that is followed has been listed.
+async fn first_look(scene: &Scene) -> Result<(), String> {
+    let limit = Duration::from_secs(30);
+    match tokio::time::timeout(limit, scene.complete()).await {
+        Ok(complete) => complete,
+        Err(_) => Err(format!(
+            "pods and EndpointSlices could not be listed within {}s",
+            limit.as_secs()
+        )),
     }
 }
 

@@ -13,8 +13,8 @@ use super::resume::trouble_of;
 use super::waiting::{has_weights, largest_share};
 use super::write::cluster_stop;
 use super::{
-    Engine, Front, FrontError, Notes, Parts, Settings, SidePair, Stop, load_fronts, priors,
-    scene_of, take_up,
+    Engine, Front, FrontError, Notes, Parts, Settings, SidePair, Stop, first_look, load_fronts,
+    priors, scene_of, take_up,
 };
 use crate::evidence::Level;
 use crate::machine::{Aim, Direction, Trouble, TroubleKind};
@@ -116,13 +116,7 @@ impl WayOut {
             return Ok(None);
         }
         let scene = scene_of(cluster, &fronts);
-        let listed = tokio::time::timeout(READ_LIMIT, scene.complete()).await;
-        let listed = listed.unwrap_or_else(|_| {
-            let limit = READ_LIMIT.as_secs();
-            Err(format!(
-                "pods and EndpointSlices could not be listed within {limit}s"
-            ))
-        });
+        let listed = first_look(&scene).await;
         listed.map_err(|reason| Stop::remote(reason, None))?;
         Ok(Some(Self {
             cluster: cluster.clone(),
