@@ -17,7 +17,7 @@ use switchyard_sandbox::load::RunningLoad;
 use crate::canary::breakage::Breakage;
 use crate::canary::ours::{OBSERVED, SILENT, Seen, Watch};
 use crate::canary::shop::Route;
-use crate::loss::{THROTTLE, count};
+use crate::loss::count;
 use crate::table::Figure;
 use crate::{Bench, progress};
 use argo::Argo;
@@ -33,10 +33,6 @@ const START: Duration = Duration::from_secs(5);
 const SOMEBODY: &str = "somebody-else";
 /// The share of its loss that ours may be in a fault.
 const OF_PEER: f64 = 0.1;
-/// How long a kubelet may take to ask a pod again whether it is ready: when within it a fault falls is luck.
-const PROBE: Duration = Duration::from_secs(1);
-/// What a look at the endpoints, the start of a program and its write may take besides a propagation.
-const REACTION: Duration = Duration::from_millis(500);
 
 /// What stands between the users and the pods.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,20 +50,6 @@ impl Plane {
             Self::Traefik => Route::Traefik,
             Self::Istio => Route::Istio,
         }
-    }
-
-    /// How long it may take until it has taken over a change, whoever made it.
-    fn propagation(self) -> Duration {
-        match self {
-            Self::Traefik => THROTTLE,
-            // `PILOT_DEBOUNCE_AFTER` of istiod.
-            Self::Istio => Duration::from_millis(100),
-        }
-    }
-
-    /// How long a side without endpoints may keep its share.
-    fn allowance(self) -> Duration {
-        self.propagation() + REACTION
     }
 }
 
@@ -109,17 +91,14 @@ impl Scenario {
         }
     }
 
-    /// How many requests ours may lose where the peer loses so many.
-    fn allowance(self, plane: Plane, rate: u32, peer: f64) -> f64 {
+    /// How much of the peer's loss ours may be.
+    fn allowance(self) -> f64 {
         match self {
             // Nobody's endpoints are lost when pods answer 500: that takes requests to find out.
-            Self::Promotion | Self::Abort | Self::Broken(Breakage::Failing) => peer,
-            Self::Shrunk | Self::SecondWriter => peer * OF_PEER,
-            // No write of anybody ends the loss before a propagation is over; half of the requests go there.
-            Self::Broken(Breakage::Unready | Breakage::Killed) => {
-                let least = plane.allowance().as_secs_f64() * f64::from(rate) / 2.0;
-                least.max(peer * OF_PEER)
-            }
+            Self::Promotion | Self::Abort | Self::Broken(Breakage::Failing) => 1.0,
+            Self::Broken(Breakage::Unready | Breakage::Killed)
+            | Self::Shrunk
+            | Self::SecondWriter => OF_PEER,
         }
     }
 }
@@ -137,16 +116,15 @@ pub(crate) async fn measure(bench: &Bench, folder: &Path) -> anyhow::Result<Vec<
             progress(&format!("ours: {what}"));
             let ours = ours::play(bench, plane, scenario).await?;
             tell(&ours);
-            let allowance = scenario.allowance(plane, bench.rate, count(peer.report.lost));
             figures.push(Figure {
                 what: format!("{what}: requests lost"),
                 ours: lost(&ours),
                 peer: format!("{} (Argo Rollouts)", lost(&peer)),
                 measured: count(ours.report.lost),
-                goal: allowance,
+                goal: count(peer.report.lost) * scenario.allowance(),
                 unit: "lost",
             });
-            figures.extend(until_safe((plane, scenario), &what, &ours, &peer));
+            figures.extend(until_safe(scenario, &what, &ours, &peer));
         }
     }
     Ok(figures)
@@ -166,12 +144,7 @@ fn lost(seen: &Seen) -> String {
 }
 
 /// How long something was wrong for users. Not for a canary that is promoted or given up: nothing is.
-fn until_safe(
-    (plane, scenario): (Plane, Scenario),
-    what: &str,
-    ours: &Seen,
-    peer: &Seen,
-) -> Option<Figure> {
+fn until_safe(scenario: Scenario, what: &str, ours: &Seen, peer: &Seen) -> Option<Figure> {
     let safe = match scenario {
         Scenario::Promotion | Scenario::Abort => return None,
         // Whoever answers is healthy, and what answers nothing loses requests.
@@ -179,22 +152,12 @@ fn until_safe(
         Scenario::Broken(_) => Seen::safe,
     };
     let seconds = |seen: &Seen| safe(seen).map_or(f64::INFINITY, |safe| safe.as_secs_f64());
-    let least = plane.allowance().as_secs_f64();
-    let goal = match scenario {
-        Scenario::Broken(Breakage::Unready) => seconds(peer).max(least) + PROBE.as_secs_f64(),
-        Scenario::Broken(Breakage::Killed) => seconds(peer).max(least),
-        Scenario::Promotion
-        | Scenario::Abort
-        | Scenario::Shrunk
-        | Scenario::SecondWriter
-        | Scenario::Broken(Breakage::Failing) => seconds(peer),
-    };
     Some(Figure {
         what: format!("{what}: until all traffic is on a healthy side"),
         ours: shown(safe(ours)),
         peer: format!("{} (Argo Rollouts)", shown(safe(peer))),
         measured: seconds(ours),
-        goal,
+        goal: seconds(peer),
         unit: "s",
     })
 }
