@@ -7,7 +7,7 @@ use switchyard_cluster::Cluster;
 use switchyard_deployment::{Recorder, actor};
 use switchyard_http::Client;
 use switchyard_runner::{Context, Failure, Kind};
-use switchyard_traffic::engine::{Leaving, Left, Note, WayOut};
+use switchyard_traffic::engine::{Foreign, Leaving, Left, Note, Prepared, WayOut};
 use switchyard_traffic::machine::{Trouble, TroubleKind};
 use switchyard_verdict::{Action, Verdict};
 
@@ -23,17 +23,28 @@ pub(crate) async fn prepare(
     cluster: &Cluster,
     context: &Context,
 ) -> Result<Option<WayOut>, Failure> {
-    let way_out = match recorder.session_mut() {
+    let prepared = match recorder.session_mut() {
         Some(session) => WayOut::prepare(session, cluster).await,
-        None => Ok(None),
+        None => Ok(Prepared::NotShared),
     };
-    let way_out = way_out.map_err(|trouble| failure(&trouble))?;
-    if way_out.is_none() {
-        context.console.info(
+    match prepared.map_err(|trouble| failure(&trouble))? {
+        Prepared::Ready(way_out) => return Ok(Some(way_out)),
+        Prepared::NotShared => context.console.info(
             "the sides do not share the traffic through routes of ours alone: it leaves with the way back, not at once",
-        );
+        ),
+        Prepared::Foreign(targets) => {
+            for Foreign { trouble, .. } in targets {
+                let reason = trouble.reason;
+                let text = format!("{reason}; the traffic cannot leave at once, and the way back stops there as well");
+                let text = match trouble.hint {
+                    Some(hint) => format!("{text}: {hint}"),
+                    None => text,
+                };
+                context.console.warning(TITLE, text);
+            }
+        }
     }
-    Ok(way_out)
+    Ok(None)
 }
 
 /// Takes the way out where the outcome sends traffic back, and says so in its reason. What keeps it from that is

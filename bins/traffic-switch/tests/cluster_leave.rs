@@ -12,7 +12,7 @@ use support::{FrontKind, Shop, assert_nothing_lost, finish, run};
 use switchyard_harness::Step;
 use switchyard_http::{Client, ClientSettings};
 use switchyard_record::{Intent, Outcome, Phase, Session, Side};
-use switchyard_traffic::engine::{Leaving, Left, WayOut};
+use switchyard_traffic::engine::{Leaving, Left, Prepared, WayOut};
 use switchyard_traffic::machine::Trouble;
 use tokio_util::sync::CancellationToken;
 
@@ -28,9 +28,16 @@ async fn at_half() -> (Shop, Session) {
     (shop, session)
 }
 
-async fn prepare(shop: &Shop, session: &mut Session) -> Option<WayOut> {
+async fn prepare(shop: &Shop, session: &mut Session) -> Prepared {
     let cluster = shop.cluster().await;
     WayOut::prepare(session, &cluster).await.unwrap()
+}
+
+async fn ready(shop: &Shop, session: &mut Session) -> WayOut {
+    match prepare(shop, session).await {
+        Prepared::Ready(way_out) => way_out,
+        other @ (Prepared::NotShared | Prepared::Foreign(_)) => panic!("{other:?}"),
+    }
 }
 
 async fn take(way_out: WayOut, session: &mut Session) -> Result<Left, Trouble> {
@@ -48,7 +55,7 @@ async fn take(way_out: WayOut, session: &mut Session) -> Result<Left, Trouble> {
 async fn traffic_leaves_a_canary_by_one_write_and_the_rescue_confirms_it_without_a_lost_request() {
     let (shop, mut session) = at_half().await;
     let load = shop.load(RATE);
-    let way_out = prepare(&shop, &mut session).await.unwrap();
+    let way_out = ready(&shop, &mut session).await;
     assert_eq!(shop.record().await.phase, Phase::Holding(1));
     let left = take(way_out, &mut session).await.unwrap();
     assert_eq!(left, Left::Returned(Side::Stable));
@@ -73,7 +80,7 @@ async fn traffic_leaves_a_canary_by_one_write_and_the_rescue_confirms_it_without
 async fn traffic_stays_where_the_main_workload_is_too_small_for_it_and_leaves_to_the_canary_where_it_is_dead()
  {
     let (shop, mut session) = at_half().await;
-    let way_out = prepare(&shop, &mut session).await.unwrap();
+    let way_out = ready(&shop, &mut session).await;
     shop.kubectl(&["scale", "deployment/web", "--replicas=1"]);
     shop.wait_main(1);
     let trouble = take(way_out, &mut session).await.unwrap_err();
@@ -81,7 +88,7 @@ async fn traffic_stays_where_the_main_workload_is_too_small_for_it_and_leaves_to
     assert_eq!(shop.weights(), json!({"stable": 50, "canary": 50}));
     assert_eq!(shop.record().await.phase, Phase::Holding(1));
 
-    let way_out = prepare(&shop, &mut session).await.unwrap();
+    let way_out = ready(&shop, &mut session).await;
     shop.kubectl(&["scale", "deployment/web", "--replicas=0"]);
     shop.wait("main has no pods", || {
         let pods = ["get", "pods", "-l", "app=web", "-o", "name"];
@@ -97,23 +104,28 @@ async fn traffic_stays_where_the_main_workload_is_too_small_for_it_and_leaves_to
     assert_eq!(shop.main_size(), "2");
 }
 
+fn somebody_else_writes(shop: &Shop) {
+    let services = json!([
+        {"name": "web", "port": 80, "weight": 20},
+        {"name": "web-canary", "port": 80, "weight": 80},
+    ]);
+    let patch = json!({"spec": {"weighted": {"services": services}}}).to_string();
+    shop.kubectl(&["patch", "traefikservice/web", "--type=merge", "-p", &patch]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn there_is_no_way_out_where_somebody_else_has_written_or_one_side_has_everything() {
     let (shop, mut session) = at_half().await;
-    let way_out = prepare(&shop, &mut session).await.unwrap();
-    let weights = |main: u32, canary: u32| {
-        let services = json!([
-            {"name": "web", "port": 80, "weight": main},
-            {"name": "web-canary", "port": 80, "weight": canary},
-        ]);
-        let patch = json!({"spec": {"weighted": {"services": services}}}).to_string();
-        shop.kubectl(&["patch", "traefikservice/web", "--type=merge", "-p", &patch]);
-    };
-    weights(20, 80);
+    let way_out = ready(&shop, &mut session).await;
+    somebody_else_writes(&shop);
     let trouble = take(way_out, &mut session).await.unwrap_err();
     assert!(trouble.reason.contains("was changed by"), "{trouble:?}");
     assert_eq!(shop.weights(), json!({"stable": 20, "canary": 80}));
-    assert!(prepare(&shop, &mut session).await.is_none());
+    let Prepared::Foreign(targets) = prepare(&shop, &mut session).await else {
+        panic!("somebody else has written the route");
+    };
+    let reason = &targets.first().unwrap().trouble.reason;
+    assert!(reason.contains("was changed by `kubectl"), "{reason}");
     session.close().await;
     let ended = run(shop.proving("rescue"));
     assert_refused(&ended, 1, &["was changed by"]);
@@ -122,7 +134,8 @@ async fn there_is_no_way_out_where_somebody_else_has_written_or_one_side_has_eve
     let ended = run(shop.stage("100"));
     assert_eq!(ended.code, Some(0), "{}", ended.log());
     let mut session = shop.claim(Intent::Continue).await;
-    assert!(prepare(&shop, &mut session).await.is_none());
+    let prepared = prepare(&shop, &mut session).await;
+    assert!(matches!(prepared, Prepared::NotShared), "{prepared:?}");
     session.close().await;
 }
 
@@ -140,6 +153,23 @@ fn watch(shop: &Shop) -> Step {
         .input("interval", "3m")
         .input("duration", "3m")
         .input("leave-at-once", "true")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watch_that_cannot_leave_at_once_says_who_wrote_the_route() {
+    let (shop, session) = at_half().await;
+    session.close().await;
+    somebody_else_writes(&shop);
+    let watched = run(watch(&shop).input("interval", "1s").input("duration", "2s"));
+    let seen = watched.log();
+    assert_eq!(watched.code, Some(0), "{seen}");
+    for said in [
+        "was changed by `kubectl",
+        "the traffic cannot leave at once",
+    ] {
+        assert!(seen.contains(said), "{seen}");
+    }
+    assert_eq!(shop.weights(), json!({"stable": 20, "canary": 80}));
 }
 
 /// A watch whose canary loses its pods is killed at a point, or is not.

@@ -38,7 +38,7 @@ pub use confirm::side_shares;
 pub use fronts::{
     Front, FrontError, SidePair, front_reference, kind_of, load_fronts, roles_of, scene_of,
 };
-pub use leaving::{Leaving, Left, WayOut};
+pub use leaving::{Leaving, Left, Prepared, WayOut};
 pub use resume::{Foreign, foreign_to, priors, take_up};
 pub use scaling::resize;
 

@@ -9,7 +9,7 @@ use switchyard_http::Client;
 use switchyard_record::{Phase, Session, Side, WayBack};
 use tokio_util::sync::CancellationToken;
 
-use super::resume::trouble_of;
+use super::resume::{Foreign, trouble_of};
 use super::waiting::{has_weights, largest_share};
 use super::write::cluster_stop;
 use super::{
@@ -39,6 +39,17 @@ impl std::fmt::Debug for WayOut {
             .field("fronts", &self.fronts.len())
             .finish_non_exhaustive()
     }
+}
+
+/// Whether there is a way out that is one write of each target.
+#[derive(Debug)]
+pub enum Prepared {
+    /// It is kept ready.
+    Ready(WayOut),
+    /// One write would not do: a side has all of the traffic, or its main workload may run the new version.
+    NotShared,
+    /// Somebody else has written these targets.
+    Foreign(Vec<Foreign>),
 }
 
 /// What asks for it.
@@ -76,29 +87,25 @@ pub enum Left {
 }
 
 impl WayOut {
-    /// Takes up the targets of the claimed deployment. Nothing where its traffic cannot be sent back by one write of
-    /// each: a side has all of it, its main workload may run the new version, or somebody else has written a route.
+    /// Takes up the targets of the claimed deployment.
     ///
     /// # Errors
     /// A target cannot be read or brought under the fence, or a newer process has taken over.
-    pub async fn prepare(
-        session: &mut Session,
-        cluster: &Cluster,
-    ) -> Result<Option<Self>, Trouble> {
+    pub async fn prepare(session: &mut Session, cluster: &Cluster) -> Result<Prepared, Trouble> {
         Self::taken_up(session, cluster).await.map_err(trouble_of)
     }
 
-    async fn taken_up(session: &mut Session, cluster: &Cluster) -> Result<Option<Self>, Stop> {
+    async fn taken_up(session: &mut Session, cluster: &Cluster) -> Result<Prepared, Stop> {
         let record = session.record()?;
         let (Some(to), Some(from)) = (&record.sides.to, &record.sides.from) else {
-            return Ok(None);
+            return Ok(Prepared::NotShared);
         };
         let targets: Option<Vec<Target>> = record.targets.iter().map(Target::recorded).collect();
         let Some(targets) = targets.filter(|targets| !targets.is_empty()) else {
-            return Ok(None);
+            return Ok(Prepared::NotShared);
         };
         if record.way_back() != WayBack::Revert || record.has_promoted() {
-            return Ok(None);
+            return Ok(Prepared::NotShared);
         }
         let sides = SidePair {
             taking: to.side,
@@ -109,16 +116,17 @@ impl WayOut {
         let fronts = load_fronts(cluster, &targets, &sides, &known, limit).await;
         let mut fronts = fronts.map_err(unread)?;
         if !fronts.iter().all(is_shared) {
-            return Ok(None);
+            return Ok(Prepared::NotShared);
         }
         let foreign = take_up(session, &mut fronts).await;
-        if !foreign.map_err(Stop::Trouble)?.is_empty() {
-            return Ok(None);
+        let foreign = foreign.map_err(Stop::Trouble)?;
+        if !foreign.is_empty() {
+            return Ok(Prepared::Foreign(foreign));
         }
         let scene = scene_of(cluster, &fronts);
         let listed = first_look(&scene).await;
         listed.map_err(|reason| Stop::remote(reason, None))?;
-        Ok(Some(Self {
+        Ok(Prepared::Ready(Self {
             cluster: cluster.clone(),
             sides,
             fronts,
