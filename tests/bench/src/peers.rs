@@ -3,14 +3,19 @@
 //!
 //! Argo's controller has an analysis in the background that asks a Prometheus as often as our watch looks, and
 //! aborts at its first bad answer. Where a person acts, both are ordered at the same point.
+//!
+//! What is lost when pods go is lost until a proxy has taken up a write, whoever writes it. That much is measured
+//! in the same run, with a writer that does nothing else, and no tool is asked to stay below it.
 
 mod argo;
+mod bare;
 mod ours;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use kube::core::{ApiResource, GroupVersionKind};
+use serde_json::{Value, json};
 use switchyard_sandbox::TestNamespace;
 use switchyard_sandbox::load::RunningLoad;
 
@@ -29,6 +34,16 @@ const WATCH: Watch = Watch {
 };
 /// How long a pod takes from its start until it answers: a small service with something to load.
 const START: Duration = Duration::from_secs(5);
+/// The share of a canary that breaks.
+const HALF: f64 = 0.5;
+/// How long istiod gathers changes before it tells its Envoys: by so much a write is in force earlier or later.
+const DEBOUNCE: Duration = Duration::from_millis(100);
+/// How often the kubelet asks these pods whether they are ready.
+const PROBE_PERIOD: Duration = Duration::from_secs(1);
+/// How often a fault is played of which a handful of requests tells who was faster.
+const ROUNDS: usize = 3;
+/// The Service of a canary, in the hands of either.
+const CANARY_SERVICE: &str = "api-canary";
 /// Who else writes the route, as a field manager.
 const SOMEBODY: &str = "somebody-else";
 /// The share of its loss that ours may be in a fault.
@@ -50,6 +65,34 @@ impl Plane {
             Self::Traefik => Route::Traefik,
             Self::Istio => Route::Istio,
         }
+    }
+
+    /// The kind of the object that gives the shares.
+    fn kind(self) -> ApiResource {
+        let kind = match self {
+            Self::Traefik => GroupVersionKind::gvk("traefik.io", "v1alpha1", "TraefikService"),
+            Self::Istio => GroupVersionKind::gvk("networking.istio.io", "v1", "VirtualService"),
+        };
+        ApiResource::from_gvk(&kind)
+    }
+
+    /// A merge patch of that object: the shares of two services.
+    fn weights(self, services: &[(&str, u32)]) -> Value {
+        let spec = match self {
+            Self::Traefik => {
+                let service = |(name, weight): &(&str, u32)| json!({"name": name, "port": 80, "weight": weight});
+                json!({"weighted": {"services": services.iter().map(service).collect::<Vec<_>>()}})
+            }
+            Self::Istio => {
+                let destination = |(name, weight): &(&str, u32)| {
+                    let destination = json!({"host": name, "port": {"number": 80}});
+                    json!({"destination": destination, "weight": weight})
+                };
+                let route: Vec<Value> = services.iter().map(destination).collect();
+                json!({"http": [{"name": "primary", "route": route}]})
+            }
+        };
+        json!({"spec": spec})
     }
 }
 
@@ -91,6 +134,39 @@ impl Scenario {
         }
     }
 
+    /// What happens to the endpoints of a side, where something does.
+    fn takes_endpoints(self) -> Option<Breakage> {
+        match self {
+            Self::Broken(breakage @ (Breakage::Unready | Breakage::Killed)) => Some(breakage),
+            Self::Promotion
+            | Self::Abort
+            | Self::Broken(Breakage::Failing)
+            | Self::Shrunk
+            | Self::SecondWriter => None,
+        }
+    }
+
+    /// How often it is played.
+    fn rounds(self) -> usize {
+        match self.takes_endpoints() {
+            Some(_) => ROUNDS,
+            None => 1,
+        }
+    }
+
+    /// By how much two who write at the same moment may be apart in a fault that takes endpoints.
+    fn chance(self) -> Duration {
+        match self {
+            Self::Broken(Breakage::Unready) => DEBOUNCE + PROBE_PERIOD,
+            Self::Broken(Breakage::Killed) => DEBOUNCE,
+            Self::Promotion
+            | Self::Abort
+            | Self::Broken(Breakage::Failing)
+            | Self::Shrunk
+            | Self::SecondWriter => Duration::ZERO,
+        }
+    }
+
     /// How much of the peer's loss ours may be.
     fn allowance(self) -> f64 {
         match self {
@@ -108,58 +184,137 @@ pub(crate) async fn measure(bench: &Bench, folder: &Path) -> anyhow::Result<Vec<
     let mut figures = Vec::new();
     for plane in Plane::ALL {
         for scenario in Scenario::ALL {
+            let played = play(bench, folder, plane, scenario).await?;
             let what = format!("{}, {}", plane.route(), scenario.what());
-            progress(&format!("Argo Rollouts: {what}"));
-            let argo = Argo::start(bench, folder, plane).await?;
-            let peer = argo.play(bench, scenario).await?;
-            tell(&peer);
-            progress(&format!("ours: {what}"));
-            let ours = ours::play(bench, plane, scenario).await?;
-            tell(&ours);
-            figures.push(Figure {
-                what: format!("{what}: requests lost"),
-                ours: lost(&ours),
-                peer: format!("{} (Argo Rollouts)", lost(&peer)),
-                measured: count(ours.report.lost),
-                goal: count(peer.report.lost) * scenario.allowance(),
-                unit: "lost",
-            });
-            figures.extend(until_safe(scenario, &what, &ours, &peer));
+            figures.push(played.loss(bench, scenario, &what));
+            figures.extend(played.until_safe(scenario, &what));
         }
     }
     Ok(figures)
 }
 
-fn tell(seen: &Seen) {
+/// What came of a scenario, round by round.
+#[derive(Debug, Default)]
+struct Played {
+    peer: Vec<Seen>,
+    ours: Vec<Seen>,
+    /// What no tool can stay below; empty where that is nothing.
+    bare: Vec<Seen>,
+}
+
+async fn play(
+    bench: &Bench,
+    folder: &Path,
+    plane: Plane,
+    scenario: Scenario,
+) -> anyhow::Result<Played> {
+    let what = format!("{}, {}", plane.route(), scenario.what());
+    let mut played = Played::default();
+    for _ in 0..scenario.rounds() {
+        progress(&format!("Argo Rollouts: {what}"));
+        let argo = Argo::start(bench, folder, plane).await?;
+        played.peer.push(told(argo.play(bench, scenario).await?));
+        progress(&format!("ours: {what}"));
+        played
+            .ours
+            .push(told(ours::play(bench, plane, scenario).await?));
+        if let Some(breakage) = scenario.takes_endpoints() {
+            progress(&format!("a writer that does nothing else: {what}"));
+            played
+                .bare
+                .push(told(bare::play(bench, plane, breakage).await?));
+        }
+    }
+    Ok(played)
+}
+
+fn told(seen: Seen) -> Seen {
     let (unharmed, left) = (shown(seen.unharmed), shown(seen.left));
     let summary = seen.report.summary();
     progress(&format!("  unharmed: {unharmed}; left: {left}; {summary}"));
+    seen
 }
 
-/// How much was lost, and when the other side had everything.
-fn lost(seen: &Seen) -> String {
-    let Seen { report, left, .. } = seen;
-    let left = shown(*left);
-    format!("{} of {}, left: {left}", report.lost, report.scheduled)
+impl Played {
+    /// How much was lost.
+    fn loss(&self, bench: &Bench, scenario: Scenario, what: &str) -> Figure {
+        let peer = total(&self.peer);
+        let goal = peer * scenario.allowance();
+        let (told, goal) = if self.bare.is_empty() {
+            (String::new(), goal)
+        } else {
+            let chance = DEBOUNCE.as_secs_f64() * HALF * f64::from(bench.rate);
+            let reacting = total(&self.bare).min(peer);
+            let told = format!(", {} (one write)", lost(&self.bare));
+            (told, goal.max(reacting + chance * rounds_of(&self.ours)))
+        };
+        Figure {
+            what: format!("{what}: requests lost"),
+            ours: lost(&self.ours),
+            peer: format!("{} (Argo Rollouts){told}", lost(&self.peer)),
+            measured: total(&self.ours),
+            goal,
+            unit: "lost",
+        }
+    }
+
+    /// How long something was wrong for users. Not for a canary that is promoted or given up: nothing is.
+    fn until_safe(&self, scenario: Scenario, what: &str) -> Option<Figure> {
+        let safe = match scenario {
+            Scenario::Promotion | Scenario::Abort => return None,
+            // Whoever answers is healthy, and what answers nothing loses requests.
+            Scenario::Shrunk | Scenario::SecondWriter => |seen: &Seen| seen.unharmed,
+            Scenario::Broken(_) => Seen::safe,
+        };
+        let each = |rounds: &[Seen]| -> Vec<Option<Duration>> { rounds.iter().map(safe).collect() };
+        let (ours, peer, bare) = (each(&self.ours), each(&self.peer), each(&self.bare));
+        let (told, goal) = if bare.is_empty() {
+            (String::new(), mean(&peer))
+        } else {
+            let told = format!(", {} (one write)", listed(&bare));
+            let chance = scenario.chance().as_secs_f64();
+            (told, mean(&bare).min(mean(&peer)) + chance)
+        };
+        Some(Figure {
+            what: format!("{what}: until all traffic is on a healthy side"),
+            ours: listed(&ours),
+            peer: format!("{} (Argo Rollouts){told}", listed(&peer)),
+            measured: mean(&ours),
+            goal,
+            unit: "s",
+        })
+    }
 }
 
-/// How long something was wrong for users. Not for a canary that is promoted or given up: nothing is.
-fn until_safe(scenario: Scenario, what: &str, ours: &Seen, peer: &Seen) -> Option<Figure> {
-    let safe = match scenario {
-        Scenario::Promotion | Scenario::Abort => return None,
-        // Whoever answers is healthy, and what answers nothing loses requests.
-        Scenario::Shrunk | Scenario::SecondWriter => |seen: &Seen| seen.unharmed,
-        Scenario::Broken(_) => Seen::safe,
-    };
-    let seconds = |seen: &Seen| safe(seen).map_or(f64::INFINITY, |safe| safe.as_secs_f64());
-    Some(Figure {
-        what: format!("{what}: until all traffic is on a healthy side"),
-        ours: shown(safe(ours)),
-        peer: format!("{} (Argo Rollouts)", shown(safe(peer))),
-        measured: seconds(ours),
-        goal: seconds(peer),
-        unit: "s",
-    })
+/// Requests lost in all rounds.
+fn total(rounds: &[Seen]) -> f64 {
+    rounds.iter().map(|seen| count(seen.report.lost)).sum()
+}
+
+/// How much was lost of how much, and when the other side had everything, round by round.
+fn lost(rounds: &[Seen]) -> String {
+    let each = rounds.iter().map(|Seen { report, left, .. }| {
+        let left = shown(*left);
+        format!("{} of {}, left: {left}", report.lost, report.scheduled)
+    });
+    each.collect::<Vec<_>>().join("; ")
+}
+
+fn listed(each: &[Option<Duration>]) -> String {
+    let each: Vec<String> = each.iter().copied().map(shown).collect();
+    each.join("; ")
+}
+
+/// In seconds; without an end where one round has none.
+fn mean(each: &[Option<Duration>]) -> f64 {
+    let seconds = each
+        .iter()
+        .map(|one| one.map_or(f64::INFINITY, |one| one.as_secs_f64()));
+    seconds.sum::<f64>() / rounds_of(each)
+}
+
+fn rounds_of<T>(rounds: &[T]) -> f64 {
+    f64::from(u32::try_from(rounds.len()).unwrap_or(u32::MAX))
 }
 
 fn shown(safe: Option<Duration>) -> String {
@@ -171,25 +326,11 @@ fn shown(safe: Option<Duration>) -> String {
 
 /// Somebody who is neither of the tools writes other weights.
 fn second_writer(plane: Plane, namespace: &TestNamespace, main: &str) -> anyhow::Result<()> {
-    let weights = [(main, 20), ("api-canary", 80)];
-    let (object, spec) = match plane {
-        Plane::Traefik => {
-            let services =
-                weights.map(|(name, weight)| json!({"name": name, "port": 80, "weight": weight}));
-            let spec = json!({"weighted": {"services": services}});
-            ("traefikservice/api", spec)
-        }
-        Plane::Istio => {
-            let route = weights.map(|(name, weight)| {
-                let destination = json!({"host": name, "port": {"number": 80}});
-                json!({"destination": destination, "weight": weight})
-            });
-            let spec = json!({"http": [{"name": "primary", "route": route}]});
-            ("virtualservice/api", spec)
-        }
-    };
-    let patch = json!({"spec": spec}).to_string();
-    let words = ["patch", object, "--type=merge", "-p", &patch];
+    let object = format!("{}/api", plane.kind().plural);
+    let patch = plane
+        .weights(&[(main, 20), (CANARY_SERVICE, 80)])
+        .to_string();
+    let words = ["patch", &object, "--type=merge", "-p", &patch];
     let writer = ["--field-manager", SOMEBODY];
     namespace.kubectl(&[&words[..], &writer].concat())?;
     Ok(())

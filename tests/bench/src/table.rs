@@ -52,7 +52,7 @@ impl fmt::Display for Table {
             let digits = if unit.is_empty() { 3 } else { 1 };
             writeln!(
                 f,
-                "| {what} | {ours} | {peer} | {measured:.digits$}{unit} | ≤ {goal}{unit} | {met} |"
+                "| {what} | {ours} | {peer} | {measured:.digits$}{unit} | ≤ {goal:.digits$}{unit} | {met} |"
             )?;
         }
         Ok(())

@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// For how long nothing more may be seen of a side that is left: longer than a user waits.
 pub(crate) const SILENT: Duration = Duration::from_secs(3);
 /// The labels of the canary's pods.
-const PODS: &str = "switchyard.dev/application=bench,switchyard.dev/slot=canary";
+pub(crate) const PODS: &str = "switchyard.dev/application=bench,switchyard.dev/slot=canary";
 
 /// How a watch looks.
 #[derive(Debug, Clone, Copy)]
