@@ -119,7 +119,8 @@ async fn there_is_no_way_out_where_somebody_else_has_written_or_one_side_has_eve
     let way_out = ready(&shop, &mut session).await;
     somebody_else_writes(&shop);
     let trouble = take(way_out, &mut session).await.unwrap_err();
-    assert!(trouble.reason.contains("was changed by"), "{trouble:?}");
+    let said = "was changed between read and write by `kubectl-patch`";
+    assert!(trouble.reason.contains(said), "{trouble:?}");
     assert_eq!(shop.weights(), json!({"stable": 20, "canary": 80}));
     let Prepared::Foreign(targets) = prepare(&shop, &mut session).await else {
         panic!("somebody else has written the route");

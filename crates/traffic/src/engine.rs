@@ -185,6 +185,8 @@ pub(crate) struct State {
     /// Since when the taking side has had fewer pods than it needs.
     pub short_since: Option<tokio::time::Instant>,
     pub last_note: String,
+    /// The phase that the next write of a target enters.
+    pub entering: Option<Phase>,
 }
 
 impl fmt::Debug for Engine<'_> {
@@ -249,6 +251,7 @@ impl<'run> Engine<'run> {
                 is_sheltered: false,
                 short_since: None,
                 last_note: String::new(),
+                entering: None,
             },
         }
     }
@@ -334,22 +337,27 @@ impl<'run> Engine<'run> {
     }
 
     async fn enter(&mut self, phase: Phase) -> Result<(), Stop> {
-        let reason = self.settings.reason.clone();
         if phase == Phase::RolledBack {
             let result = DeploymentResult {
                 verdict: Verdict::RolledBack,
-                cause: reason,
+                cause: self.settings.reason.clone(),
                 by: self.settings.by.clone(),
             };
             self.session.finish(result).await?;
         } else if matches!(phase, Phase::Reverting | Phase::NeedsPerson) {
-            let reason = reason.unwrap_or_else(|| "no reason was given".to_owned());
+            let reason = self.reason();
             self.session.advance_because(phase, &reason).await?;
         } else {
             self.session.advance(phase).await?;
         }
         self.progress(format!("phase {phase}"));
         Ok(())
+    }
+
+    /// Why, for the record.
+    fn reason(&self) -> String {
+        let reason = self.settings.reason.clone();
+        reason.unwrap_or_else(|| "no reason was given".to_owned())
     }
 
     /// Writes down what was seen. An answer that nobody may write any more is not worth failing

@@ -243,7 +243,11 @@ impl Played {
         let (told, goal) = if self.bare.is_empty() {
             (String::new(), goal)
         } else {
-            let chance = DEBOUNCE.as_secs_f64() * HALF * f64::from(bench.rate);
+            let chance = match scenario.takes_endpoints() {
+                Some(Breakage::Killed) => DEBOUNCE.as_secs_f64() * HALF * f64::from(bench.rate),
+                // Pods that are not ready still answer.
+                Some(Breakage::Unready | Breakage::Failing) | None => 0.0,
+            };
             let reacting = total(&self.bare).min(peer);
             let told = format!(", {} (one write)", lost(&self.bare));
             (told, goal.max(reacting + chance * rounds_of(&self.ours)))

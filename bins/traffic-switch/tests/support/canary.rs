@@ -156,10 +156,7 @@ spec:
 
     /// Waits until exactly so many pods of the main workload are ready.
     pub(crate) fn wait_main(&self, ready: u32) {
-        self.wait(&format!("{ready} ready pods of main"), || {
-            let path = "jsonpath={.status.readyReplicas}";
-            self.kubectl(&["get", "deployment/web", "-o", path]) == ready.to_string()
-        });
+        self.wait_ready("deployment/web", ready);
     }
 
     pub(crate) fn scale_canary(&self, replicas: u32) {

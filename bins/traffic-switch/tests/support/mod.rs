@@ -257,12 +257,23 @@ spec:
 
     /// Waits until exactly so many pods of a slot are ready.
     pub(crate) fn wait_pods(&self, slot: &str, ready: u32) {
-        let wanted = ready.to_string();
-        let wanted = if ready == 0 { String::new() } else { wanted };
-        let name = format!("deployment/web-{slot}");
-        self.wait(&format!("{ready} ready pods of {slot}"), || {
-            self.kubectl(&["get", &name, "-o", "jsonpath={.status.readyReplicas}"]) == wanted
-        });
+        self.wait_ready(&format!("deployment/web-{slot}"), ready);
+    }
+
+    /// Waits until exactly so many pods of a workload are ready: kubectl watches them, in one process.
+    pub(crate) fn wait_ready(&self, workload: &str, ready: u32) {
+        const PATH: &str = "{.status.readyReplicas}";
+        if ready == 0 {
+            // Such a field is left out, and kubectl waits for values.
+            self.wait(&format!("no ready pods of {workload}"), || {
+                self.kubectl(&["get", workload, "-o", &format!("jsonpath={PATH}")])
+                    .is_empty()
+            });
+            return;
+        }
+        let reached = format!("--for=jsonpath={PATH}={ready}");
+        let limit = format!("--timeout={}s", LIMIT.as_secs());
+        self.kubectl(&["wait", workload, &reached, &limit]);
     }
 
     pub(crate) fn wait(&self, what: &str, mut is_so: impl FnMut() -> bool) {

@@ -258,6 +258,40 @@ impl Session {
         Ok(seq)
     }
 
+    /// Moves the claimed deployment to a phase that is not the next one of its chain, and writes down the mutation that
+    /// is about to be made in it, at once: for one that must not wait for two writes. The application's record is
+    /// behind until [`Session::catch_up`]; a process that takes over brings it up as well.
+    ///
+    /// # Errors
+    /// As [`Session::advance`] and [`Session::plan_mutation`]: then the mutation must not be made.
+    pub async fn advance_planning(
+        &mut self,
+        to: Phase,
+        reason: &str,
+        planned: PlannedMutation,
+    ) -> Result<u32> {
+        let at = self.now();
+        let fence = self.fence;
+        let mut record = self.claimed()?.record.clone();
+        let reason = Some(reason.to_owned());
+        let moved = record.advance(PhaseStep { to, at, reason })?;
+        let seq = record.plan_mutation(fence, planned, at);
+        self.write_deployment(record).await?;
+        if let Advance::Enter(phase) = moved {
+            self.fault.happened(Happening::Entered(phase));
+        }
+        self.fault.happened(Happening::Planned);
+        Ok(seq)
+    }
+
+    /// Brings the application's record into agreement with the deployment's, after [`Session::advance_planning`].
+    ///
+    /// # Errors
+    /// The lease is lost, or the record cannot be written.
+    pub async fn catch_up(&mut self) -> Result<()> {
+        self.follow().await
+    }
+
     /// Writes down what became of a mutation.
     ///
     /// # Errors

@@ -208,9 +208,14 @@ impl Engine<'_> {
                 return Err(Stop::gate(format!("service `{service}`: {problem}"), None));
             }
         }
-        self.enter(Phase::Reverting).await?;
+        // Requests are lost meanwhile: nothing is read again, and the phase is written down with the first write.
+        self.state.entering = Some(Phase::Reverting);
         for index in self.own() {
-            self.write(index, Aim::Return).await?;
+            self.write_as_taken_up(index, Aim::Return).await?;
+        }
+        match self.state.entering.take() {
+            Some(phase) => self.enter(phase).await?,
+            None => self.session.catch_up().await?,
         }
         Ok(Left::Returned(self.sides.taking))
     }

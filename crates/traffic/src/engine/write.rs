@@ -43,9 +43,24 @@ pub(crate) enum Sent {
 impl Engine<'_> {
     /// Writes one target, and leaves it only once no write of ours can change it any more.
     pub(crate) async fn write(&mut self, index: usize, aim: Aim) -> Result<(), Stop> {
+        let owned = self.read_front(index).await?;
+        self.write_over(index, aim, owned).await
+    }
+
+    /// As [`Engine::write`], over the state in which the target was taken up: the write is conditional on it, so it is
+    /// not looked at again before.
+    pub(crate) async fn write_as_taken_up(&mut self, index: usize, aim: Aim) -> Result<(), Stop> {
+        let front = &self.fronts[index];
+        let owned = read(front, &front.object)?;
+        self.write_over(index, aim, owned).await
+    }
+
+    async fn write_over(&mut self, index: usize, aim: Aim, mut owned: Owned) -> Result<(), Stop> {
         let mut sent = Sent::Outrun;
-        for _attempt in 0..ATTEMPTS {
-            let owned = self.read_front(index).await?;
+        for attempt in 0..ATTEMPTS {
+            if attempt > 0 {
+                owned = self.read_front(index).await?;
+            }
             let Some(after) = self.aimed(index, aim, &owned)? else {
                 if self.fronts[index].doubts.is_empty() {
                     return Ok(());
@@ -270,7 +285,7 @@ impl Engine<'_> {
             before: front.routing.projection(),
             after: after.projection(),
         };
-        let seq = self.session.plan_mutation(planned).await?;
+        let seq = self.plan(planned).await?;
         let sent = Instant::now();
         match self.send(index, &patch).await {
             None => Err(Stop::Cancelled),
@@ -294,6 +309,20 @@ impl Engine<'_> {
                 self.settle_by_reading(index, doubt, error).await
             }
         }
+    }
+
+    /// Writes down what is about to be written, together with the phase that it enters, where it enters one.
+    async fn plan(&mut self, planned: PlannedMutation) -> Result<u32, Stop> {
+        let Some(phase) = self.state.entering.take() else {
+            return Ok(self.session.plan_mutation(planned).await?);
+        };
+        let reason = self.reason();
+        let seq = self
+            .session
+            .advance_planning(phase, &reason, planned)
+            .await?;
+        self.progress(format!("phase {phase}"));
+        Ok(seq)
     }
 
     /// Sends the patch once. Nothing when the process was told to end and no answer came: the

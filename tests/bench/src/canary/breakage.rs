@@ -1,9 +1,12 @@
 //! What goes wrong with the pods of a version while it has traffic. Knows nobody who would notice.
 
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, DeleteParams, ListParams};
 use serde_json::{Value, json};
-use switchyard_sandbox::{HttpClient, TestNamespace};
+use switchyard_sandbox::{HttpClient, TestNamespace, User};
 
 use super::shop::CANARY;
+use crate::Bench;
 
 /// What goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +31,7 @@ impl Breakage {
     /// Lets it happen to all pods of a selector at once.
     pub(crate) async fn strike(
         self,
+        bench: &Bench,
         namespace: &TestNamespace,
         selector: &str,
     ) -> anyhow::Result<()> {
@@ -35,9 +39,12 @@ impl Breakage {
             Self::Failing => order(namespace, selector, json!({"error_rate": 1.0})).await,
             Self::Unready => order(namespace, selector, json!({"ready": false})).await,
             Self::Killed => {
-                let words = ["delete", "pods", "--selector", selector];
-                let at_once = ["--grace-period=0", "--force", "--wait=false"];
-                namespace.kubectl(&[&words[..], &at_once].concat())?;
+                // One request: kubectl would take them one by one.
+                let client = bench.sandbox.client(User::Admin).await;
+                let pods: Api<Pod> = Api::namespaced(client, namespace.name());
+                let at_once = DeleteParams::default().grace_period(0);
+                let selected = ListParams::default().labels(selector);
+                pods.delete_collection(&at_once, &selected).await?;
                 Ok(())
             }
         }

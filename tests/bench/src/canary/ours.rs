@@ -134,7 +134,7 @@ pub(crate) async fn guarded(
         anyhow::bail!("the watch ended before anything was wrong: {status}");
     }
     let struck = load.elapsed();
-    breakage.strike(shop.namespace(), PODS).await?;
+    breakage.strike(bench, shop.namespace(), PODS).await?;
     let verdict = tokio::task::block_in_place(|| until_over(&mut watching, OBSERVED))?;
     let told = load.elapsed().saturating_sub(struck);
     match verdict {

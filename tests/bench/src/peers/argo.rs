@@ -116,7 +116,7 @@ impl Argo {
             !self.namespace.kubectl(&measured)?.is_empty(),
             "Argo's analysis has measured nothing"
         );
-        let (began, left) = self.act(&load, scenario).await?;
+        let (began, left) = self.act(bench, &load, scenario).await?;
         settle(&load, left).await;
         if scenario == Scenario::Abort {
             tokio::time::sleep(KEPT).await;
@@ -131,6 +131,7 @@ impl Argo {
     /// Plays a scenario; returns when it began and which version is to be left.
     async fn act(
         &self,
+        bench: &Bench,
         load: &RunningLoad,
         scenario: Scenario,
     ) -> anyhow::Result<(Duration, Option<&'static str>)> {
@@ -153,7 +154,7 @@ impl Argo {
             Scenario::Broken(breakage) => {
                 let canary = self.pods_of("currentPodHash")?;
                 let began = load.elapsed();
-                breakage.strike(&self.namespace, &canary).await?;
+                breakage.strike(bench, &self.namespace, &canary).await?;
                 Ok((began, breakage.left()))
             }
             Scenario::Shrunk => {

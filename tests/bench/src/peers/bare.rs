@@ -39,7 +39,7 @@ pub(super) async fn play(bench: &Bench, plane: Plane, breakage: Breakage) -> any
         "the canary was left before anything was wrong"
     );
     let struck = load.elapsed();
-    breakage.strike(shop.namespace(), PODS).await?;
+    breakage.strike(bench, shop.namespace(), PODS).await?;
     tokio::time::timeout(OBSERVED, writer)
         .await
         .context("the pods of the canary stayed ready")???;
