@@ -259,8 +259,7 @@ impl Session {
     }
 
     /// Moves the claimed deployment to a phase that is not the next one of its chain, and writes down the mutation that
-    /// is about to be made in it, at once: for one that must not wait for two writes. The application's record is
-    /// behind until [`Session::catch_up`]; a process that takes over brings it up as well.
+    /// is about to be made in it, in one write: for a mutation that must not wait for two.
     ///
     /// # Errors
     /// As [`Session::advance`] and [`Session::plan_mutation`]: then the mutation must not be made.
@@ -278,18 +277,11 @@ impl Session {
         let seq = record.plan_mutation(fence, planned, at);
         self.write_deployment(record).await?;
         if let Advance::Enter(phase) = moved {
+            self.follow().await?;
             self.fault.happened(Happening::Entered(phase));
         }
         self.fault.happened(Happening::Planned);
         Ok(seq)
-    }
-
-    /// Brings the application's record into agreement with the deployment's, after [`Session::advance_planning`].
-    ///
-    /// # Errors
-    /// The lease is lost, or the record cannot be written.
-    pub async fn catch_up(&mut self) -> Result<()> {
-        self.follow().await
     }
 
     /// Writes down what became of a mutation.

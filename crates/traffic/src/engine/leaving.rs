@@ -213,9 +213,9 @@ impl Engine<'_> {
         for index in self.own() {
             self.write_as_taken_up(index, Aim::Return).await?;
         }
-        match self.state.entering.take() {
-            Some(phase) => self.enter(phase).await?,
-            None => self.session.catch_up().await?,
+        // Where nothing had to be written, the phase says all the same where this stands.
+        if let Some(phase) = self.state.entering.take() {
+            self.enter(phase).await?;
         }
         Ok(Left::Returned(self.sides.taking))
     }
