@@ -81,7 +81,7 @@ pub(crate) async fn take(
         Ok(Left::Kept) => return,
         Err(trouble) => {
             let text = format!(
-                "the traffic does not leave at once: {}; it goes with the way back",
+                "leaving at once was not finished: {}; the way back takes the traffic from where it stands",
                 trouble.reason
             );
             context.console.warning(TITLE, text);

@@ -76,7 +76,7 @@ impl Plane {
         ApiResource::from_gvk(&kind)
     }
 
-    /// A merge patch of that object: the shares of two services.
+    /// A merge patch of that object: the services that have shares, and how large these are.
     fn weights(self, services: &[(&str, u32)]) -> Value {
         let spec = match self {
             Self::Traefik => {

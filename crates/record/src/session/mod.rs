@@ -238,10 +238,16 @@ impl Session {
         let moved = record.advance(PhaseStep { to, at, reason })?;
         if let Advance::Enter(phase) = moved {
             self.write_deployment(record).await?;
-            self.follow().await?;
-            self.fault.happened(Happening::Entered(phase));
+            self.entered(phase).await?;
         }
         Ok(moved)
+    }
+
+    /// What follows from a phase that the deployment's record has entered.
+    async fn entered(&mut self, phase: Phase) -> Result<()> {
+        self.follow().await?;
+        self.fault.happened(Happening::Entered(phase));
+        Ok(())
     }
 
     /// Writes down a mutation that is about to be made. Make it only after this has returned.
@@ -249,13 +255,7 @@ impl Session {
     /// # Errors
     /// The lease is lost, or the record cannot be written: then the mutation must not be made.
     pub async fn plan_mutation(&mut self, planned: PlannedMutation) -> Result<u32> {
-        let at = self.now();
-        let fence = self.fence;
-        let mut record = self.claimed()?.record.clone();
-        let seq = record.plan_mutation(fence, planned, at);
-        self.write_deployment(record).await?;
-        self.fault.happened(Happening::Planned);
-        Ok(seq)
+        self.plan(planned, None).await
     }
 
     /// Moves the claimed deployment to a phase that is not the next one of its chain, and writes down the mutation that
@@ -269,16 +269,24 @@ impl Session {
         reason: &str,
         planned: PlannedMutation,
     ) -> Result<u32> {
+        let step = PhaseStep {
+            to,
+            at: self.now(),
+            reason: Some(reason.to_owned()),
+        };
+        self.plan(planned, Some(step)).await
+    }
+
+    /// Writes down a mutation, in the phase that it enters, where it enters one.
+    async fn plan(&mut self, planned: PlannedMutation, step: Option<PhaseStep>) -> Result<u32> {
         let at = self.now();
         let fence = self.fence;
         let mut record = self.claimed()?.record.clone();
-        let reason = Some(reason.to_owned());
-        let moved = record.advance(PhaseStep { to, at, reason })?;
+        let moved = step.map(|step| record.advance(step)).transpose()?;
         let seq = record.plan_mutation(fence, planned, at);
         self.write_deployment(record).await?;
-        if let Advance::Enter(phase) = moved {
-            self.follow().await?;
-            self.fault.happened(Happening::Entered(phase));
+        if let Some(Advance::Enter(phase)) = moved {
+            self.entered(phase).await?;
         }
         self.fault.happened(Happening::Planned);
         Ok(seq)
